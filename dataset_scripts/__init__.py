@@ -1,0 +1,1 @@
+"""One builder per file; shipped as idl_hf.dataset_scripts."""

@@ -1,0 +1,53 @@
+"""ConvAI2 (PersonaChat) as In-Dialogue Learning rows: load_dataset("idl_hf/convai2_idl", "sessions" | "msl" | "dpoc")."""
+
+from dataclasses import dataclass
+
+import datasets
+
+from idl_hf.builder import IDLBuilder, IDLConfig
+from idl_hf.corpora import convai2
+from idl_hf.corpora.errors import ErrorLog
+from idl_hf.corpora.files import check_sha256
+from idl_hf.schema import Dialogue
+
+_URL = "http://parl.ai/downloads/convai2/convai2_fix_723.tgz"
+_SHA256 = "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d"
+
+
+@dataclass(eq=False)
+class Convai2Config(IDLConfig):
+    variant: str = "self_original"  # whose profile is given, and in which wording
+    person: str = "persona"  # or "profile": only dialogues with the very same profile are one person's
+
+
+class Convai2Idl(IDLBuilder):
+    BUILDER_CONFIG_CLASS = Convai2Config
+    BUILDER_CONFIGS = IDLBuilder.configs(Convai2Config)
+    DESCRIPTION = (
+        "ConvAI2: small talk of crowd workers who play a persona of four or five sentences. The person is the side whose "
+        "replies are predicted; each persona occurs in many dialogues. The paper reports on the validation split."
+    )
+    HOMEPAGE = "https://parl.ai/projects/convai2/"
+    LICENSE = "CC BY 4.0"
+    CITATION = """\
+@incollection{dinan2020convai2,
+  title = {The Second Conversational Intelligence Challenge (ConvAI2)},
+  author = {Dinan, Emily and Logacheva, Varvara and Malykh, Valentin and Miller, Alexander and Shuster, Kurt and others},
+  booktitle = {The NeurIPS '18 Competition},
+  year = {2020},
+}
+"""
+
+    def split_files(self, folder: str, config: Convai2Config) -> dict[str, list[str]]:
+        return convai2.split_files(folder, config.variant)
+
+    def read_split(self, files: list[str], log: ErrorLog) -> list[Dialogue]:
+        dialogues = [dialogue for file in files for dialogue in convai2.read_with_profiles(file, log)]
+        return convai2.group_persons(dialogues, self.config.person)
+
+    def download(self, dl_manager: datasets.DownloadManager) -> str:
+        if dl_manager.is_streaming:
+            raise ValueError("ConvAI2 cannot be streamed out of its archive. Unpack it and pass data_dir='<folder>'.")
+        archive = dl_manager.download(_URL)
+        check_sha256(archive, _SHA256)
+        return dl_manager.extract(archive)

@@ -1,0 +1,22 @@
+"""Your own dialogues as In-Dialogue Learning rows: load_dataset("idl_hf/dialogues_idl", "msl", data_dir="<folder>").
+
+The folder holds train.jsonl and, if there is one, validation.jsonl and test.jsonl; see idl_hf.corpora.jsonl for a line.
+Keep each person in one split only, so that what is measured is the ability to take on somebody new.
+"""
+
+from idl_hf.builder import IDLBuilder, IDLConfig
+from idl_hf.corpora import jsonl
+from idl_hf.corpora.errors import ErrorLog
+from idl_hf.corpora.files import find_splits
+from idl_hf.schema import Dialogue
+
+
+class DialoguesIdl(IDLBuilder):
+    BUILDER_CONFIGS = IDLBuilder.configs(IDLConfig)
+    DESCRIPTION = "Dialogues of your own, as JSON Lines."
+
+    def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
+        return find_splits(folder, lambda split: [f"{split}.jsonl"], "train.jsonl, validation.jsonl or test.jsonl")
+
+    def read_split(self, files: list[str], log: ErrorLog) -> list[Dialogue]:
+        return [dialogue for file in files for dialogue in jsonl.read_dialogues(file, log)]

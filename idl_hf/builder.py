@@ -1,0 +1,146 @@
+"""The `datasets` builder that every script in dataset_scripts/ derives from.
+
+Only plumbing: `datasets` replaces `open`, `os.path` and `Path` in this module and in the scripts (for streaming), so
+whatever reads files or makes rows lives elsewhere.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import datasets
+from datasets.data_files import DataFilesDict
+from threadpoolctl import threadpool_limits
+
+from idl_hf.corpora.errors import ErrorLog
+from idl_hf.encoding import SentenceEncoder
+from idl_hf.rows import Corpus, RowOptions, encoder_texts, generate_rows, option_names
+from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
+
+logger = datasets.logging.get_logger(__name__)
+VERSION = datasets.Version("0.1.0")
+_DEFAULT_CONFIG = "msl"
+
+
+@dataclass(eq=False)
+class IDLConfig(datasets.BuilderConfig, RowOptions):
+    """A config (sessions, msl, dpoc) with all options of the rows; scripts add their corpus's own."""
+
+    version: datasets.Version = VERSION
+    on_error: str = "raise"  # "skip" leaves out malformed dialogues and counts them
+
+    def row_options(self) -> RowOptions:
+        return RowOptions(**{name: getattr(self, name) for name in option_names()})
+
+
+class IDLBuilder(datasets.GeneratorBasedBuilder):
+    """Subclasses set BUILDER_CONFIGS (see `configs`), `split_files` and `read_split`."""
+
+    BUILDER_CONFIG_CLASS = IDLConfig
+    DEFAULT_CONFIG_NAME = _DEFAULT_CONFIG
+    DEFAULT_WRITER_BATCH_SIZE = 200  # prompts are long
+
+    # What a script says of its corpus
+    DESCRIPTION = ""
+    HOMEPAGE = ""
+    LICENSE = ""
+    CITATION = ""
+
+    def __init__(self, *args: Any, data_dir: str | None = None, data_files: Any = None, **kwargs: Any) -> None:
+        self._check_option_names(kwargs)
+        config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
+        if data_dir is not None:
+            # As data files, so that the cache notices when one of them changes
+            data_files = DataFilesDict.from_patterns(self.split_files(data_dir, config), base_path="")
+        self._default_files = data_files is None
+        super().__init__(*args, data_files=data_files, **kwargs)
+        self.config.row_options().check(self.config.name)
+
+    @staticmethod
+    def configs(config_class: type[IDLConfig]) -> list[IDLConfig]:
+        return [config_class(name=name) for name in CONFIGS]
+
+    def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
+        """The files of each split in a folder of raw data."""
+        raise NotImplementedError  # pragma: no cover
+
+    def read_split(self, files: list[str], log: ErrorLog) -> list[Dialogue]:
+        """All dialogues of a split, with their person_id."""
+        raise NotImplementedError  # pragma: no cover
+
+    def download(self, dl_manager: datasets.DownloadManager) -> str:
+        """The folder of raw data, where neither data_dir nor data_files was given."""
+        raise ValueError(
+            f"'{self.dataset_name}' has no download. Pass data_dir='<folder>' with the raw files, or "
+            "data_files={'train': '<file>', 'validation': '<file>'}."
+        )
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description=self.DESCRIPTION,
+            features=features(self.config.name),
+            homepage=self.HOMEPAGE,
+            license=self.LICENSE,
+            citation=self.CITATION,
+            version=VERSION,
+        )
+
+    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        files = self.config.data_files
+        if self._default_files:
+            files = self.split_files(self.download(dl_manager), self.config)
+        options = self.config.row_options()
+        generators = []
+        for split, paths in files.items():
+            log = ErrorLog(self.config.on_error)
+            persons = group_by_person(self.read_split([str(path) for path in paths], log))
+            _report_skipped(split, log)
+            if self.config.name != "sessions" and not dl_manager.is_streaming:
+                # All at once and before any worker is forked: long batches, and workers only read the cache
+                corpus = Corpus(persons, SentenceEncoder(options.encoder))
+                corpus.encoder.encode_ahead(encoder_texts(persons, corpus, self.config.name, options))
+            # A list is split among processes, a tuple is not: each worker has some persons and sees all
+            kwargs = {"persons": persons, "everyone": tuple(persons), "split": split}
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
+        return generators
+
+    def _generate_examples(
+        self, persons: list[Person], everyone: tuple[Person, ...], split: str
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        options = self.config.row_options()
+        corpus = Corpus(everyone, SentenceEncoder(options.encoder))
+        drops: Counter[str] = Counter()
+        for person in persons:
+            # K-means of a dozen points gains nothing from threads, and OpenMP may hang in a forked worker
+            with threadpool_limits(1):
+                rows = list(generate_rows(self.config.name, person, corpus, options, drops))
+            for number, row in enumerate(rows):
+                yield f"{person.person_id}/{row['dialogue_id']}/{number}", row
+        for reason, count in (+drops).items():
+            logger.warning(f"{self.dataset_name}, {split}: left out {count} x {reason}.")
+
+    @classmethod
+    def _option_names(cls) -> list[str]:
+        inherited = {field.name for field in fields(datasets.BuilderConfig)}
+        return [field.name for field in fields(cls.BUILDER_CONFIG_CLASS) if field.name not in inherited]
+
+    def _check_option_names(self, kwargs: dict[str, Any]) -> None:
+        builder_arguments = {
+            "cache_dir", "dataset_name", "config_name", "hash", "base_path", "info", "features", "token", "repo_id",
+            "storage_options", "writer_batch_size", "config_id", "version", "name", "description",
+        }  # fmt: skip
+        unknown = sorted(set(kwargs) - builder_arguments - set(self._option_names()))
+        if unknown:
+            raise ValueError(
+                f"Unknown option {', '.join(unknown)}. The options of '{type(self).__name__}' are: "
+                f"{', '.join(self._option_names())}."
+            )
+
+
+def _report_skipped(split: str, log: ErrorLog) -> None:
+    if log.messages:
+        shown = "\n  ".join(log.messages[:10])
+        logger.warning(
+            f"{split}: skipped {len(log.messages)} malformed lines with their dialogues. The first:\n  {shown}"
+        )

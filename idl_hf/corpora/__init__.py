@@ -1,0 +1,1 @@
+"""Raw files to dialogues. One reader per corpus; none knows of `datasets`."""

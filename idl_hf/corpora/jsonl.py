@@ -1,0 +1,82 @@
+"""Your own logs: JSON Lines, one dialogue a line.
+
+    {"person_id": "ruth", "dialogue_id": "ruth-1", "profile": ["i live in maine."],
+     "turns": [{"role": "partner", "text": "hi"}, {"role": "self", "text": "hello"}]}
+
+`profile` is optional. Instead of `turns` the chat format may be used, where the assistant is the person:
+`"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]`.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.schema import Dialogue, Role, Turn
+
+_CHAT_ROLES: dict[str, Role] = {"user": "partner", "assistant": "self"}
+
+
+def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
+    """Dialogues in file order. A malformed line is reported to `log` (default: raises CorpusError)."""
+    log = log or ErrorLog()
+    seen: set[tuple[str, str]] = set()
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                dialogue = parse_dialogue(json.loads(line.decode("utf-8-sig")), f"{Path(path).name}:{number}")
+                if (dialogue.person_id, dialogue.dialogue_id) in seen:
+                    raise CorpusError(f"The dialogue_id '{dialogue.dialogue_id}' occurs twice for this person.")
+            except UnicodeDecodeError as error:
+                log.report(path, number, f"Expected UTF-8 text, found the byte {line[error.start]:#x}.")
+            except json.JSONDecodeError as error:
+                log.report(
+                    path, number, f"Expected one JSON object on this line: {error.msg} at column {error.colno}."
+                )
+            except CorpusError as error:
+                log.report(path, number, str(error))
+            else:
+                seen.add((dialogue.person_id, dialogue.dialogue_id))
+                yield dialogue
+
+
+def parse_dialogue(record: Any, source: str = "") -> Dialogue:
+    """One dialogue from its JSON object. Raises CorpusError with what is missing or wrong."""
+    if not isinstance(record, dict):
+        raise CorpusError(
+            f"Expected a JSON object with person_id, dialogue_id and turns, found {type(record).__name__}."
+        )
+    missing = [key for key in ("person_id", "dialogue_id") if not isinstance(record.get(key), str) or not record[key]]
+    if "turns" not in record and "messages" not in record:
+        missing.append("turns (or messages)")
+    if missing:
+        raise CorpusError(f"Expected the text fields {', '.join(missing)}, found the fields {sorted(record)}.")
+    profile = record.get("profile") or []
+    if not isinstance(profile, list) or not all(isinstance(sentence, str) for sentence in profile):
+        raise CorpusError("Expected profile to be a list of sentences.")
+    return Dialogue(record["person_id"], record["dialogue_id"], parse_turns(record), tuple(profile), source)
+
+
+def parse_turns(record: dict[str, Any]) -> tuple[Turn, ...]:
+    """From `turns`, or from `messages` (system messages are instructions, not dialogue, and are left out)."""
+    entries = record.get("turns", record.get("messages"))
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise CorpusError("Expected turns (or messages) to be a list of objects with role and text.")
+    turns = []
+    for position, entry in enumerate(entries, start=1):
+        role = entry.get("role")
+        if role == "system":
+            continue
+        role = _CHAT_ROLES.get(role, role)
+        text = entry.get("text", entry.get("content"))
+        if role not in ("self", "partner"):
+            raise CorpusError(f"Turn {position}: expected the role 'self' or 'partner', found {entry.get('role')!r}.")
+        if not isinstance(text, str) or not text.strip():
+            raise CorpusError(f"Turn {position}: expected a text that is not empty, found {text!r}.")
+        turns.append(Turn(role, text.strip(), tuple(entry.get("candidates") or ())))
+    if not turns:
+        raise CorpusError("Expected at least one turn, found none.")
+    return tuple(turns)

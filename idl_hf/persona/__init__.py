@@ -1,0 +1,1 @@
+"""Which utterances show persona, and what they say."""

@@ -1,0 +1,328 @@
+"""A person to the rows of each config: SPI, DPI, criteria and rendering put together. Generators, no `datasets`."""
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from idl_hf import criteria, dpi, spi
+from idl_hf.conved import pairwise_conved
+from idl_hf.encoding import DEFAULT_ENCODER, SentenceEncoder
+from idl_hf.persona import patterns, triples
+from idl_hf.prompting import Prompt, render, render_replies
+from idl_hf.schema import Dialogue, Person, Triple, Turn
+
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "targets": ("one", "all"),
+    "reply": (None, "last", "each", "all"),
+    "order": ("free", "target_last", "input", "random"),
+    "rejected": ("random", "first"),
+    "criterion_type": (None, *criteria.CRITERION_TYPES),
+    "conditioning": ("references", "other_person", "none", "profile"),
+}
+
+
+@dataclass
+class RowOptions:
+    """The choices the paper leaves open; every default is named in docs/deviations.md."""
+
+    clusters: int = 3  # c, paper A.2
+    references: int = 5  # k
+    scale: float = 5.0  # lambda of convED
+    targets: str = "one"  # one target dialogue per cluster, or all
+    reply: str | None = None  # which replies a row predicts; None: "last" for msl, "each" for dpoc
+    order: str = "free"
+    spi: bool = True  # False: random references (Table 3)
+    rejected: str = "random"  # which of the candidates
+    criterion_type: str | None = None  # None: one of those that can be built
+    conditioning: str = "references"  # what the prompt knows of the person
+    encoder: str = DEFAULT_ENCODER
+    seed: int = 0
+
+    def check(self, config: str) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                valid = ", ".join(repr(choice) for choice in choices)
+                raise ValueError(
+                    f"The option {name}={getattr(self, name)!r} is unknown. The valid values are: {valid}."
+                )
+        if self.clusters < 1 or not 0 <= self.references <= dpi.MAX_REFERENCES:
+            raise ValueError(
+                f"clusters must be at least 1 and references between 0 and {dpi.MAX_REFERENCES}, "
+                f"found clusters={self.clusters} and references={self.references}."
+            )
+        if config == "dpoc" and self.reply == "all":
+            raise ValueError("reply='all' puts several replies into one row; dpoc takes 'each' or 'last'.")
+        if config == "msl" and self.reply == "each":
+            raise ValueError("reply='each' is for dpoc; msl takes 'last' or 'all' (every reply, one row a dialogue).")
+
+
+def option_names() -> list[str]:
+    return [field.name for field in fields(RowOptions)]
+
+
+class Corpus:
+    """All persons of a split, with what rows of one person take from the others."""
+
+    def __init__(self, persons: Sequence[Person], encoder: SentenceEncoder) -> None:
+        self.persons = persons
+        self.encoder = encoder
+        self._triples: dict[str, list[Triple]] = {}
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+
+    def load_vectors(self, texts: Iterable[str]) -> None:
+        """Keeps the vectors of these texts at hand, and forgets all others: memory is bounded by one person."""
+        unique = list(dict.fromkeys(texts))
+        self._vectors = dict(zip(unique, self.encoder.encode(unique), strict=True))
+
+    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors, shape (len(texts), d)."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self.encoder.encode(new), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
+
+    def triples(self, texts: Sequence[str]) -> list[list[Triple]]:
+        new = [text for text in dict.fromkeys(texts) if text not in self._triples]
+        self._triples.update(zip(new, patterns.extract(new), strict=True))
+        return [self._triples[text] for text in texts]
+
+    @cached_property
+    def statements(self) -> tuple[list[str], NDArray[np.float32], list[list[Triple]]]:
+        """Every utterance that states a persona fact: texts, unit vectors, triples."""
+        said = (text for person in self.persons for dialogue in person.dialogues for text in dialogue.texts("self"))
+        found = [text for text in dict.fromkeys(said) if self.triples([text])[0]]
+        return found, self.encoder.encode(found), self.triples(found)
+
+    def other_person(self, person: Person, rng: np.random.Generator) -> Person | None:
+        others = [other for other in self.persons if other.person_id != person.person_id and len(other.dialogues) > 1]
+        return others[rng.integers(len(others))] if others else None
+
+
+def encoder_texts(persons: Iterable[Person], corpus: Corpus, config: str, options: RowOptions) -> Iterator[str]:
+    """Every text whose vector the rows of these persons need, so that all are encoded in one go."""
+    for person in persons:
+        for dialogue in person.dialogues:
+            yield from (turn.text for turn in dialogue.turns)
+            for start, end in dialogue.replies() if config == "dpoc" else []:
+                yield _joined(dialogue.turns[start:end])
+        for dialogue in usable_dialogues(person, Counter()):
+            yield from _representations(dialogue, corpus, _reply_choice(config, options))
+
+
+def generate_rows(
+    config: str, person: Person, corpus: Corpus, options: RowOptions, drops: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of one person, the same whatever else runs in this process. `drops` counts what made no row, and why."""
+    if config == "sessions":
+        yield from (_session(dialogue) for dialogue in person.dialogues)
+        return
+    dialogues = usable_dialogues(person, drops)
+    if len(dialogues) < 2:
+        drops["person with fewer than two dialogues"] += 1
+        return
+    choice = _reply_choice(config, options)
+    texts = [_representations(dialogue, corpus, choice) for dialogue in dialogues]
+    corpus.load_vectors(encoder_texts([person], corpus, config, options))
+    whole, before_last, query = (corpus.vectors(column) for column in zip(*texts, strict=True))
+    chosen = range(len(dialogues))
+    if options.targets == "one":
+        chosen = spi.choose_targets(before_last, options.clusters, _seed(options, person.person_id))
+    for index in chosen:
+        rng = np.random.default_rng(_seed(options, person.person_id, dialogues[index].dialogue_id))
+        others = [i for i in range(len(dialogues)) if i != index]
+        near, cluster = spi.choose_references(
+            whole[others], query[index], options.references, options.clusters, options.seed
+        )
+        if not options.spi:
+            near = rng.permutation(len(others))[: options.references].tolist()
+        references = [dialogues[others[i]] for i in near]
+        if options.conditioning == "other_person":
+            references = _other_references(person, len(near), corpus, rng)
+        references = _ordered(references, dialogues[index], choice, corpus, options, rng)
+        target = _Target(person, dialogues[index], references, cluster, rng)
+        yield from (
+            _msl_rows(target, choice, options)
+            if config == "msl"
+            else _dpoc_rows(target, choice, corpus, options, drops)
+        )
+
+
+def usable_dialogues(person: Person, drops: Counter[str]) -> list[Dialogue]:
+    """Those in which the person says something."""
+    usable = [dialogue for dialogue in person.dialogues if dialogue.replies()]
+    drops["dialogue without a reply of the person"] += len(person.dialogues) - len(usable)
+    return usable
+
+
+@dataclass(frozen=True)
+class _Target:
+    person: Person
+    dialogue: Dialogue
+    references: list[Dialogue]
+    cluster: int
+    rng: np.random.Generator
+
+    def prompt(self, end: int, conditioning: str) -> Prompt:
+        context = self.dialogue.turns[:end]
+        if conditioning == "none":
+            return render([], context)
+        if conditioning == "profile":
+            return render([], context, profile=self.person.profile)
+        return render([reference.turns for reference in self.references], context)
+
+    def trace(self, prompt: Prompt) -> dict[str, Any]:
+        shown = self.references if len(prompt.starts) > 1 else []
+        return {
+            "person_id": self.person.person_id,
+            "dialogue_id": self.dialogue.dialogue_id,
+            "reference_ids": [reference.dialogue_id for reference in shown],
+            "dialogue_starts": prompt.starts,
+        }
+
+
+def _msl_rows(target: _Target, choice: str, options: RowOptions) -> Iterator[dict[str, Any]]:
+    replies = target.dialogue.replies()
+    start = replies[0][0] if choice == "all" else replies[-1][0]
+    prompt = target.prompt(start, options.conditioning)
+    completion = render_replies(target.dialogue.turns[start : replies[-1][1]])
+    yield {"prompt": prompt.messages, "completion": completion, **target.trace(prompt), "cluster": target.cluster}
+
+
+def _dpoc_rows(
+    target: _Target, choice: str, corpus: Corpus, options: RowOptions, drops: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    replies = target.dialogue.replies()
+    for start, end in replies if choice == "each" else replies[-1:]:
+        turns = target.dialogue.turns[start:end]
+        chosen = _joined(turns)
+        rejected = _rejected(target, turns, corpus, options)
+        if rejected is None:
+            drops["reply without a rejected reply (no candidates and no other person)"] += 1
+            continue
+        made = _criterion(target, start, chosen, rejected, corpus, options)
+        if made is None:
+            drops["reply for which no criterion reply could be built"] += 1
+            continue
+        prompt = target.prompt(start, options.conditioning)
+        texts = {"chosen": chosen, "criterion": made[1], "rejected": rejected}
+        messages = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
+        yield {"prompt": prompt.messages, **messages, "criterion_type": made[0], **target.trace(prompt)}
+
+
+def _rejected(target: _Target, turns: Sequence[Turn], corpus: Corpus, options: RowOptions) -> str | None:
+    """One of the candidates; where the corpus has none, a reply of another person."""
+    chosen = _joined(turns)
+    candidates = [text for text in turns[-1].candidates if text != chosen]
+    if candidates:
+        return candidates[0] if options.rejected == "first" else candidates[target.rng.integers(len(candidates))]
+    other = corpus.other_person(target.person, target.rng)
+    texts = [text for dialogue in other.dialogues for text in dialogue.texts("self")] if other else []
+    texts = [text for text in texts if text != chosen]
+    return texts[target.rng.integers(len(texts))] if texts else None
+
+
+def _criterion(
+    target: _Target, start: int, chosen: str, rejected: str, corpus: Corpus, options: RowOptions
+) -> tuple[str, str] | None:
+    """(type, reply) of the first type, in random order, that can be built and repeats neither other reply."""
+    types = [options.criterion_type] if options.criterion_type else target.rng.permutation(criteria.CRITERION_TYPES)
+    visible = [*target.references, Dialogue("", "", target.dialogue.turns[:start])]
+    for kind in types:
+        if kind == "inversion":
+            texts = [text for dialogue in visible for text in dialogue.texts("partner")]
+            vectors = corpus.vectors([chosen, *texts])
+            reply = criteria.inversion(vectors[0], texts, vectors[1:], {chosen, rejected})
+        elif kind == "inconsistency":
+            reply = criteria.inconsistency(chosen, corpus.triples([chosen])[0], _known(visible, corpus), target.rng)
+        else:
+            reply = criteria.fabrication(
+                corpus.vectors([chosen])[0],
+                *corpus.statements,
+                _known(target.person.dialogues, corpus),
+                target.rng,
+            )
+        if reply is not None and reply not in (chosen, rejected):
+            return str(kind), reply
+    return None
+
+
+def _known(dialogues: Iterable[Dialogue], corpus: Corpus) -> list[Triple]:
+    return [triple for dialogue in dialogues for found in corpus.triples(dialogue.texts("self")) for triple in found]
+
+
+def _other_references(person: Person, count: int, corpus: Corpus, rng: np.random.Generator) -> list[Dialogue]:
+    """As many dialogues of one other person: the yardstick that tells persona from mere length and format."""
+    other = corpus.other_person(person, rng)
+    if other is None:
+        raise ValueError("conditioning='other_person' needs a second person with two dialogues in the same split.")
+    return [other.dialogues[i] for i in rng.permutation(len(other.dialogues))[:count]]
+
+
+def _ordered(
+    references: list[Dialogue],
+    target: Dialogue,
+    choice: str,
+    corpus: Corpus,
+    options: RowOptions,
+    rng: np.random.Generator,
+) -> list[Dialogue]:
+    """DPI: the references in prompt order."""
+    if options.order == "input":
+        return references
+    if options.order == "random":
+        return [references[i] for i in rng.permutation(len(references))]
+    context = target.turns[: target.replies()[-1 if choice == "last" else 0][0]]
+    embedded = [
+        ([turn.role for turn in turns], corpus.vectors([turn.text for turn in turns]) if turns else [])
+        for turns in [*(reference.turns for reference in references), context]
+    ]
+    distances = pairwise_conved(embedded, options.scale)
+    order = dpi.order_references(
+        distances[:-1, :-1], distances[-1, :-1], "target_last" if options.order == "target_last" else "free"
+    )
+    return [references[i] for i in order]
+
+
+def _representations(dialogue: Dialogue, corpus: Corpus, choice: str) -> tuple[str, str, str]:
+    """What stands for a dialogue: as a whole (a reference), before its last reply (to choose targets), and as known
+    before the first reply that a row predicts (the target's query)."""
+    replies = dialogue.replies()
+    first_predicted = replies[-1 if choice == "last" else 0][0]
+    return tuple(
+        _represent(dialogue.turns[:end], corpus) for end in (len(dialogue.turns), replies[-1][0], first_predicted)
+    )  # type: ignore[return-value]
+
+
+def _represent(turns: Sequence[Turn], corpus: Corpus) -> str:
+    own = [turn.text for turn in turns if turn.role == "self"]
+    facts = [triple for found in corpus.triples(own) for triple in found]
+    return spi.persona_text(turns, [bool(triples.persona_utterances([turn.text], facts)) for turn in turns])
+
+
+def _reply_choice(config: str, options: RowOptions) -> str:
+    return options.reply or ("each" if config == "dpoc" else "last")
+
+
+def _joined(turns: Sequence[Turn]) -> str:
+    return "\n".join(turn.text for turn in turns)
+
+
+def _seed(options: RowOptions, *names: str) -> int:
+    return zlib.crc32(repr((options.seed, *names)).encode())
+
+
+def _session(dialogue: Dialogue) -> dict[str, Any]:
+    turns = [{"role": turn.role, "text": turn.text, "candidates": list(turn.candidates)} for turn in dialogue.turns]
+    return {
+        "person_id": dialogue.person_id,
+        "dialogue_id": dialogue.dialogue_id,
+        "turns": turns,
+        "profile": list(dialogue.profile),
+        "source": dialogue.source,
+    }

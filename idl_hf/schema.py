@@ -1,0 +1,95 @@
+"""The nouns every other file speaks of, and the columns of each dataset config."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+Role = Literal["self", "partner"]
+Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}, the chat format of transformers
+CONFIGS = ("sessions", "msl", "dpoc")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance. `self` is the target person, whom the model learns to be; `partner` is whoever they talk to."""
+
+    role: Role
+    text: str
+    candidates: tuple[str, ...] = ()  # other replies offered for this turn (ConvAI2, LIGHT), without the one given
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """One conversation of a person, with what the corpus says of it and where it stands (`file:line`)."""
+
+    person_id: str
+    dialogue_id: str
+    turns: tuple[Turn, ...]
+    profile: tuple[str, ...] = ()
+    source: str = ""
+
+    def texts(self, role: Role) -> list[str]:
+        return [turn.text for turn in self.turns if turn.role == role]
+
+    def replies(self) -> list[tuple[int, int]]:
+        """[start, end) of each reply of the person in `turns`; several own turns in a row are one reply."""
+        own = [turn.role == "self" for turn in self.turns]
+        starts = [i for i, is_own in enumerate(own) if is_own and (i == 0 or not own[i - 1])]
+        return [(start, own.index(False, start) if False in own[start:] else len(own)) for start in starts]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Everything known of one person: all dialogues, in corpus order."""
+
+    person_id: str
+    dialogues: tuple[Dialogue, ...]
+
+    @property
+    def profile(self) -> list[str]:
+        """Each profile sentence of any dialogue once, in order of appearance."""
+        return list(dict.fromkeys(sentence for dialogue in self.dialogues for sentence in dialogue.profile))
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """A persona fact <subject, relation, object> (paper 3.2.1), as in <i, have_pet, two dogs>."""
+
+    subject: str
+    relation: str
+    object: str
+
+
+def group_by_person(dialogues: Iterable[Dialogue]) -> list[Person]:
+    """Persons in order of first appearance."""
+    by_id: dict[str, list[Dialogue]] = {}
+    for dialogue in dialogues:
+        by_id.setdefault(dialogue.person_id, []).append(dialogue)
+    return [Person(person_id, tuple(own)) for person_id, own in by_id.items()]
+
+
+def features(config: str) -> "Features":
+    """The columns of a config. `msl` and `dpoc` are TRL's conversational formats plus columns to trace a row."""
+    from datasets import Features, List, Value
+
+    if config not in CONFIGS:
+        raise ValueError(f"Unknown config '{config}'. The configs are: {', '.join(CONFIGS)}.")
+    messages = List({"role": Value("string"), "content": Value("string")})
+    trace = {
+        "person_id": Value("string"),
+        "dialogue_id": Value("string"),
+        "reference_ids": List(Value("string")),  # in prompt order
+        # where each reference, and last the current dialogue, begins in `prompt` (see prompting.fit_to_budget)
+        "dialogue_starts": List({"message": Value("int32"), "char": Value("int32")}),
+    }
+    if config == "sessions":
+        turn = {"role": Value("string"), "text": Value("string"), "candidates": List(Value("string"))}
+        session = {"turns": List(turn), "profile": List(Value("string")), "source": Value("string")}
+        return Features({"person_id": Value("string"), "dialogue_id": Value("string"), **session})
+    if config == "msl":
+        return Features({"prompt": messages, "completion": messages, **trace, "cluster": Value("int32")})
+    replies = {"chosen": messages, "criterion": messages, "rejected": messages}
+    return Features({"prompt": messages, **replies, "criterion_type": Value("string"), **trace})

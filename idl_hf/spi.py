@@ -1,0 +1,68 @@
+"""Static Persona Identification (paper 3.2.1): which dialogues of a person belong together, and which are references.
+
+No leak: the reply to predict steers nothing. A target is represented by what was said before that reply, and the other
+dialogues are clustered without it (the paper clusters the target with its reply in it).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.cluster import KMeans
+
+from idl_hf.schema import Turn
+
+
+def persona_text(turns: Sequence[Turn], shows_persona: Sequence[bool]) -> str:
+    """What represents a dialogue (paper Eq. 3): the person's persona-intensive utterances, one a line; if there are
+    none, all of the person's; if the person has not spoken, the partner's."""
+    own = [turn.text for turn, shows in zip(turns, shows_persona, strict=True) if turn.role == "self" and shows]
+    own = own or [turn.text for turn in turns if turn.role == "self"]
+    return "\n".join(own or [turn.text for turn in turns])
+
+
+def number_of_clusters(dialogues: int, max_clusters: int = 3) -> int:
+    """min(c, n // 2), at least 1, so that a cluster has two dialogues on average; 0 below two dialogues."""
+    return min(max_clusters, max(1, dialogues // 2)) if dialogues >= 2 else 0
+
+
+def cluster_dialogues(embeddings: ArrayLike, max_clusters: int = 3, seed: int = 0) -> NDArray[np.int64]:
+    """K-means labels (paper Eq. 4) of n dialogues with vectors of shape (n, d): int of shape (n,)."""
+    vectors = np.asarray(embeddings, dtype=np.float64)
+    if vectors.ndim != 2 and len(vectors):
+        raise ValueError(f"embeddings must have shape (dialogues, d), found {vectors.shape}.")
+    clusters = min(
+        number_of_clusters(len(vectors), max_clusters), len(np.unique(vectors, axis=0)) if len(vectors) else 0
+    )
+    if clusters <= 1:
+        return np.zeros(len(vectors), dtype=np.int64)
+    return KMeans(clusters, random_state=seed, n_init=10).fit_predict(vectors).astype(np.int64)
+
+
+def nearest(vectors: NDArray, query: NDArray, count: int) -> list[int]:
+    """Indices of the `count` vectors nearest to the query by Euclidean distance; ties: the smaller index."""
+    distances = np.linalg.norm(vectors - query, axis=1)
+    return np.argsort(np.round(distances, 9), kind="stable")[:count].tolist()
+
+
+def choose_references(
+    others: ArrayLike, query: ArrayLike, count: int = 5, max_clusters: int = 3, seed: int = 0
+) -> tuple[list[int], int]:
+    """The references of one target: the nearest `count` within the cluster that the target falls into.
+
+    others: (n, d), the person's other dialogues. query: (d,), the target as known before the reply.
+    Returns indices into `others`, nearest first, and the cluster's label.
+    """
+    vectors, target = np.asarray(others, dtype=np.float64), np.asarray(query, dtype=np.float64)
+    labels = cluster_dialogues(vectors, max_clusters, seed)
+    centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
+    label = nearest(centroids, target, 1)[0]
+    members = np.flatnonzero(labels == label)
+    return [int(members[i]) for i in nearest(vectors[members], target, count)], label
+
+
+def choose_targets(embeddings: ArrayLike, max_clusters: int = 3, seed: int = 0) -> list[int]:
+    """One random dialogue of each cluster, in dialogue order (paper 3.2.1). embeddings: (n, d)."""
+    labels = cluster_dialogues(embeddings, max_clusters, seed)
+    rng = np.random.default_rng(seed)
+    return sorted(int(rng.choice(np.flatnonzero(labels == label))) for label in np.unique(labels))

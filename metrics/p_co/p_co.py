@@ -1,0 +1,249 @@
+"""P-Co: how close a response is to what the same person said before."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import datasets
+import evaluate
+
+METHODS = ("cosine", "tfidf", "cover_msp", "cover_dhap", "cover_song")
+METHODS_WITH_TABLE = ("tfidf", "cover_msp", "cover_song")
+
+_CITATION = """\
+@article{cheng2024indialogues,
+  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
+             through In-Dialogue Learning},
+  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102},
+  year    = {2024}
+}
+@inproceedings{ma2021one,
+  title     = {One Chatbot Per Person: Creating Personalized Chatbots Based on Implicit User Profiles},
+  author    = {Ma, Zhengyi and Dou, Zhicheng and Zhu, Yutao and Zhong, Hanxun and Wen, Ji-Rong},
+  booktitle = {Proceedings of the 44th International ACM SIGIR Conference on Research and Development in
+               Information Retrieval},
+  pages     = {555--564},
+  year      = {2021}
+}
+@article{zhong2022less,
+  title   = {Less is More: Learning to Refine Dialogue History for Personalized Dialogue Generation},
+  author  = {Zhong, Hanxun and Dou, Zhicheng and Zhu, Yutao and Qian, Hongjin and Wen, Ji-Rong},
+  journal = {arXiv preprint arXiv:2204.08128},
+  year    = {2022}
+}
+"""
+
+_DESCRIPTION = """\
+P-Co compares each response with the past utterances of the person it should sound like. The In-Dialogue Learning paper
+calls P-Co "persona cosine similarity"; the published evaluation scripts behind it compute P-Cover, a coverage weighted
+by inverse document frequency. Both are here, chosen by `method`; the default is the cosine.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    predictions (`list[str]`): the responses. Tokens are the lower-cased text split at white space.
+    histories (`list[list[str]]`): for each response, all past utterances of its target person, in any order.
+    method (`str`, defaults to "cosine"): how one response is scored.
+        "cosine": cosine of the word counts of the response and of the whole history.
+        "tfidf": the same, each count times the word's idf.
+        "cover_msp": sum of the idf of the words shared with one utterance, divided by the number of tokens of the
+            response; the largest value over the utterances.
+        "cover_dhap": the same sum, not divided, with an idf of the person's own utterances.
+        "cover_song": mean of 1 / (1 + ln(1 + count)) over the tokens of one utterance found in the response; the
+            largest value over the utterances.
+    idf (`dict[str, float]`, optional): a fixed table of word weights for "tfidf", "cover_msp" and "cover_song"; make
+        one with `idf_table(utterances, method)` of the loaded metric. Words it lacks weigh 0 (1 for "cover_song").
+        By default the table is made of the histories of this call, equal histories counted once: ln(N / df).
+Returns:
+    p_co (`float`): mean score over the responses. An empty response or history scores 0. "cosine", "tfidf" and
+        "cover_song" lie in [0, 1]; "cover_msp" and "cover_dhap" have no fixed upper end.
+    n_without_history (`int`): how many responses had a history without a single token.
+Raises:
+    ValueError: for an unknown method, an `idf` the method does not take, no responses, or inputs of the wrong shape.
+Examples:
+    >>> import idl_hf
+    >>> import evaluate
+    >>> p_co = evaluate.load("p_co")
+    >>> farmer = ["i love my two dogs .", "i work as a farmer in texas .", "do you like country music ?",
+    ...           "my dogs love country music ."]
+    >>> nurse = ["i am a nurse .", "do you have pets ?", "i live in texas ."]
+    >>> predictions = ["i love my dogs and country music .", "i am a nurse in ohio ."]
+    >>> results = p_co.compute(predictions=predictions, histories=[farmer, nurse])
+    >>> print({name: round(value, 4) for name, value in results.items()})
+    {'p_co': 0.7466, 'n_without_history': 0}
+    >>> results = p_co.compute(predictions=predictions, histories=[farmer, nurse], method="cover_msp")
+    >>> print({name: round(value, 4) for name, value in results.items()})
+    {'p_co': 0.844, 'n_without_history': 0}
+"""
+
+
+def tokenize(text: str) -> tuple[str, ...]:
+    """Lower-case the text and split it at white space."""
+    return tuple(text.lower().split())
+
+
+def read_history(history: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Tokenise the utterances, drop those without a token, and sort them: their order carries no meaning here."""
+    return tuple(sorted(tokens for tokens in map(tokenize, history) if tokens))
+
+
+def inverse_document_frequency(utterances: Iterable[tuple[str, ...]]) -> dict[str, float]:
+    """ln(N / df) of each word, N tokenised utterances, df of them holding the word."""
+    utterances = list(utterances)
+    document_frequency = Counter(word for tokens in utterances for word in set(tokens))
+    return {word: math.log(len(utterances) / count) for word, count in document_frequency.items()}
+
+
+def inverse_count(utterances: Iterable[tuple[str, ...]]) -> dict[str, float]:
+    """1 / (1 + ln(1 + count)) of each word, the weight in "cover_song"."""
+    counts = Counter(word for tokens in utterances for word in tokens)
+    return {word: 1 / (1 + math.log(1 + count)) for word, count in counts.items()}
+
+
+def word_weights(utterances: Iterable[tuple[str, ...]], method: str) -> dict[str, float]:
+    """The table of word weights that `method` reads."""
+    return inverse_count(utterances) if method == "cover_song" else inverse_document_frequency(utterances)
+
+
+def weighted_counts(tokens: Iterable[str], weights: Mapping[str, float] | None) -> dict[str, float]:
+    """Count of each word, times its weight where there are weights."""
+    counts = Counter(tokens)
+    if weights is None:
+        return counts
+    return {word: count * weights.get(word, 0.0) for word, count in counts.items()}
+
+
+def cosine(left: Mapping[str, float], right: Mapping[str, float]) -> float:
+    """Cosine of two sparse vectors; 0 if one of them is zero."""
+    dot = math.fsum(value * right[word] for word, value in left.items() if word in right)
+    norms = math.fsum(value**2 for value in left.values()) * math.fsum(value**2 for value in right.values())
+    return min(1.0, dot / math.sqrt(norms)) if norms > 0 else 0.0
+
+
+def cover(response: tuple[str, ...], utterance: tuple[str, ...], method: str, weights: Mapping[str, float]) -> float:
+    """How much of one past utterance the response takes up."""
+    shared = set(response).intersection(utterance)
+    if not shared:
+        return 0.0
+    if method == "cover_song":
+        found = [weights.get(word, 1.0) for word in utterance if word in shared]
+        return math.fsum(found) / len(found)
+    total = math.fsum(weights.get(word, 0.0) for word in shared)
+    return total / len(response) if method == "cover_msp" else total
+
+
+def score(
+    response: tuple[str, ...],
+    history: tuple[tuple[str, ...], ...],
+    method: str,
+    weights: Mapping[str, float] | None,
+) -> float:
+    """Score of one tokenised response against the tokenised history of its person."""
+    if not response or not history:
+        return 0.0
+    if method in ("cosine", "tfidf"):
+        pooled = [word for utterance in history for word in utterance]
+        return cosine(weighted_counts(response, weights), weighted_counts(pooled, weights))
+    if method == "cover_dhap":
+        weights = inverse_document_frequency(history)
+    return max(cover(response, utterance, method, weights) for utterance in history)
+
+
+def check_method(method: str, idf: Mapping[str, float] | None) -> None:
+    """Raise ValueError if the method is unknown or cannot use the table."""
+    if method not in METHODS:
+        raise ValueError(f"p_co found the method {method!r}, but expected one of: {', '.join(METHODS)}.")
+    if idf is not None and method not in METHODS_WITH_TABLE:
+        raise ValueError(
+            f"p_co found an `idf` table together with the method {method!r}, which does not read one. "
+            f"Leave `idf` out, or choose one of: {', '.join(METHODS_WITH_TABLE)}."
+        )
+    if idf is not None and not isinstance(idf, Mapping):
+        raise ValueError(f"p_co expected `idf` to be a dict from word to weight, but found {type(idf).__name__}.")
+
+
+def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -> None:
+    """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
+    for name, column in (("predictions", predictions), ("histories", histories)):
+        if column is None or isinstance(column, str):
+            raise ValueError(
+                f"p_co expected `{name}` to be a list with one entry per response, but found {type(column).__name__}."
+            )
+    if len(predictions) != len(histories):
+        raise ValueError(
+            f"p_co expected one history for each prediction, but found {len(predictions)} predictions "
+            f"and {len(histories)} histories."
+        )
+    for row, (prediction, history) in enumerate(zip(predictions, histories, strict=True)):
+        if not isinstance(prediction, str):
+            raise ValueError(f"p_co expected prediction {row} to be a string, but found {type(prediction).__name__}.")
+        if isinstance(history, str) or not isinstance(history, Iterable):
+            raise ValueError(
+                f"p_co expected history {row} to be a list of utterances, but found {type(history).__name__}."
+            )
+        for utterance in history:
+            if not isinstance(utterance, str):
+                raise ValueError(
+                    f"p_co expected the utterances of history {row} to be strings, "
+                    f"but found {type(utterance).__name__}."
+                )
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class PCo(evaluate.Metric):
+    """Mean closeness of responses to their person's past utterances."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Value("string"),
+                    "histories": datasets.Sequence(datasets.Value("string")),
+                }
+            ),
+            reference_urls=["https://arxiv.org/abs/2403.03102", "https://arxiv.org/abs/2204.08128"],
+        )
+
+    @staticmethod
+    def idf_table(utterances: list[str], method: str = "cover_msp") -> dict[str, float]:
+        """Make the table of word weights that `compute(idf=...)` takes, for instance of all training utterances."""
+        if method not in METHODS_WITH_TABLE:
+            raise ValueError(f"p_co makes tables for {', '.join(METHODS_WITH_TABLE)}, but found {method!r}.")
+        return word_weights(read_history(utterances), method)
+
+    def add(self, *, prediction=None, histories=None, **kwargs):
+        """Add one response and the past utterances of its person."""
+        check_rows([prediction], [histories])
+        evaluate.Metric.add(self, prediction=prediction, histories=histories, **kwargs)
+
+    def add_batch(self, *, predictions=None, histories=None, **kwargs):
+        """Add responses and, for each, the past utterances of its person."""
+        check_rows(predictions, histories)
+        evaluate.Metric.add_batch(self, predictions=predictions, histories=histories, **kwargs)
+
+    def _compute(
+        self,
+        predictions: list[str],
+        histories: list[list[str]],
+        method: str = "cosine",
+        idf: Mapping[str, float] | None = None,
+    ) -> dict[str, float]:
+        check_method(method, idf)
+        if len(predictions) == 0:
+            raise ValueError("p_co expected at least one prediction, but found none.")
+        responses = [tokenize(prediction) for prediction in predictions]
+        tokenized = [read_history(history) for history in histories]
+        weights = idf
+        if weights is None and method in METHODS_WITH_TABLE:
+            weights = word_weights([tokens for history in set(tokenized) for tokens in history], method)
+        scores = [
+            score(response, history, method, weights) for response, history in zip(responses, tokenized, strict=True)
+        ]
+        return {
+            "p_co": math.fsum(scores) / len(scores),
+            "n_without_history": sum(1 for history in tokenized if not history),
+        }
