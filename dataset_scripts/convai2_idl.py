@@ -43,7 +43,7 @@ class Convai2Idl(IDLBuilder):
 
     def read_split(self, files: list[str], log: ErrorLog) -> list[Dialogue]:
         dialogues = [dialogue for file in files for dialogue in convai2.read_with_profiles(file, log)]
-        return convai2.group_persons(dialogues, self.config.person)
+        return convai2.group_persons(dialogues, self.config.person, log)
 
     def download(self, dl_manager: datasets.DownloadManager) -> str:
         if dl_manager.is_streaming:

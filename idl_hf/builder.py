@@ -4,6 +4,7 @@ Only plumbing: `datasets` replaces `open`, `os.path` and `Path` in this module a
 whatever reads files or makes rows lives elsewhere.
 """
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -11,9 +12,8 @@ from typing import Any
 
 import datasets
 from datasets.data_files import DataFilesDict
-from threadpoolctl import threadpool_limits
 
-from idl_hf.corpora.errors import ErrorLog
+from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.rows import Corpus, RowOptions, encoder_texts, generate_rows, option_names
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
@@ -61,13 +61,13 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     def configs(config_class: type[IDLConfig]) -> list[IDLConfig]:
         return [config_class(name=name) for name in CONFIGS]
 
+    @abstractmethod
     def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
         """The files of each split in a folder of raw data."""
-        raise NotImplementedError  # pragma: no cover
 
+    @abstractmethod
     def read_split(self, files: list[str], log: ErrorLog) -> list[Dialogue]:
         """All dialogues of a split, with their person_id."""
-        raise NotImplementedError  # pragma: no cover
 
     def download(self, dl_manager: datasets.DownloadManager) -> str:
         """The folder of raw data, where neither data_dir nor data_files was given."""
@@ -78,13 +78,18 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
-            description=self.DESCRIPTION,
+            description=f"{self.DESCRIPTION}\n\nMade with: {self._recipe()}",
             features=features(self.config.name),
             homepage=self.HOMEPAGE,
             license=self.LICENSE,
             citation=self.CITATION,
             version=VERSION,
         )
+
+    def _recipe(self) -> str:
+        """Every choice that shaped the rows, so that a saved dataset says what it is."""
+        choices = {name: getattr(self.config, name) for name in self._option_names()}
+        return ", ".join(f"{name}={value!r}" for name, value in {**choices, "extractor": "patterns"}.items())
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         files = self.config.data_files
@@ -95,6 +100,10 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         for split, paths in files.items():
             log = ErrorLog(self.config.on_error)
             persons = group_by_person(self.read_split([str(path) for path in paths], log))
+            if not persons:
+                raise CorpusError(
+                    f"The split '{split}' has no dialogue that could be read: {', '.join(map(str, paths))}."
+                )
             _report_skipped(split, log)
             if self.config.name != "sessions" and not dl_manager.is_streaming:
                 # All at once and before any worker is forked: long batches, and workers only read the cache
@@ -112,10 +121,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         corpus = Corpus(everyone, SentenceEncoder(options.encoder))
         drops: Counter[str] = Counter()
         for person in persons:
-            # K-means of a dozen points gains nothing from threads, and OpenMP may hang in a forked worker
-            with threadpool_limits(1):
-                rows = list(generate_rows(self.config.name, person, corpus, options, drops))
-            for number, row in enumerate(rows):
+            for number, row in enumerate(generate_rows(self.config.name, person, corpus, options, drops)):
                 yield f"{person.person_id}/{row['dialogue_id']}/{number}", row
         for reason, count in (+drops).items():
             logger.warning(f"{self.dataset_name}, {split}: left out {count} x {reason}.")

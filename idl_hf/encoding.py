@@ -87,7 +87,6 @@ class SentenceEncoder:
 def _open_cache(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     cache = sqlite3.connect(path, timeout=120)
-    cache.execute("PRAGMA journal_mode=WAL")
     cache.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
     return cache
 

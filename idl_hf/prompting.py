@@ -13,6 +13,7 @@ SILENCE = "__SILENCE__"  # ConvAI2's own convention for a partner who has not sp
 PROFILE_PROMPT = (
     "Here are your persona settings, your reply must be consistent with the persona: {profile}"  # paper A.1
 )
+_SILENT = Turn("partner", SILENCE)
 _CHAT_ROLE = {"partner": "user", "self": "assistant"}
 Start = dict[str, int]  # {"message": index, "char": offset in its content}
 
@@ -33,18 +34,22 @@ def render(references: Sequence[Sequence[Turn]], context: Sequence[Turn] = (), p
     partner's message is SILENCE. A profile becomes the paper's system prompt.
     """
     messages: list[Message] = []
-    starts: list[Start] = []
+    found: list[Start | None] = []
     if profile:
         messages.append({"role": "system", "content": PROFILE_PROMPT.format(profile=" ".join(profile))})
     for dialogue in references:
-        starts.append(_append_dialogue(messages, dialogue))
-    silent = [Turn("partner", SILENCE)] if not context or context[0].role == "self" else []
-    starts.append(_append_dialogue(messages, [*silent, *context]))
+        opens = bool(dialogue) and dialogue[0].role == "self" and (not messages or messages[-1]["role"] == "system")
+        found.append(_append_dialogue(messages, [_SILENT, *dialogue] if opens else dialogue))
+    opens = not context or context[0].role == "self"
+    found.append(_append_dialogue(messages, [_SILENT, *context] if opens else context))
     if messages[-1]["role"] != "user":
         raise ValueError(
             "The context must end with the partner's utterance, to which the person replies; it ends with the "
             f"person's own: '{context[-1].text}'."
         )
+    starts: list[Start] = []
+    for start in reversed(found):  # a dialogue without turns starts where the next one does
+        starts.insert(0, start or starts[0])
     return Prompt(messages, starts)
 
 
@@ -55,20 +60,17 @@ def render_replies(turns: Sequence[Turn]) -> list[Message]:
     return messages
 
 
-def _append_dialogue(messages: list[Message], turns: Sequence[Turn]) -> Start:
+def _append_dialogue(messages: list[Message], turns: Sequence[Turn]) -> Start | None:
     start: Start | None = None
     for turn in turns:
         role = _CHAT_ROLE[turn.role]
-        if role == "assistant" and start is None and (not messages or messages[-1]["role"] == "system"):
-            start = {"message": len(messages), "char": 0}
-            messages.append({"role": "user", "content": SILENCE})
         if messages and messages[-1]["role"] == role:
             start = start or {"message": len(messages) - 1, "char": len(messages[-1]["content"]) + 1}
             messages[-1]["content"] += "\n" + turn.text
         else:
             start = start or {"message": len(messages), "char": 0}
             messages.append({"role": role, "content": turn.text})
-    return start or {"message": len(messages), "char": 0}
+    return start
 
 
 def fit_to_budget(

@@ -51,6 +51,9 @@ class RowOptions:
                 raise ValueError(
                     f"The option {name}={getattr(self, name)!r} is unknown. The valid values are: {valid}."
                 )
+        numbers = (self.clusters, self.references, self.seed)
+        if not all(isinstance(number, int) for number in numbers) or not isinstance(self.scale, int | float):
+            raise ValueError("The options clusters, references and seed must be whole numbers, and scale a number.")
         if self.clusters < 1 or not 0 <= self.references <= dpi.MAX_REFERENCES:
             raise ValueError(
                 f"clusters must be at least 1 and references between 0 and {dpi.MAX_REFERENCES}, "
@@ -100,7 +103,8 @@ class Corpus:
         return found, self.encoder.encode(found), self.triples(found)
 
     def other_person(self, person: Person, rng: np.random.Generator) -> Person | None:
-        others = [other for other in self.persons if other.person_id != person.person_id and len(other.dialogues) > 1]
+        """Anyone else who says something, at random."""
+        others = [p for p in self.persons if p.person_id != person.person_id and any(d.replies() for d in p.dialogues)]
         return others[rng.integers(len(others))] if others else None
 
 
@@ -126,15 +130,30 @@ def generate_rows(
     if len(dialogues) < 2:
         drops["person with fewer than two dialogues"] += 1
         return
-    choice = _reply_choice(config, options)
-    texts = [_representations(dialogue, corpus, choice) for dialogue in dialogues]
+    if options.conditioning == "profile" and not person.profile:
+        drops["person without a profile"] += 1
+        return
     corpus.load_vectors(encoder_texts([person], corpus, config, options))
+    choice = _reply_choice(config, options)
+    for target in _targets(person, dialogues, choice, corpus, options):
+        if config == "msl":
+            yield from _msl_rows(target, choice, options)
+        else:
+            yield from _dpoc_rows(target, choice, corpus, options, drops)
+
+
+def _targets(
+    person: Person, dialogues: list[Dialogue], choice: str, corpus: Corpus, options: RowOptions
+) -> Iterator["_Target"]:
+    """Each target dialogue with its references (SPI) in prompt order (DPI)."""
+    texts = [_representations(dialogue, corpus, choice) for dialogue in dialogues]
     whole, before_last, query = (corpus.vectors(column) for column in zip(*texts, strict=True))
-    chosen = range(len(dialogues))
+    chosen: Iterable[int] = range(len(dialogues))
     if options.targets == "one":
         chosen = spi.choose_targets(before_last, options.clusters, _seed(options, person.person_id))
     for index in chosen:
-        rng = np.random.default_rng(_seed(options, person.person_id, dialogues[index].dialogue_id))
+        dialogue = dialogues[index]
+        rng = np.random.default_rng(_seed(options, person.person_id, dialogue.dialogue_id))
         others = [i for i in range(len(dialogues)) if i != index]
         near, cluster = spi.choose_references(
             whole[others], query[index], options.references, options.clusters, options.seed
@@ -144,13 +163,8 @@ def generate_rows(
         references = [dialogues[others[i]] for i in near]
         if options.conditioning == "other_person":
             references = _other_references(person, len(near), corpus, rng)
-        references = _ordered(references, dialogues[index], choice, corpus, options, rng)
-        target = _Target(person, dialogues[index], references, cluster, rng)
-        yield from (
-            _msl_rows(target, choice, options)
-            if config == "msl"
-            else _dpoc_rows(target, choice, corpus, options, drops)
-        )
+        context = dialogue.turns[: _first_predicted(dialogue, choice)]
+        yield _Target(person, dialogue, _ordered(references, context, corpus, options, rng), cluster, rng)
 
 
 def usable_dialogues(person: Person, drops: Counter[str]) -> list[Dialogue]:
@@ -260,43 +274,50 @@ def _other_references(person: Person, count: int, corpus: Corpus, rng: np.random
     """As many dialogues of one other person: the yardstick that tells persona from mere length and format."""
     other = corpus.other_person(person, rng)
     if other is None:
-        raise ValueError("conditioning='other_person' needs a second person with two dialogues in the same split.")
+        raise ValueError("conditioning='other_person' needs a second person in the same split.")
     return [other.dialogues[i] for i in rng.permutation(len(other.dialogues))[:count]]
 
 
+def choose_for_context(person: Person, context: Sequence[Turn], corpus: Corpus, options: RowOptions) -> list[Dialogue]:
+    """SPI and DPI for a conversation that is going on: the person's references for it, in prompt order."""
+    dialogues = usable_dialogues(person, Counter())
+    if not dialogues or options.references == 0:
+        return []
+    whole = corpus.vectors([_represent(dialogue.turns, corpus) for dialogue in dialogues])
+    query = corpus.vectors([_represent(context, corpus)])[0]
+    near, _ = spi.choose_references(whole, query, options.references, options.clusters, options.seed)
+    return _ordered([dialogues[i] for i in near], context, corpus, options, np.random.default_rng(options.seed))
+
+
 def _ordered(
-    references: list[Dialogue],
-    target: Dialogue,
-    choice: str,
-    corpus: Corpus,
-    options: RowOptions,
-    rng: np.random.Generator,
+    references: list[Dialogue], context: Sequence[Turn], corpus: Corpus, options: RowOptions, rng: np.random.Generator
 ) -> list[Dialogue]:
-    """DPI: the references in prompt order."""
+    """DPI: the references in prompt order. context: the turns of the current dialogue before the reply."""
     if options.order == "input":
         return references
     if options.order == "random":
         return [references[i] for i in rng.permutation(len(references))]
-    context = target.turns[: target.replies()[-1 if choice == "last" else 0][0]]
     embedded = [
         ([turn.role for turn in turns], corpus.vectors([turn.text for turn in turns]) if turns else [])
         for turns in [*(reference.turns for reference in references), context]
     ]
     distances = pairwise_conved(embedded, options.scale)
-    order = dpi.order_references(
-        distances[:-1, :-1], distances[-1, :-1], "target_last" if options.order == "target_last" else "free"
-    )
+    mode: dpi.OrderMode = "target_last" if options.order == "target_last" else "free"
+    order = dpi.order_references(distances[:-1, :-1], distances[-1, :-1], mode)
     return [references[i] for i in order]
 
 
 def _representations(dialogue: Dialogue, corpus: Corpus, choice: str) -> tuple[str, str, str]:
     """What stands for a dialogue: as a whole (a reference), before its last reply (to choose targets), and as known
     before the first reply that a row predicts (the target's query)."""
-    replies = dialogue.replies()
-    first_predicted = replies[-1 if choice == "last" else 0][0]
-    return tuple(
-        _represent(dialogue.turns[:end], corpus) for end in (len(dialogue.turns), replies[-1][0], first_predicted)
-    )  # type: ignore[return-value]
+    ends = (len(dialogue.turns), dialogue.replies()[-1][0], _first_predicted(dialogue, choice))
+    whole, before_last, query = (_represent(dialogue.turns[:end], corpus) for end in ends)
+    return whole, before_last, query
+
+
+def _first_predicted(dialogue: Dialogue, choice: str) -> int:
+    """Where the first reply that a row predicts begins: all before it may steer the prompt, nothing after."""
+    return dialogue.replies()[-1 if choice == "last" else 0][0]
 
 
 def _represent(turns: Sequence[Turn], corpus: Corpus) -> str:

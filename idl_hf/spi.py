@@ -9,8 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
+from threadpoolctl import ThreadpoolController
 
 from idl_hf.schema import Turn
+
+_THREADS = ThreadpoolController()  # after scikit-learn has loaded its libraries
 
 
 def persona_text(turns: Sequence[Turn], shows_persona: Sequence[bool]) -> str:
@@ -36,7 +39,9 @@ def cluster_dialogues(embeddings: ArrayLike, max_clusters: int = 3, seed: int = 
     )
     if clusters <= 1:
         return np.zeros(len(vectors), dtype=np.int64)
-    return KMeans(clusters, random_state=seed, n_init=10).fit_predict(vectors).astype(np.int64)
+    # Threads cost a dozen points far more than they gain, and OpenMP may hang in a forked worker
+    with _THREADS.limit(limits=1):
+        return KMeans(clusters, random_state=seed, n_init=10).fit_predict(vectors).astype(np.int64)
 
 
 def nearest(vectors: NDArray, query: NDArray, count: int) -> list[int]:

@@ -24,49 +24,65 @@ _PARTNER = "partner's persona: "
 
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
     """Dialogues in file order; person_id is empty until `group_persons`. Malformed lines are reported to `log` and
-    their whole dialogue is left out, for a conversation with a hole in it is another conversation."""
+    their whole dialogue is left out, for a conversation with a hole in it is another conversation.
+
+    dialogue_id counts the dialogues of the file, those left out too, so that it is the same in all variants.
+    """
     log = log or ErrorLog()
-    name = Path(path).stem
-    for first_line, lines in _blocks(path, log):
-        profile: list[str] = []
-        turns: list[Turn] = []
-        for offset, text in enumerate(lines):
-            if text.startswith(_OWN):
-                profile.append(text[len(_OWN) :].strip())
-            elif not text.startswith(_PARTNER):
-                found = _turns(text)
-                if found is None:
-                    problem = f"Expected 'partner<TAB>self', with or without candidates, found {text[:80]!r}."
-                    log.report(path, first_line + offset, problem)
-                    turns = []
-                    break
-                turns += found
-        if turns:
-            yield Dialogue("", f"{name}-{first_line}", tuple(turns), tuple(profile), f"{Path(path).name}:{first_line}")
+    for number, (first_line, lines) in enumerate(_blocks(path, log), start=1):
+        parsed = _parse(path, first_line, lines, log) if lines else None
+        if parsed is not None:
+            profile, turns = parsed
+            yield Dialogue("", f"dialogue-{number}", turns, profile, f"{Path(path).name}:{first_line}")
+
+
+def _parse(
+    path: str | Path, first_line: int, lines: list[str], log: ErrorLog
+) -> tuple[tuple[str, ...], tuple[Turn, ...]] | None:
+    profile: list[str] = []
+    turns: list[Turn] = []
+    for line, text in enumerate(lines, start=first_line):
+        if text.startswith(_OWN):
+            profile.append(text[len(_OWN) :].strip())
+        elif not text.startswith(_PARTNER):
+            found = _turns(text)
+            if found is None:
+                log.report(
+                    path, line, f"Expected 'partner<TAB>self', with or without candidates, found {text[:80]!r}."
+                )
+                return None
+            turns += found
+    if not turns:
+        log.report(path, first_line, "Expected a dialogue, found persona lines only.")
+        return None
+    return tuple(profile), tuple(turns)
 
 
 def _blocks(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[str]]]:
-    """(number of the first line, texts without their number) of each dialogue whose numbering is sound."""
+    """(number of the first line, texts without their number) of each dialogue; no texts where the numbering or the
+    encoding is broken, which is reported."""
     block: list[str] = []
-    first, sound = 1, True
+    first, length, sound = 1, 0, True
     with open(path, "rb") as lines:
         for position, raw in enumerate(lines, start=1):
+            if not raw.strip():
+                continue
+            head, _, rest = raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n").partition(b" ")
+            if head == b"1" and length:
+                yield first, block if sound else []
+                block, first, length, sound = [], position, 0, True
+            length += 1
             try:
-                number, _, text = raw.decode("utf-8").rstrip("\r\n").partition(" ")
+                block.append(rest.decode())
             except UnicodeDecodeError as error:
-                log.report(path, position, f"Expected UTF-8 text, found the byte {raw[error.start]:#x}.")
-                number, text, sound = str(len(block) + 1), "", False
-            if number == "1":
-                if block and sound:
-                    yield first, block
-                block, first, sound = [], position, True
-            if number != str(len(block) + 1):
-                if sound:
-                    log.report(path, position, f"Expected line number {len(block) + 1} or 1, found {number[:20]!r}.")
+                log.report(path, position, f"Expected UTF-8 text, found the byte {rest[error.start]:#x}.")
                 sound = False
-            block.append(text)
-    if block and sound:
-        yield first, block
+            if sound and head != str(length).encode():
+                shown = head[:20].decode(errors="replace")
+                log.report(path, position, f"Expected line number {length} or 1, found {shown!r}.")
+                sound = False
+    if length:
+        yield first, block if sound else []
 
 
 def _turns(text: str) -> list[Turn] | None:
@@ -79,18 +95,23 @@ def _turns(text: str) -> list[Turn] | None:
     return [*said, Turn("self", reply, candidates)]
 
 
-def group_persons(dialogues: Sequence[Dialogue], person: str = "persona") -> list[Dialogue]:
-    """The dialogues with their person_id.
+def group_persons(
+    dialogues: Sequence[Dialogue], person: str = "persona", log: ErrorLog | None = None
+) -> list[Dialogue]:
+    """The dialogues with their person_id; one without any profile is reported to `log` and left out.
 
     "persona": profiles that share two sentences are one person, since each crowd worker saw a random part of one
     persona (957 personas in train, median 19 dialogues). "profile": the exact set of sentences.
     """
     if person not in ("persona", "profile"):
         raise ValueError(f"person={person!r} is unknown. The valid values are: 'persona', 'profile'.")
+    log = log or ErrorLog()
+    for dialogue in dialogues:
+        if not dialogue.profile:
+            file, _, line = dialogue.source.rpartition(":")
+            log.report(file, int(line), "Expected a 'your persona' line to know the person by.")
+    dialogues = [dialogue for dialogue in dialogues if dialogue.profile]
     profiles = [tuple(sorted(set(dialogue.profile))) for dialogue in dialogues]
-    for dialogue, profile in zip(dialogues, profiles, strict=True):
-        if not profile:
-            raise CorpusError(f"{dialogue.source}: The dialogue has no 'your persona' line to know its person by.")
     groups = _merge_profiles(set(profiles)) if person == "persona" else {profile: profile for profile in profiles}
     return [
         replace(dialogue, person_id=hashlib.sha1("\n".join(groups[profile]).encode()).hexdigest()[:12])
@@ -133,22 +154,25 @@ def split_files(folder: str | Path, variant: str = "self_original") -> dict[str,
 def read_with_profiles(path: str | Path, log: ErrorLog | None = None) -> list[Dialogue]:
     """All dialogues of a file. The variants without own profiles (other_*, none_*) take them from the file of the same
     dialogues that has them, which must lie beside it."""
+    log = log or ErrorLog()
     dialogues = list(read_dialogues(path, log))
-    split, side, *_ = Path(path).name.split("_")
-    if side not in ("other", "none") or not dialogues:
+    split, _, variant = Path(path).name.partition("_")
+    if not variant.startswith(("other_", "none_")):
         return dialogues
-    siblings = [
-        Path(path).with_name(f"{split}_{name}_original{end}.txt")
-        for name in ("self", "both")
-        for end in ("", "_no_cands")
-    ]
-    sibling = next((candidate for candidate in siblings if candidate.is_file()), None)
+    names = [f"{split}_{side}_original{end}.txt" for side in ("self", "both") for end in ("", "_no_cands")]
+    sibling = next((file for name in names if (file := Path(path).with_name(name)).is_file()), None)
     if sibling is None:
         raise CorpusError(
-            f"{path}: This variant does not say who speaks. Expected one of {', '.join(file.name for file in siblings)} "
-            "beside it, which holds the same dialogues with the persons' profiles."
+            f"{path}: This variant does not say who speaks. Expected one of {', '.join(names)} beside it, which holds the "
+            "same dialogues with the persons' profiles."
         )
-    others = list(read_dialogues(sibling, log))
-    if [dialogue.texts("self") for dialogue in dialogues] != [dialogue.texts("self") for dialogue in others]:
-        raise CorpusError(f"{path}: Expected the same dialogues in {sibling}, found different ones.")
-    return [replace(mine, profile=other.profile) for mine, other in zip(dialogues, others, strict=True)]
+    profiles = {other.dialogue_id: other for other in read_dialogues(sibling, log)}
+    found = []
+    for mine in dialogues:
+        other = profiles.get(mine.dialogue_id)
+        if other is None or other.texts("self") != mine.texts("self"):
+            line = int(mine.source.rpartition(":")[2])
+            log.report(path, line, f"Expected the same dialogue as number {mine.dialogue_id[9:]} of {sibling.name}.")
+        else:
+            found.append(replace(mine, profile=other.profile))
+    return found

@@ -15,7 +15,7 @@ from typing import Any
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.schema import Dialogue, Role, Turn
 
-_CHAT_ROLES: dict[str, Role] = {"user": "partner", "assistant": "self"}
+_CHAT_ROLES: dict[str, Role] = {"user": "partner", "assistant": "self", "partner": "partner", "self": "self"}
 
 
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
@@ -32,12 +32,10 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
                     raise CorpusError(f"The dialogue_id '{dialogue.dialogue_id}' occurs twice for this person.")
             except UnicodeDecodeError as error:
                 log.report(path, number, f"Expected UTF-8 text, found the byte {line[error.start]:#x}.")
-            except json.JSONDecodeError as error:
-                log.report(
-                    path, number, f"Expected one JSON object on this line: {error.msg} at column {error.colno}."
-                )
             except CorpusError as error:
                 log.report(path, number, str(error))
+            except (ValueError, RecursionError) as error:  # JSON errors, numbers of thousands of digits, deep nesting
+                log.report(path, number, f"Expected one JSON object on this line: {error}.")
             else:
                 seen.add((dialogue.person_id, dialogue.dialogue_id))
                 yield dialogue
@@ -49,13 +47,13 @@ def parse_dialogue(record: Any, source: str = "") -> Dialogue:
         raise CorpusError(
             f"Expected a JSON object with person_id, dialogue_id and turns, found {type(record).__name__}."
         )
-    missing = [key for key in ("person_id", "dialogue_id") if not isinstance(record.get(key), str) or not record[key]]
+    missing = [key for key in ("person_id", "dialogue_id") if not record.get(key) or not _are_texts([record[key]])]
     if "turns" not in record and "messages" not in record:
         missing.append("turns (or messages)")
     if missing:
         raise CorpusError(f"Expected the text fields {', '.join(missing)}, found the fields {sorted(record)}.")
     profile = record.get("profile") or []
-    if not isinstance(profile, list) or not all(isinstance(sentence, str) for sentence in profile):
+    if not _are_texts(profile):
         raise CorpusError("Expected profile to be a list of sentences.")
     return Dialogue(record["person_id"], record["dialogue_id"], parse_turns(record), tuple(profile), source)
 
@@ -67,16 +65,25 @@ def parse_turns(record: dict[str, Any]) -> tuple[Turn, ...]:
         raise CorpusError("Expected turns (or messages) to be a list of objects with role and text.")
     turns = []
     for position, entry in enumerate(entries, start=1):
-        role = entry.get("role")
-        if role == "system":
+        role = _CHAT_ROLES.get(str(entry.get("role")))
+        if entry.get("role") == "system":
             continue
-        role = _CHAT_ROLES.get(role, role)
         text = entry.get("text", entry.get("content"))
-        if role not in ("self", "partner"):
+        if role is None:
             raise CorpusError(f"Turn {position}: expected the role 'self' or 'partner', found {entry.get('role')!r}.")
         if not isinstance(text, str) or not text.strip():
             raise CorpusError(f"Turn {position}: expected a text that is not empty, found {text!r}.")
-        turns.append(Turn(role, text.strip(), tuple(entry.get("candidates") or ())))
+        candidates = entry.get("candidates") or []
+        if not _are_texts([text]) or not _are_texts(candidates):
+            raise CorpusError(f"Turn {position}: expected valid Unicode text, and candidates as a list of texts.")
+        turns.append(Turn(role, text.strip(), tuple(candidates)))
     if not turns:
         raise CorpusError("Expected at least one turn, found none.")
     return tuple(turns)
+
+
+def _are_texts(value: Any) -> bool:
+    """A list of texts that can be written down again: JSON may hold half of a surrogate pair."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        return False
+    return not any("\ud800" <= character <= "\udfff" for text in value for character in text)

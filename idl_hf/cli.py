@@ -1,0 +1,118 @@
+"""`idl-hf VERB`: each verb parses its arguments and calls one function elsewhere."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_DESCRIPTION = """usage: idl-hf VERB [options]        idl-hf VERB --help tells a verb's options
+
+  build      raw dialogues -> rows, saved as Parquet
+  msl        train the first stage (supervised, paper 3.2)
+  dpoc       train the second stage (paper 3.3)
+  evaluate   NLL, persona gain and scores on people never trained on
+  chat       talk to a person known from past dialogues
+  demo       all of it in a few minutes
+
+Any option can also stand in a YAML file: --config FILE. To train on several devices use `accelerate launch` with
+examples/train_msl.py and examples/train_dpoc.py, which take the same options."""
+
+
+@dataclass
+class BuildArguments:
+    """Which rows to make."""
+
+    output_dir: str = field(metadata={"help": "Folder for <config>/<split>.parquet."})
+    dataset_name: str = field(
+        default="idl_hf/convai2_idl", metadata={"help": "idl_hf/convai2_idl, idl_hf/dialogues_idl."}
+    )
+    configs: list[str] = field(default_factory=lambda: ["msl"], metadata={"help": "Of sessions, msl, dpoc."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
+    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON or YAML."})
+    num_proc: int | None = field(default=None, metadata={"help": "Number of processes."})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_DESCRIPTION)
+        return 0
+    verb, *rest = arguments
+    if verb not in _VERBS:
+        print(f"idl-hf: unknown verb '{verb}'. The verbs are: {', '.join(_VERBS)}.", file=sys.stderr)
+        return 2
+    try:
+        _VERBS[verb](rest)
+    except (ValueError, OSError) as error:  # what the user can mend; anything else keeps its traceback
+        print(f"idl-hf {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nidl-hf {verb}: interrupted. Run the same command again to continue.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(types: tuple, arguments: list[str], verb: str) -> tuple:
+    from trl import TrlParser
+
+    return TrlParser(types, prog=f"idl-hf {verb}").parse_args_and_config(arguments)
+
+
+def _build(arguments: list[str]) -> None:
+    from idl_hf.training import DataArguments
+
+    args: BuildArguments = _parse((BuildArguments,), arguments, "build")[0]
+    data = DataArguments(args.dataset_name, args.data_dir, args.dataset_options)
+    for config in args.configs:
+        for split, rows in data.load(config, None, num_proc=args.num_proc).items():
+            target = Path(args.output_dir, config, f"{split}.parquet")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_suffix(".partial")
+            rows.to_parquet(partial)
+            partial.rename(target)
+            print(f"{target}: {len(rows)} rows")
+
+
+def _msl(arguments: list[str]) -> None:
+    from trl import ModelConfig, SFTConfig
+
+    from idl_hf.training import DataArguments, train_msl
+
+    train_msl(*_parse((DataArguments, SFTConfig, ModelConfig), arguments, "msl"))
+
+
+def _dpoc(arguments: list[str]) -> None:
+    from trl import ModelConfig
+
+    from idl_hf.dpoc.config import DPOCConfig
+    from idl_hf.training import DataArguments, train_dpoc
+
+    train_dpoc(*_parse((DataArguments, DPOCConfig, ModelConfig), arguments, "dpoc"))
+
+
+def _evaluate(arguments: list[str]) -> None:
+    from idl_hf.evaluation.report import EvaluateArguments, evaluate_models
+
+    evaluate_models(_parse((EvaluateArguments,), arguments, "evaluate")[0])
+
+
+def _chat(arguments: list[str]) -> None:
+    from idl_hf.terminal import ChatArguments, chat_in_terminal
+
+    chat_in_terminal(_parse((ChatArguments,), arguments, "chat")[0])
+
+
+def _demo(arguments: list[str]) -> None:
+    from idl_hf.demo import DemoSettings, run_demo
+
+    run_demo(_parse((DemoSettings,), arguments, "demo")[0])
+
+
+_VERBS: dict[str, Callable[[list[str]], None]] = {
+    "build": _build,
+    "msl": _msl,
+    "dpoc": _dpoc,
+    "evaluate": _evaluate,
+    "chat": _chat,
+    "demo": _demo,
+}

@@ -1,0 +1,73 @@
+"""The reference's log-probs of a whole dataset, computed once and kept across restarts."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list, tqdm
+from datasets import Dataset, IterableDataset
+from datasets.fingerprint import Hasher
+from torch.utils.data import DataLoader
+from trl.models import prepare_deepspeed
+
+from idl_hf.dpoc.collator import COMPLETIONS
+from idl_hf.offline import cache_folder
+
+if TYPE_CHECKING:
+    from idl_hf.dpoc.trainer import DPOCTrainer
+
+
+def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, batch_size: int) -> Dataset:
+    """The dataset with columns ref_{chosen,criterion,rejected}_logps, float32.
+
+    The cache is keyed by the tokens, the model's weights and the precision, and not shared with TRL's, whose files hold
+    two completions.
+    """
+    if isinstance(dataset, IterableDataset):
+        raise ValueError("precompute_ref_log_probs=True needs a map-style dataset, found an IterableDataset.")
+    columns = [f"{part}_ids" for part in ("prompt", *COMPLETIONS)]
+    precision = (trainer.accelerator.mixed_precision, trainer.args.max_length)
+    tokens = [dataset.with_format("arrow")[column] for column in columns]
+    key = [
+        Hasher.hash([trainer._precompute_model_hash, precision, *(str(Hasher.hash(t.to_pylist())) for t in tokens)])
+    ]
+    broadcast_object_list(key, from_process=0)  # ranks may hash shards of the model
+    file = cache_folder() / "reference_logps" / f"{key[0]}.npy"
+    if not file.exists():
+        logps = _compute(trainer, dataset, name, batch_size)
+        if trainer.accelerator.is_main_process:
+            _write(file, logps)
+        trainer.accelerator.wait_for_everyone()
+    for part, values in zip(COMPLETIONS, np.load(file, allow_pickle=False), strict=True):
+        dataset = dataset.add_column(f"ref_{part}_logps", values)
+    return dataset
+
+
+def _compute(trainer: "DPOCTrainer", dataset: Dataset, name: str, batch_size: int) -> np.ndarray:
+    """Shape (3, rows), in the training layout and precision, so that noise of another layout fires no penalty."""
+    loader = trainer.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=trainer.data_collator))
+    found = []
+    for batch in tqdm(iterable=loader, desc=f"Computing reference log probs for {name} dataset"):
+        with torch.no_grad():
+            logps = trainer.compute_ref_log_probs(_reference_model(trainer), batch)
+        found.append(torch.stack(trainer.accelerator.gather_for_metrics(logps)).float().cpu())
+    return torch.cat(found, dim=1).numpy()
+
+
+def _reference_model(trainer: "DPOCTrainer") -> Any:
+    if trainer.ref_model is None and trainer.is_deepspeed_enabled:
+        # Parameters are still sharded or on the CPU: one inference engine places them, reused across passes
+        if trainer._precompute_engine is None:
+            trainer._precompute_engine = prepare_deepspeed(trainer.model, trainer.accelerator)
+        return trainer._precompute_engine
+    return trainer.ref_model or trainer.model
+
+
+def _write(file: Path, logps: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    with open(partial, "wb") as target:
+        np.save(target, logps, allow_pickle=False)
+    partial.rename(file)

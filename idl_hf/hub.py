@@ -1,0 +1,83 @@
+"""Models and adapters, from the Hub or a folder. One adapter serves all people: the persona arrives in the prompt."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import file_exists
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+from idl_hf.offline import hub_errors_name_offline, resolve_model
+
+_HINT = "--model_name_or_path offline (PersonaChat.from_pretrained('offline'))"
+
+
+def load_model(
+    name: str, *, trainable: bool = False, dtype: torch.dtype | None = None, device: str | None = None
+) -> tuple[Any, Any]:
+    """(model, tokenizer) of a causal LM, or of a PEFT adapter with its base model.
+
+    name: a Hub id, a folder, or "offline". dtype None: float32 to train, else the fastest exact-enough one here, which
+    is bfloat16 where the processor computes in it. The model is on `device` (None: a GPU if there is one).
+    """
+    from peft import PeftConfig, PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = resolve_model(name)
+    dtype = dtype or (torch.float32 if trainable else inference_dtype())
+    with hub_errors_name_offline(name, _HINT):
+        adapter = is_adapter(path)
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path if adapter else path
+    with hub_errors_name_offline(base, _HINT):
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(path if adapter and has_tokenizer(path) else base)
+    if adapter:
+        model = PeftModel.from_pretrained(model, path, is_trainable=trainable)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if not trainable:
+        model = model.eval().to(device or default_device())
+    return model, tokenizer
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a folder or Hub repository holds a PEFT adapter."""
+    return _has_file(name, "adapter_config.json")
+
+
+def has_tokenizer(name: str) -> bool:
+    return _has_file(name, "tokenizer_config.json")
+
+
+def _has_file(name: str, file: str) -> bool:
+    if Path(name).is_dir():
+        return Path(name, file).is_file()
+    try:
+        return file_exists(name, file)
+    except HFValidationError as error:
+        raise OSError(f"'{name}' is neither an existing folder nor a valid Hub id.") from error
+    except OfflineModeIsEnabled:
+        return _cached(name, file)
+    except HfHubHTTPError as error:
+        raise OSError(str(error)) from error
+
+
+def _cached(name: str, file: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, file), str)
+
+
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def inference_dtype() -> torch.dtype:
+    """bfloat16 on GPUs and on CPUs with bfloat16 instructions, else float32."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return (
+        torch.bfloat16
+        if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        else torch.float32
+    )

@@ -1,0 +1,109 @@
+"""Settings that must stand before anything of Hugging Face is imported, and what several test files share.
+
+No test reaches the network. Models and sentence vectors stay in their usual cache, since converting and encoding are
+what takes long; datasets are built into a folder of this session, so that no test sees another session's rows.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_DATASETS_CACHE = tempfile.mkdtemp(prefix="idl_hf-tests-")
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_CACHE=_DATASETS_CACHE,
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="false",
+)
+atexit.register(shutil.rmtree, _DATASETS_CACHE, ignore_errors=True)
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
+
+# Examples differ in time by what is cached; derandomised, so that a failure seen once is seen by everyone
+settings.register_profile("idl_hf", deadline=None, derandomize=True, database=None)
+settings.load_profile("idl_hf")
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """As in the builder: K-means of a dozen points gains nothing from threads, and beside another program it is a
+    hundred times slower with them."""
+    with threadpool_limits(1, "openmp"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The real corpora and worked numbers that lie beside a developer's checkout and are never copied into it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"The shared folder with real corpora and worked numbers is not beside this checkout: {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def vectors(shared):
+    """Reads the worked numbers of one subject: vectors("conved")."""
+    import json
+
+    folder = shared / "ground_truth" / "vectors"
+    return lambda name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def convai2(shared) -> Path:
+    return shared / "data" / "convai2"
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    return ROOT / "idl_hf" / "sample_data"
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    from idl_hf.encoding import SentenceEncoder
+
+    return SentenceEncoder("offline", show_progress=False)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    from idl_hf.offline import resolve_model
+
+    return AutoTokenizer.from_pretrained(resolve_model("offline"))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tokenizer):
+    """Makes a Llama of two layers with random weights, the same for the same seed: tiny_llama(seed=0, **config)."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(seed: int = 0, **config):
+        sizes = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": True,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return LlamaForCausalLM(LlamaConfig(**(sizes | config))).to(torch.float32).eval()
+
+    return make
