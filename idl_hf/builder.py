@@ -100,11 +100,11 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         for split, paths in files.items():
             log = ErrorLog(self.config.on_error)
             persons = group_by_person(self.read_split([str(path) for path in paths], log))
+            _report_skipped(split, log)
             if not persons:
                 raise CorpusError(
                     f"The split '{split}' has no dialogue that could be read: {', '.join(map(str, paths))}."
                 )
-            _report_skipped(split, log)
             if self.config.name != "sessions" and not dl_manager.is_streaming:
                 # All at once and before any worker is forked: long batches, and workers only read the cache
                 corpus = Corpus(persons, SentenceEncoder(options.encoder))

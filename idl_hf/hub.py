@@ -29,7 +29,7 @@ def load_model(
         adapter = is_adapter(path)
         base = PeftConfig.from_pretrained(path).base_model_name_or_path if adapter else path
     with hub_errors_name_offline(base, _HINT):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(path if adapter and has_tokenizer(path) else base)
     if adapter:
         model = PeftModel.from_pretrained(model, path, is_trainable=trainable)

@@ -1,5 +1,6 @@
 """A person to the rows of each config: SPI, DPI, criteria and rendering put together. Generators, no `datasets`."""
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idl_hf import criteria, dpi, spi
-from idl_hf.conved import pairwise_conved
+from idl_hf.conved import Embedded, pairwise_conved
 from idl_hf.encoding import DEFAULT_ENCODER, SentenceEncoder
 from idl_hf.persona import patterns, triples
 from idl_hf.prompting import Prompt, render, render_replies
@@ -51,14 +52,18 @@ class RowOptions:
                 raise ValueError(
                     f"The option {name}={getattr(self, name)!r} is unknown. The valid values are: {valid}."
                 )
-        numbers = (self.clusters, self.references, self.seed)
-        if not all(isinstance(number, int) for number in numbers) or not isinstance(self.scale, int | float):
-            raise ValueError("The options clusters, references and seed must be whole numbers, and scale a number.")
-        if self.clusters < 1 or not 0 <= self.references <= dpi.MAX_REFERENCES:
+        for name in ("clusters", "references", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise ValueError(f"The option {name} must be a whole number, found {getattr(self, name)!r}.")
+        if type(self.spi) is not bool or not isinstance(self.encoder, str):
+            raise ValueError(f"spi must be True or False and encoder a name, found {self.spi!r} and {self.encoder!r}.")
+        if self.clusters < 1 or not 0 <= self.references <= dpi.MAX_REFERENCES or not 0 <= self.seed < 2**32:
             raise ValueError(
-                f"clusters must be at least 1 and references between 0 and {dpi.MAX_REFERENCES}, "
-                f"found clusters={self.clusters} and references={self.references}."
+                f"clusters must be at least 1, references between 0 and {dpi.MAX_REFERENCES} and seed between 0 and "
+                f"2^32 - 1, found clusters={self.clusters}, references={self.references}, seed={self.seed}."
             )
+        if not isinstance(self.scale, int | float) or not 0 <= self.scale < math.inf:
+            raise ValueError(f"scale must be a number that is not negative, found {self.scale!r}.")
         if config == "dpoc" and self.reply == "all":
             raise ValueError("reply='all' puts several replies into one row; dpoc takes 'each' or 'last'.")
         if config == "msl" and self.reply == "each":
@@ -275,7 +280,8 @@ def _other_references(person: Person, count: int, corpus: Corpus, rng: np.random
     other = corpus.other_person(person, rng)
     if other is None:
         raise ValueError("conditioning='other_person' needs a second person in the same split.")
-    return [other.dialogues[i] for i in rng.permutation(len(other.dialogues))[:count]]
+    dialogues = usable_dialogues(other, Counter())
+    return [dialogues[i] for i in rng.permutation(len(dialogues))[:count]]
 
 
 def choose_for_context(person: Person, context: Sequence[Turn], corpus: Corpus, options: RowOptions) -> list[Dialogue]:
@@ -297,7 +303,7 @@ def _ordered(
         return references
     if options.order == "random":
         return [references[i] for i in rng.permutation(len(references))]
-    embedded = [
+    embedded: list[Embedded] = [
         ([turn.role for turn in turns], corpus.vectors([turn.text for turn in turns]) if turns else [])
         for turns in [*(reference.turns for reference in references), context]
     ]

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from idl_hf.chat import PersonaChat
 from idl_hf.corpora.errors import CorpusError
@@ -37,7 +38,7 @@ def chat_in_terminal(args: ChatArguments) -> None:
     )
     for dialogue in person.dialogues:
         chat.add_dialogue(dialogue.turns)
-    generation = {"max_new_tokens": args.max_new_tokens}
+    generation: dict[str, Any] = {"max_new_tokens": args.max_new_tokens}
     if args.temperature > 0:
         generation |= {"do_sample": True, "temperature": args.temperature}
     print(f"Talking to {person.person_id}, known from {len(person.dialogues)} dialogues. /reset, /quit or Ctrl-D.")
@@ -47,7 +48,7 @@ def chat_in_terminal(args: ChatArguments) -> None:
         print()
 
 
-def _converse(chat: PersonaChat, name: str, generation: dict) -> None:
+def _converse(chat: PersonaChat, name: str, generation: dict[str, Any]) -> None:
     while True:
         try:
             said = input("you: ").strip()

@@ -48,10 +48,11 @@ class DataArguments:
     def __post_init__(self) -> None:
         if isinstance(self.dataset_options, str):
             self.dataset_options = json.loads(self.dataset_options)
+        self.dataset_options = {} if self.dataset_options is None else self.dataset_options
 
     def load(self, config: str, split: str | None, **kwargs: Any) -> Any:
         """The rows of a split, or a dict of all."""
-        options = dict(self.dataset_options or {}, **kwargs)
+        options: dict[str, Any] = {**self.dataset_options, **kwargs}  # type: ignore[dict-item]
         if self.data_dir is not None:
             options["data_dir"] = self.data_dir
         rows = load_dataset(self.dataset_name, config, split=split, **options)
@@ -131,6 +132,8 @@ def _encode_msl(rows: Dataset, tokenizer: Any) -> Dataset:
 def _model(model_args: ModelConfig) -> tuple[Any, Any]:
     import torch
 
+    if model_args.model_name_or_path is None:
+        raise ValueError("Pass --model_name_or_path: a Hub id, a folder with a model or an adapter, or 'offline'.")
     if get_quantization_config(model_args) is not None:
         raise ValueError("Quantized training is not wired up in these scripts; pass a quantized model to the trainer.")
     dtype = None if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype)

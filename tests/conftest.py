@@ -21,7 +21,6 @@ atexit.register(shutil.rmtree, _DATASETS_CACHE, ignore_errors=True)
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
 
 # Examples differ in time by what is cached; derandomised, so that a failure seen once is seen by everyone
 settings.register_profile("idl_hf", deadline=None, derandomize=True, database=None)
@@ -29,14 +28,6 @@ settings.load_profile("idl_hf")
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / "shared"
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """As in the builder: K-means of a dozen points gains nothing from threads, and beside another program it is a
-    hundred times slower with them."""
-    with threadpool_limits(1, "openmp"):
-        yield
 
 
 @pytest.fixture(scope="session")

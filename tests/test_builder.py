@@ -90,10 +90,19 @@ def test_conversational_columns_are_those_of_trl(load):
     assert [row[column][0]["role"] for column in ("chosen", "criterion", "rejected")] == ["assistant"] * 3
 
 
-def test_the_info_names_description_and_version(load):
-    info = load("msl")["train"].info
-    assert info.description
+def test_the_info_names_version_and_every_choice_that_shaped_the_rows(load):
+    info = load("msl", seed=3)["train"].info
     assert str(info.version) == "0.1.0"
+    assert info.description.startswith("Dialogues of your own")
+    for name in [*option_names(), "on_error"]:
+        assert f"{name}=" in info.description
+    for choice in ("seed=3", "references=5", "encoder='offline'", "order='free'", "on_error='raise'"):
+        assert choice in info.description
+
+
+def test_a_saved_dataset_still_says_how_it_was_made(load, tmp_path):
+    load("sessions", split="validation").save_to_disk(tmp_path / "saved")
+    assert "Made with: clusters=3, references=5" in datasets.load_from_disk(tmp_path / "saved").info.description
 
 
 def test_config_names_are_listed():
@@ -234,6 +243,24 @@ def test_a_malformed_line_stops_the_build_with_file_and_line(malformed):
         load_dataset(DATASET, "sessions", data_dir=str(malformed))
 
 
+@pytest.mark.parametrize("content", ["", "\n\n", "not JSON\n"], ids=["empty", "blank", "malformed"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_split_without_a_readable_dialogue_is_an_error_that_names_its_file(folder, content, streaming):
+    file = folder / "validation.jsonl"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(CorpusError, match=rf"split 'validation' has no dialogue that could be read: {file}"):
+        load_dataset(DATASET, "msl", data_dir=str(folder), encoder="offline", on_error="skip", streaming=streaming)
+
+
+@pytest.mark.parametrize(
+    "option", [{"clusters": "3"}, {"references": 2.5}, {"seed": "0"}, {"scale": "5"}, {"order": 1}]
+)
+def test_an_option_of_a_wrong_type_is_named(load, option):
+    (name,) = option
+    with pytest.raises(ValueError, match=rf"option.*\b{name}\b"):
+        load("msl", **option)
+
+
 def test_skipped_lines_are_counted_and_shown(malformed, caplog):
     with caplog.at_level(logging.WARNING):
         rows = load_dataset(DATASET, "sessions", data_dir=str(malformed), on_error="skip")["train"]
@@ -372,3 +399,19 @@ def test_convai2_with_candidates_rejects_one_of_them(convai2):
 def test_convai2_options_list_their_valid_values(few_convai2, options, message):
     with pytest.raises(ValueError, match=message):
         load_dataset("idl_hf/convai2_idl", "sessions", data_dir=str(few_convai2), **options)
+
+
+def test_convai2_skips_and_counts_malformed_dialogues_and_those_without_a_profile(few_convai2, tmp_path, caplog):
+    whole = (few_convai2 / "valid_self_original_no_cands.txt").read_text(encoding="utf-8")
+    (tmp_path / "valid_self_original_no_cands.txt").write_text(
+        f"1 hi\thello\n{whole}1 your persona: i farm.\n1 no tab\n", encoding="utf-8"
+    )
+    options = {"data_dir": str(tmp_path), "split": "validation"}
+    with caplog.at_level(logging.WARNING):
+        rows = load_dataset("idl_hf/convai2_idl", "sessions", on_error="skip", **options)
+    assert set(rows["dialogue_id"]) == {f"dialogue-{number}" for number in range(2, 42)}
+    assert "valid_self_original_no_cands.txt:2" in rows["source"]
+    assert "skipped 3 malformed lines" in caplog.text
+    assert "variant='self_original', person='persona'" in rows.info.description
+    with pytest.raises(CorpusError, match=r"valid_self_original_no_cands\.txt:\d+: Expected .*on_error='skip'"):
+        load_dataset("idl_hf/convai2_idl", "sessions", **options)

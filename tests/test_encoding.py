@@ -132,7 +132,6 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.xfail(strict=False, reason="a race: now and then one dies of the locked database of the next test")
 def test_two_processes_may_write_to_a_fresh_cache_at_once(loaded, tmp_path, monkeypatch):
     texts = [f"i have {number} dogs ." for number in range(48)]
     orders = (texts[:32], texts[16:][::-1])  # overlapping, the second backwards
@@ -160,7 +159,6 @@ def test_two_processes_may_write_to_a_fresh_cache_at_once(loaded, tmp_path, monk
         assert cache.execute("SELECT count(*) FROM vectors").fetchone() == (48,)
 
 
-@pytest.mark.xfail(strict=True, reason="OperationalError: database is locked, from PRAGMA journal_mode=WAL, at once")
 def test_a_fresh_cache_waits_for_another_process_that_is_setting_it_up(loaded):
     loaded._cache_file.parent.mkdir(parents=True)
     other = sqlite3.connect(loaded._cache_file, isolation_level=None, check_same_thread=False)

@@ -281,7 +281,7 @@ def test_missing_histories(metric):
 
 
 def test_wrong_method(p_co):
-    with pytest.raises(ValueError, match="'bm25'.*cosine, tfidf, cover_msp, cover_dhap, cover_song"):
+    with pytest.raises(ValueError, match=r"'bm25'.*cosine, tfidf, cover_msp, cover_dhap, cover_song"):
         one(p_co, "a", ["a"], method="bm25")
     with pytest.raises(ValueError, match="'cover_dhap'"):
         p_co.idf_table(FARMER, "cover_dhap")
@@ -289,7 +289,7 @@ def test_wrong_method(p_co):
 
 @pytest.mark.parametrize("method", ["cosine", "cover_dhap"])
 def test_a_table_the_method_does_not_read(p_co, method):
-    with pytest.raises(ValueError, match="does not read one.*tfidf, cover_msp, cover_song"):
+    with pytest.raises(ValueError, match=r"does not read one.*tfidf, cover_msp, cover_song"):
         one(p_co, "a", ["a"], method=method, idf={"a": 1.0})
 
 

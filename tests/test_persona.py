@@ -169,7 +169,6 @@ def test_questions_moods_denials_and_others_lives_state_nothing(utterance):
     assert facts(utterance) == []
 
 
-@pytest.mark.xfail(strict=True, reason="moods and wishes that the rules take for facts")
 @pytest.mark.parametrize(
     "utterance", ["i am a bit tired .", "i have a lot of fun .", "i have a good idea .", "i wish i had a dog ."]
 )

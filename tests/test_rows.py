@@ -12,12 +12,7 @@ from idl_hf.prompting import PROFILE_PROMPT, SILENCE, drop_references, render
 from idl_hf.rows import CHOICES, Corpus, RowOptions, choose_for_context, encoder_texts, generate_rows
 from idl_hf.schema import Dialogue, Person, Turn, group_by_person
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 LEAK_STATEMENT = "i am an astronaut , i live on mars with two purple dogs and i love borscht ."
-SILENT_COMPLETION = pytest.mark.xfail(
-    strict=True, reason="render_replies() puts a user's __SILENCE__ before the person's first reply"
-)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +234,14 @@ def test_one_target_of_each_cluster_by_default_and_every_dialogue_on_demand(buil
 # Replies
 
 
-@SILENT_COMPLETION
+@pytest.mark.parametrize("reply", ["last", "all"])
+@pytest.mark.parametrize("conditioning", CHOICES["conditioning"])
+def test_an_msl_completion_begins_with_the_person(build, persons, reply, conditioning):
+    for row in build("msl", persons[:1], targets="all", reply=reply, conditioning=conditioning):
+        roles = [message["role"] for message in row["completion"]]
+        assert roles == ["assistant", "user"] * (len(roles) // 2) + ["assistant"]
+
+
 def test_msl_predicts_the_last_reply_by_default(msl, dialogues):
     for row in msl:
         target = dialogues[row["dialogue_id"]]
@@ -247,7 +249,6 @@ def test_msl_predicts_the_last_reply_by_default(msl, dialogues):
         assert text(row["completion"]) == "\n".join(turn.text for turn in target.turns[begin:end])
 
 
-@SILENT_COMPLETION
 def test_msl_all_predicts_every_reply_of_the_dialogue_in_one_row(build, persons, dialogues):
     for row in build("msl", persons[:3], targets="all", reply="all"):
         target = dialogues[row["dialogue_id"]]
@@ -418,15 +419,32 @@ def test_a_person_alone_in_the_split_has_no_rejected_reply(build, encoder):
 
 
 def test_a_person_alone_cannot_be_conditioned_on_another(build, encoder):
-    with pytest.raises(ValueError, match="needs a second person with two dialogues"):
+    with pytest.raises(ValueError, match="needs a second person in the same split"):
         build("msl", [RUTH], corpus=small_corpus(encoder, RUTH), conditioning="other_person")
 
 
-@pytest.mark.xfail(strict=True, reason="the other person is drawn among those with two dialogues, rejected needs one")
 def test_a_reply_of_a_person_with_one_dialogue_can_be_rejected(build, encoder):
     alone = person("kai", "hi / i sail .")
     rows = build("dpoc", [RUTH], corpus=small_corpus(encoder, RUTH, alone), targets="all")
     assert {text(row["rejected"]) for row in rows} == {"i sail ."}
+
+
+def test_a_person_without_a_profile_is_counted_only_where_the_prompt_needs_it(build, encoder):
+    bare = Person("kai", tuple(replace(dialogue, person_id="kai", profile=()) for dialogue in RUTH.dialogues))
+    corpus = small_corpus(encoder, bare, DEV)
+    drops: Counter[str] = Counter()
+    rows = build("msl", [bare, DEV], corpus=corpus, drops=drops, conditioning="profile")
+    assert {row["person_id"] for row in rows} == {"dev"}
+    assert +drops == Counter({"person without a profile": 1})
+    assert build("msl", [bare], corpus=corpus, drops=drops)
+    assert drops["person without a profile"] == 1
+
+
+def test_the_dialogues_of_another_person_are_those_in_which_they_speak(build, encoder):
+    mute = person("kai", "hello ?", "anyone ?", "hi / i sail .", "there ?")
+    rows = build("msl", [RUTH], corpus=small_corpus(encoder, RUTH, mute), targets="all", conditioning="other_person")
+    assert rows
+    assert {tuple(row["reference_ids"]) for row in rows} == {("kai-3",)}
 
 
 def test_sessions_are_the_dialogues_as_they_were_read(build, persons, dialogues):
@@ -458,6 +476,15 @@ def test_an_unknown_value_of_an_option_lists_the_valid_ones(name):
         ("msl", {"clusters": 0}, "clusters must be at least 1"),
         ("msl", {"references": 13}, "references between 0 and 12"),
         ("msl", {"references": -1}, "references between 0 and 12"),
+        ("msl", {"clusters": "3"}, "must be a whole number"),
+        ("msl", {"references": 2.5}, "must be a whole number"),
+        ("msl", {"seed": None}, "must be a whole number"),
+        ("msl", {"scale": "5"}, "scale must be a number"),
+        ("msl", {"spi": "no"}, "spi"),
+        ("msl", {"encoder": 3}, "encoder"),
+        ("msl", {"seed": -1}, "seed"),
+        ("msl", {"scale": -1.0}, "scale"),
+        ("msl", {"targets": ["one"]}, r"targets=\['one'\] is unknown"),
         ("msl", {"reply": "each"}, "msl takes 'last' or 'all'"),
         ("dpoc", {"reply": "all"}, "dpoc takes 'each' or 'last'"),
     ],

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from idl_hf import spi
 from idl_hf.schema import Turn
 from idl_hf.spi import choose_references, choose_targets, cluster_dialogues, nearest, number_of_clusters, persona_text
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 SEEDS = range(5)
 points = st.lists(st.lists(st.integers(-3, 3).map(float), min_size=2, max_size=2), min_size=1, max_size=9)
@@ -91,6 +91,22 @@ def test_duplicates_make_fewer_clusters_and_no_warning(distinct):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(np.unique(cluster_dialogues(vectors, 3))) == distinct
+
+
+def test_k_means_runs_in_one_thread_and_leaves_the_others_to_the_rest(monkeypatch):
+    threads = []
+
+    class Watched(spi.KMeans):
+        def fit_predict(self, vectors):
+            threads.extend(pool["num_threads"] for pool in threadpool_info())
+            return super().fit_predict(vectors)
+
+    monkeypatch.setattr(spi, "KMeans", Watched)
+    with threadpool_limits(2):
+        before = threadpool_info()
+        cluster_dialogues(np.eye(6))
+        assert threadpool_info() == before
+    assert set(threads) == {1}
 
 
 def test_no_dialogue_makes_no_label():

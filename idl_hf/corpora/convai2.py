@@ -30,56 +30,58 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
     """
     log = log or ErrorLog()
     for number, (first_line, lines) in enumerate(_blocks(path, log), start=1):
-        parsed = _parse(path, first_line, lines, log) if lines else None
+        parsed = _parse(path, lines, log) if lines else None
         if parsed is not None:
             profile, turns = parsed
-            yield Dialogue("", f"dialogue-{number}", turns, profile, f"{Path(path).name}:{first_line}")
+            yield Dialogue("", f"dialogue-{number}", turns, profile, f"{path}:{first_line}")
 
 
 def _parse(
-    path: str | Path, first_line: int, lines: list[str], log: ErrorLog
+    path: str | Path, lines: list[tuple[int, str]], log: ErrorLog
 ) -> tuple[tuple[str, ...], tuple[Turn, ...]] | None:
     profile: list[str] = []
     turns: list[Turn] = []
-    for line, text in enumerate(lines, start=first_line):
+    for position, text in lines:
         if text.startswith(_OWN):
-            profile.append(text[len(_OWN) :].strip())
+            profile += [text[len(_OWN) :].strip()] if text[len(_OWN) :].strip() else []
         elif not text.startswith(_PARTNER):
             found = _turns(text)
             if found is None:
-                log.report(
-                    path, line, f"Expected 'partner<TAB>self', with or without candidates, found {text[:80]!r}."
-                )
+                problem = f"Expected 'partner<TAB>self', with or without candidates, found {text[:80]!r}."
+                log.report(path, position, problem)
                 return None
             turns += found
     if not turns:
-        log.report(path, first_line, "Expected a dialogue, found persona lines only.")
+        log.report(path, lines[0][0], "Expected a dialogue, found persona lines only.")
         return None
     return tuple(profile), tuple(turns)
 
 
-def _blocks(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[str]]]:
-    """(number of the first line, texts without their number) of each dialogue; no texts where the numbering or the
-    encoding is broken, which is reported."""
-    block: list[str] = []
+def _blocks(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    """(first line, its (line, text without number)) of each dialogue; no texts where the numbering or the encoding is
+    broken, which is reported."""
+    block: list[tuple[int, str]] = []
     first, length, sound = 1, 0, True
     with open(path, "rb") as lines:
         for position, raw in enumerate(lines, start=1):
+            raw = raw.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")
             if not raw.strip():
                 continue
-            head, _, rest = raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n").partition(b" ")
+            head, _, rest = raw.partition(b" ")
             if head == b"1" and length:
                 yield first, block if sound else []
-                block, first, length, sound = [], position, 0, True
+                block, length, sound = [], 0, True
+            first = position if length == 0 else first
             length += 1
             try:
-                block.append(rest.decode())
+                block.append((position, rest.decode()))
             except UnicodeDecodeError as error:
                 log.report(path, position, f"Expected UTF-8 text, found the byte {rest[error.start]:#x}.")
                 sound = False
             if sound and head != str(length).encode():
+                expected = "1" if length == 1 else f"{length} or 1"
                 shown = head[:20].decode(errors="replace")
-                log.report(path, position, f"Expected line number {length} or 1, found {shown!r}.")
+                log.report(path, position, f"Expected line number {expected}, found {shown!r}.")
                 sound = False
     if length:
         yield first, block if sound else []
@@ -109,7 +111,7 @@ def group_persons(
     for dialogue in dialogues:
         if not dialogue.profile:
             file, _, line = dialogue.source.rpartition(":")
-            log.report(file, int(line), "Expected a 'your persona' line to know the person by.")
+            log.report(file, int(line or 0), "Expected a 'your persona' line to know the person by.")
     dialogues = [dialogue for dialogue in dialogues if dialogue.profile]
     profiles = [tuple(sorted(set(dialogue.profile))) for dialogue in dialogues]
     groups = _merge_profiles(set(profiles)) if person == "persona" else {profile: profile for profile in profiles}

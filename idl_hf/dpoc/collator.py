@@ -41,7 +41,7 @@ class DataCollatorForCriterion:
 
     pad_token_id: int
     max_length: int | None = None
-    pad_to_multiple_of: int | None = None
+    pad_to_multiple_of: Any = None  # None or int; typed as in DPOConfig, where a string is resolved
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         pairs = [(row["prompt_ids"], row[f"{name}_ids"]) for name in COMPLETIONS for row in rows]

@@ -35,6 +35,10 @@ class DPOCTrainer(DPOTrainer):
     Raises ValueError where a column is missing, and for vision models.
     """
 
+    args: DPOCConfig
+    model: Any  # the parent's type leaves out PeftModel
+    _signature_columns: Any
+
     _tag_names = ["trl", "dpoc", "idl"]  # noqa: RUF012 (as in TRL)
     _name = "DPOC"
     _paper = {  # noqa: RUF012
@@ -133,7 +137,9 @@ class DPOCTrainer(DPOTrainer):
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Summed log-probs of the reference for (chosen, criterion, rejected), each of shape (B,)."""
-        return torch.cat(super().compute_ref_log_probs(model, inputs)).chunk(3)  # TRL's halves are of one column
+        halves = super().compute_ref_log_probs(model, inputs)  # of one column of all three
+        chosen, criterion, rejected = torch.cat(halves).chunk(3)
+        return chosen, criterion, rejected
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         """One forward for the three completions; TRL computes L_DPO from a stand-in that returns two of them."""

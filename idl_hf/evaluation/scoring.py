@@ -1,4 +1,4 @@
-"""Scores of generated replies. Definitions: GLOSSARY in docs/metrics.md; all are fractions, means over replies."""
+"""Scores of generated replies, all fractions and means over replies."""
 
 from collections.abc import Sequence
 
