@@ -10,6 +10,7 @@ export MALLOC_TRIM_THRESHOLD_ = -1
 export MALLOC_TOP_PAD_ = 268435456
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_TELEMETRY = 1
+export PYTHONWARNINGS = ignore::FutureWarning
 
 .PHONY: help setup demo test test-slow quality format wheel clean
 

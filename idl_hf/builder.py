@@ -14,7 +14,7 @@ import datasets
 from datasets.data_files import DataFilesDict
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.encoding import SentenceEncoder
+from idl_hf.encoding import SentenceEncoder, default_encoder
 from idl_hf.rows import Corpus, RowOptions, encoder_texts, generate_rows, option_names
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
 
@@ -49,6 +49,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
 
     def __init__(self, *args: Any, data_dir: str | None = None, data_files: Any = None, **kwargs: Any) -> None:
         self._check_option_names(kwargs)
+        kwargs.setdefault("encoder", default_encoder())  # explicitly, so that the cache tells encoders apart
         config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
         if data_dir is not None:
             # As data files, so that the cache notices when one of them changes

@@ -8,7 +8,7 @@ import torch
 
 from idl_hf import prompting
 from idl_hf.corpora.jsonl import parse_turns
-from idl_hf.encoding import DEFAULT_ENCODER, SentenceEncoder
+from idl_hf.encoding import SentenceEncoder, default_encoder
 from idl_hf.hub import load_model
 from idl_hf.rows import Corpus, RowOptions, choose_for_context
 from idl_hf.schema import Dialogue, Person, Turn
@@ -41,11 +41,11 @@ class PersonaChat:
 
     @classmethod
     def from_pretrained(
-        cls, name: str, *, encoder: str = DEFAULT_ENCODER, options: RowOptions | None = None, **settings: Any
+        cls, name: str, *, encoder: str | None = None, options: RowOptions | None = None, **settings: Any
     ) -> "PersonaChat":
         """name: an adapter or a model, on the Hub, in a folder, or "offline". encoder: as in the datasets' option."""
         model, tokenizer = load_model(name)
-        return cls(model, tokenizer, SentenceEncoder(encoder), options, **settings)
+        return cls(model, tokenizer, SentenceEncoder(encoder or default_encoder()), options, **settings)
 
     def add_dialogue(self, turns: Sequence[Turn | tuple[str, str] | dict[str, str]]) -> None:
         """One past dialogue of the person, in order: Turns, (role, text) pairs with the roles self and partner, or chat

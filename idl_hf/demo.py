@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transformers import set_seed
 from trl import ModelConfig, SFTConfig
 
 from idl_hf.chat import PersonaChat
@@ -31,10 +32,10 @@ class DemoSettings:
     model_name_or_path: str = field(default="offline", metadata={"help": "Base model; 'offline' is SmolLM2-135M."})
     encoder: str = field(default="offline", metadata={"help": "Sentence encoder; 'offline' is all-MiniLM-L6-v2."})
     max_prompt_tokens: int = field(default=1024, metadata={"help": "Longer prompts lose whole reference dialogues."})
-    msl_rows: int = field(default=72, metadata={"help": "Target dialogues to train on in the first stage."})
-    dpoc_rows: int = field(default=16, metadata={"help": "Replies to train on in the second stage."})
-    evaluated_dialogues: int = field(default=24, metadata={"help": "Held-out dialogues to score, spread over people."})
-    generated_replies: int = field(default=12, metadata={"help": "Held-out replies to generate per model."})
+    msl_rows: int = field(default=48, metadata={"help": "Target dialogues to train on in the first stage."})
+    dpoc_rows: int = field(default=8, metadata={"help": "Replies to train on in the second stage."})
+    evaluated_dialogues: int = field(default=12, metadata={"help": "Held-out dialogues to score, spread over people."})
+    generated_replies: int = field(default=8, metadata={"help": "Held-out replies to generate per model."})
     seed: int = field(default=0, metadata={"help": "Of everything."})
 
     @property
@@ -59,9 +60,12 @@ def run_demo(settings: DemoSettings) -> Path:
     )
     people = len(set(data.rows("references")["person_id"]))
     data.dialogues_per_person = max(1, settings.evaluated_dialogues // people)
+    print(f"{people} held-out people, {data.dialogues_per_person} dialogues each, {settings.dataset_name}.", flush=True)
     reports = [_evaluate(settings.model_name_or_path, data, "base", settings)]
+    print(f"\nFirst stage: MSL on {settings.msl_rows} dialogues", flush=True)
     _train_msl(settings, folder / "msl")
     reports.append(_evaluate(str(folder / "msl"), data, "MSL", settings))
+    print(f"\nSecond stage: DPOC on {settings.dpoc_rows} replies", flush=True)
     _train_dpoc(settings, folder / "dpoc", str(folder / "msl"))
     reports.append(_evaluate(str(folder / "dpoc"), data, "MSL + DPOC", settings))
     chat = _chat(settings, folder / "dpoc", data)
@@ -151,13 +155,14 @@ def _chat(settings: DemoSettings, adapter: Path, data: EvaluationData) -> dict[s
         options=RowOptions(encoder=settings.encoder),
         max_prompt_tokens=settings.max_prompt_tokens,
     )
+    set_seed(settings.seed)  # the chat draws words at a temperature; a model this small repeats itself otherwise
     own = [session for session in sessions if session["person_id"] == person]
     for session in own:
         chat.add_dialogue([(turn["role"], turn["text"]) for turn in session["turns"]])
     turns = []
     for question in _QUESTIONS:
         turns.append(
-            {"partner": question, "reply": chat.reply(question, max_new_tokens=40), "computed": chat.new_tokens}
+            {"partner": question, "reply": chat.reply(question, max_new_tokens=40, do_sample=True, temperature=0.7), "computed": chat.new_tokens}
         )
         print(f"\n  you: {question}\n  {person}: {turns[-1]['reply']}", flush=True)
     return {"person": person, "dialogues": len(own), "profile": own[0]["profile"], "turns": turns}

@@ -1,6 +1,7 @@
 """Sentence vectors: each unique text is encoded once, in length-sorted batches, and kept on disk."""
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -13,8 +14,14 @@ from numpy.typing import NDArray
 from idl_hf.offline import cache_folder, hub_errors_name_offline, resolve_encoder
 
 DEFAULT_ENCODER = "sentence-transformers/all-mpnet-base-v2"  # paper, footnote 2
+ENCODER_VARIABLE = "IDL_HF_ENCODER"
 _AHEAD = 20_000
 _QUERY_SIZE = 500  # SQLite's oldest limit on parameters is 999
+
+
+def default_encoder() -> str:
+    """The paper's, unless $IDL_HF_ENCODER names another for this machine."""
+    return os.environ.get(ENCODER_VARIABLE) or DEFAULT_ENCODER
 
 
 class SentenceEncoder:
@@ -24,7 +31,7 @@ class SentenceEncoder:
     The cache is one SQLite file per model, safe for several processes at once.
     """
 
-    def __init__(self, name: str = DEFAULT_ENCODER, batch_size: int = 64, show_progress: bool = True) -> None:
+    def __init__(self, name: str, batch_size: int = 64, show_progress: bool = True) -> None:
         self.name = name
         self.encoded_count = 0  # texts that went through the model, for reports and tests
         self._path = resolve_encoder(name)
@@ -63,7 +70,7 @@ class SentenceEncoder:
         if self._model is None:
             from sentence_transformers import SentenceTransformer
 
-            with hub_errors_name_offline(self.name, "encoder='offline'"):
+            with hub_errors_name_offline(self.name, f"encoder='offline' (or set {ENCODER_VARIABLE}=offline)"):
                 self._model = SentenceTransformer(self._path)
         self.encoded_count += len(texts)
         return self._model.encode(  # sorts by length itself

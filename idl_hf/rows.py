@@ -4,7 +4,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from idl_hf import criteria, dpi, spi
 from idl_hf.conved import Embedded, pairwise_conved
-from idl_hf.encoding import DEFAULT_ENCODER, SentenceEncoder
+from idl_hf.encoding import SentenceEncoder, default_encoder
 from idl_hf.persona import patterns, triples
 from idl_hf.prompting import Prompt, render, render_replies
 from idl_hf.schema import Dialogue, Person, Triple, Turn
@@ -42,7 +42,7 @@ class RowOptions:
     rejected: str = "random"  # which of the candidates
     criterion_type: str | None = None  # None: one of those that can be built
     conditioning: str = "references"  # what the prompt knows of the person
-    encoder: str = DEFAULT_ENCODER
+    encoder: str = field(default_factory=default_encoder)
     seed: int = 0
 
     def check(self, config: str) -> None:
@@ -71,7 +71,7 @@ class RowOptions:
 
 
 def option_names() -> list[str]:
-    return [field.name for field in fields(RowOptions)]
+    return [option.name for option in fields(RowOptions)]
 
 
 class Corpus:

@@ -8,7 +8,7 @@ from typing import Any
 from idl_hf.chat import PersonaChat
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
-from idl_hf.encoding import DEFAULT_ENCODER
+from idl_hf.encoding import default_encoder
 from idl_hf.rows import RowOptions
 from idl_hf.schema import Person, group_by_person
 
@@ -22,7 +22,7 @@ class ChatArguments:
     person: str | None = field(
         default=None, metadata={"help": "person_id; may be left out if the file has one person."}
     )
-    encoder: str = field(default=DEFAULT_ENCODER, metadata={"help": "Sentence encoder, or 'offline'."})
+    encoder: str = field(default_factory=default_encoder, metadata={"help": "Sentence encoder, or 'offline'."})
     references: int = field(default=5, metadata={"help": "How many past dialogues are shown to the model."})
     max_prompt_tokens: int = field(default=2048, metadata={"help": "Longer prompts lose whole reference dialogues."})
     max_new_tokens: int = field(default=60, metadata={"help": "Longest reply."})

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets import Dataset, load_dataset
 
-from idl_hf.encoding import DEFAULT_ENCODER
+from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.generation import generate_replies
 from idl_hf.evaluation.nll import CONDITIONINGS, Estimate, mean_over_people, nll_by_person, persona_gain
 from idl_hf.evaluation.scoring import score_replies
@@ -150,7 +150,7 @@ class EvaluateArguments:
     dataset_name: str = field(default="idl_hf/convai2_idl", metadata={"help": "Dataset of dialogues."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
     split: str = field(default="validation", metadata={"help": "Split of people whom no model trained on."})
-    encoder: str = field(default=DEFAULT_ENCODER, metadata={"help": "Sentence encoder, or 'offline'."})
+    encoder: str = field(default_factory=default_encoder, metadata={"help": "Sentence encoder, or 'offline'."})
     max_prompt_tokens: int = field(default=2048, metadata={"help": "Longer prompts lose whole reference dialogues."})
     dialogues_per_person: int | None = field(default=None, metadata={"help": "Scores at most this many; default all."})
     generated_replies: int = field(default=0, metadata={"help": "Last replies to generate and score per model."})
