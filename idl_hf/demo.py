@@ -60,7 +60,9 @@ def run_demo(settings: DemoSettings) -> Path:
     )
     people = len(set(data.rows("references")["person_id"]))
     data.dialogues_per_person = max(1, settings.evaluated_dialogues // people)
-    print(f"{people} held-out people, {data.dialogues_per_person} dialogues each, {settings.dataset_name}.", flush=True)
+    print(
+        f"{people} held-out people, {data.dialogues_per_person} dialogues each, {settings.dataset_name}.", flush=True
+    )
     reports = [_evaluate(settings.model_name_or_path, data, "base", settings)]
     print(f"\nFirst stage: MSL on {settings.msl_rows} dialogues", flush=True)
     _train_msl(settings, folder / "msl")
@@ -126,7 +128,7 @@ def _train_msl(settings: DemoSettings, folder: Path) -> None:
         lora_r=8,
         lora_alpha=16,
         lora_dropout=0.0,
-        lora_target_modules=["q_proj", "v_proj"],
+        lora_target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     )
     train_msl(
         _data(settings, settings.msl_rows, reply="all"),
@@ -162,7 +164,11 @@ def _chat(settings: DemoSettings, adapter: Path, data: EvaluationData) -> dict[s
     turns = []
     for question in _QUESTIONS:
         turns.append(
-            {"partner": question, "reply": chat.reply(question, max_new_tokens=40, do_sample=True, temperature=0.7), "computed": chat.new_tokens}
+            {
+                "partner": question,
+                "reply": chat.reply(question, max_new_tokens=40, do_sample=True, temperature=0.7),
+                "computed": chat.new_tokens,
+            }
         )
         print(f"\n  you: {question}\n  {person}: {turns[-1]['reply']}", flush=True)
     return {"person": person, "dialogues": len(own), "profile": own[0]["profile"], "turns": turns}

@@ -4,8 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import file_exists
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from idl_hf.offline import hub_errors_name_offline, resolve_model
 
@@ -53,19 +58,16 @@ def _has_file(name: str, file: str) -> bool:
     if Path(name).is_dir():
         return Path(name, file).is_file()
     try:
-        return file_exists(name, file)
-    except HFValidationError as error:
-        raise OSError(f"'{name}' is neither an existing folder nor a valid Hub id.") from error
-    except OfflineModeIsEnabled:
-        return _cached(name, file)
-    except HfHubHTTPError as error:
-        raise OSError(str(error)) from error
-
-
-def _cached(name: str, file: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(name, file), str)
+        hf_hub_download(name, file)
+    except LocalEntryNotFoundError as error:  # no connection, and the file is not in the cache
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return False  # but the rest of the model is: it was asked for before, and has no such file
+        raise OSError(f"The Hub could not be reached for '{name}': {error}") from error
+    except EntryNotFoundError:
+        return False
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise OSError(f"'{name}' is neither an existing folder nor a repository on the Hub: {error}") from error
+    return True
 
 
 def default_device() -> str:

@@ -63,7 +63,7 @@ class RowOptions:
                 f"2^32 - 1, found clusters={self.clusters}, references={self.references}, seed={self.seed}."
             )
         if not isinstance(self.scale, int | float) or not 0 <= self.scale < math.inf:
-            raise ValueError(f"scale must be a number that is not negative, found {self.scale!r}.")
+            raise ValueError(f"The option scale must be a number that is not negative, found {self.scale!r}.")
         if config == "dpoc" and self.reply == "all":
             raise ValueError("reply='all' puts several replies into one row; dpoc takes 'each' or 'last'.")
         if config == "msl" and self.reply == "each":

@@ -109,7 +109,7 @@ def test_a_retrained_local_model_does_not_read_the_vectors_of_the_old_one(tmp_pa
 
 def test_an_encoder_that_cannot_be_fetched_names_the_offline_one():
     with pytest.raises(OSError, match=rf"Could not load '{DEFAULT_ENCODER}'.*encoder='offline'"):
-        SentenceEncoder().encode(["hi"])
+        SentenceEncoder(DEFAULT_ENCODER).encode(["hi"])
 
 
 # Several processes

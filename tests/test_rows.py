@@ -479,7 +479,7 @@ def test_an_unknown_value_of_an_option_lists_the_valid_ones(name):
         ("msl", {"clusters": "3"}, "must be a whole number"),
         ("msl", {"references": 2.5}, "must be a whole number"),
         ("msl", {"seed": None}, "must be a whole number"),
-        ("msl", {"scale": "5"}, "scale must be a number"),
+        ("msl", {"scale": "5"}, "option scale must be a number"),
         ("msl", {"spi": "no"}, "spi"),
         ("msl", {"encoder": 3}, "encoder"),
         ("msl", {"seed": -1}, "seed"),

@@ -33,7 +33,7 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
         parsed = _parse(path, lines, log) if lines else None
         if parsed is not None:
             profile, turns = parsed
-            yield Dialogue("", f"dialogue-{number}", turns, profile, f"{path}:{first_line}")
+            yield Dialogue("", f"dialogue-{number}", turns, profile, f"{Path(path).name}:{first_line}")
 
 
 def _parse(
