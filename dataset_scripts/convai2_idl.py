@@ -48,6 +48,11 @@ class Convai2Idl(IDLBuilder):
     def download(self, dl_manager: datasets.DownloadManager) -> str:
         if dl_manager.is_streaming:
             raise ValueError("ConvAI2 cannot be streamed out of its archive. Unpack it and pass data_dir='<folder>'.")
-        archive = dl_manager.download(_URL)
+        try:
+            archive = dl_manager.download(_URL)
+        except OSError as error:
+            raise OSError(
+                f"{_URL} could not be fetched ({error}). Pass data_dir='<folder>' with its files."
+            ) from error
         check_sha256(archive, _SHA256)
         return dl_manager.extract(archive)

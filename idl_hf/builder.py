@@ -4,6 +4,7 @@ Only plumbing: `datasets` replaces `open`, `os.path` and `Path` in this module a
 whatever reads files or makes rows lives elsewhere.
 """
 
+import glob
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -12,10 +13,14 @@ from typing import Any
 
 import datasets
 from datasets.data_files import DataFilesDict
+from datasets.fingerprint import Hasher
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.encoding import SentenceEncoder, default_encoder
-from idl_hf.rows import Corpus, RowOptions, encoder_texts, generate_rows, option_names
+from idl_hf.corpus import Corpus
+from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
+from idl_hf.offline import OFFLINE
+from idl_hf.options import RowOptions, option_names
+from idl_hf.rows import encoder_texts, generate_rows, usable_dialogues
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
 
 logger = datasets.logging.get_logger(__name__)
@@ -49,11 +54,18 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
 
     def __init__(self, *args: Any, data_dir: str | None = None, data_files: Any = None, **kwargs: Any) -> None:
         self._check_option_names(kwargs)
-        kwargs.setdefault("encoder", default_encoder())  # explicitly, so that the cache tells encoders apart
+        # Explicitly and with what it is made of, so that the cache tells encoders apart
+        kwargs.setdefault("encoder", default_encoder())
+        if isinstance(kwargs["encoder"], str) and kwargs["encoder"] != OFFLINE:
+            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), encoder_identity(kwargs["encoder"])))
+        if data_dir is not None and data_files is not None:
+            raise ValueError("Pass either data_dir or data_files, not both.")
         config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
         if data_dir is not None:
             # As data files, so that the cache notices when one of them changes
-            data_files = DataFilesDict.from_patterns(self.split_files(data_dir, config), base_path="")
+            found = self.split_files(data_dir, config)
+            escaped = {split: [glob.escape(file) for file in files] for split, files in found.items()}
+            data_files = DataFilesDict.from_patterns(escaped, base_path="")
         self._default_files = data_files is None
         super().__init__(*args, data_files=data_files, **kwargs)
         self.config.row_options().check(self.config.name)
@@ -96,24 +108,45 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         files = self.config.data_files
         if self._default_files:
             files = self.split_files(self.download(dl_manager), self.config)
-        options = self.config.row_options()
-        generators = []
+        generators, problems = [], []
         for split, paths in files.items():
-            log = ErrorLog(self.config.on_error)
-            persons = group_by_person(self.read_split([str(path) for path in paths], log))
-            _report_skipped(split, log)
-            if not persons:
-                raise CorpusError(
-                    f"The split '{split}' has no dialogue that could be read: {', '.join(map(str, paths))}."
-                )
+            persons = self._read_persons(split, [str(path) for path in paths])
+            problem = self._why_no_rows(persons)
+            if problem:
+                problems.append(f"Left out the split '{split}': {problem}.")
+                logger.warning(problems[-1])
+                continue
             if self.config.name != "sessions" and not dl_manager.is_streaming:
-                # All at once and before any worker is forked: long batches, and workers only read the cache
-                corpus = Corpus(persons, SentenceEncoder(options.encoder))
-                corpus.encoder.encode_ahead(encoder_texts(persons, corpus, self.config.name, options))
+                self._encode_ahead(persons)
             # A list is split among processes, a tuple is not: each worker has some persons and sees all
             kwargs = {"persons": persons, "everyone": tuple(persons), "split": split}
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
+        if not generators:
+            raise CorpusError(" ".join(problems))
         return generators
+
+    def _read_persons(self, split: str, paths: list[str]) -> list[Person]:
+        log = ErrorLog(self.config.on_error)
+        persons = group_by_person(self.read_split(paths, log))
+        _report_skipped(split, log)
+        if not persons:
+            raise CorpusError(f"The split '{split}' has no dialogue that could be read: {', '.join(paths)}.")
+        return persons
+
+    def _why_no_rows(self, persons: list[Person]) -> str | None:
+        if self.config.name == "sessions":
+            return None
+        if not any(len(usable_dialogues(person, Counter())) > 1 for person in persons):
+            return "nobody in it has at least two dialogues, so there is nothing to refer to"
+        if self.config.conditioning == "other_person" and len(persons) < 2:
+            return "conditioning='other_person' needs two people, it has one"
+        return None
+
+    def _encode_ahead(self, persons: list[Person]) -> None:
+        """All at once and before any worker is forked: long batches, and workers only read the cache."""
+        options = self.config.row_options()
+        corpus = Corpus(persons, SentenceEncoder(options.encoder))
+        corpus.encoder.encode_ahead(encoder_texts(persons, corpus, self.config.name, options))
 
     def _generate_examples(
         self, persons: list[Person], everyone: tuple[Person, ...], split: str

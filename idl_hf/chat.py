@@ -1,16 +1,18 @@
 """Chat with a person known from past dialogues alone."""
 
 from collections.abc import Iterator, Sequence
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import torch
 
 from idl_hf import prompting
 from idl_hf.corpora.jsonl import parse_turns
+from idl_hf.corpus import Corpus
 from idl_hf.encoding import SentenceEncoder, default_encoder
 from idl_hf.hub import load_model
-from idl_hf.rows import Corpus, RowOptions, choose_for_context
+from idl_hf.options import RowOptions
+from idl_hf.rows import choose_for_context
 from idl_hf.schema import Dialogue, Person, Turn
 
 
@@ -71,6 +73,7 @@ class PersonaChat:
         self._cached_ids: list[int] = []
         self.prompt_tokens = 0  # of the last turn
         self.new_tokens = 0  # of these, how many had to be computed
+        self.dropped_references = 0  # to keep within max_prompt_tokens
 
     @property
     def references(self) -> list[Dialogue]:
@@ -82,19 +85,23 @@ class PersonaChat:
         return "".join(self.stream(text, **generation)).strip()
 
     def stream(self, text: str, **generation: Any) -> Iterator[str]:
-        """The reply piece by piece. The turn counts once the last piece was taken; `reset` undoes a broken one."""
+        """The reply piece by piece. The turn counts once the last piece was taken; one that is broken off does not count."""
         from transformers import TextIteratorStreamer
 
         ids = self._prompt(text)
         streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         errors: list[BaseException] = []
-        worker = Thread(target=self._generate, args=(ids, streamer, generation, errors), daemon=True)
+        stop = Event()
+        worker = Thread(target=self._generate, args=(ids, streamer, stop, generation, errors), daemon=True)
         worker.start()
         pieces = []
-        for piece in streamer:
-            pieces.append(piece)
-            yield piece
-        worker.join()
+        try:
+            for piece in streamer:
+                pieces.append(piece)
+                yield piece
+        finally:  # also where the caller takes no more pieces: two generations must not share the cache
+            stop.set()
+            worker.join()
         if errors:
             raise errors[0]
         self._turns += [Turn("partner", text.strip()), Turn("self", "".join(pieces).strip())]
@@ -108,11 +115,13 @@ class PersonaChat:
             self._references = choose_for_context(person, context, Corpus([person], self._encoder), self._options)
         prompt = prompting.render([reference.turns for reference in self._references], context)
         count = prompting.token_counter(self._tokenizer)
-        messages, _ = prompting.fit_to_budget(prompt.messages, prompt.starts, self._max_prompt_tokens, count)
+        messages, self.dropped_references = prompting.fit_to_budget(
+            prompt.messages, prompt.starts, self._max_prompt_tokens, count
+        )
         return prompting.prompt_ids(self._tokenizer, messages)
 
     def _generate(
-        self, ids: list[int], streamer: Any, generation: dict[str, Any], errors: list[BaseException]
+        self, ids: list[int], streamer: Any, stop: Event, generation: dict[str, Any], errors: list[BaseException]
     ) -> None:
         """Runs in a thread, as the streamer wants; what goes wrong is handed to the caller."""
         try:
@@ -126,6 +135,7 @@ class PersonaChat:
                 past_key_values=self._cache,
                 streamer=streamer,
                 return_dict_in_generate=True,
+                stopping_criteria=[lambda *_: torch.full((1,), stop.is_set(), device=self._model.device)],
                 **{**settings, **generation},
             )
             self._cache = output.past_key_values
@@ -146,6 +156,10 @@ class PersonaChat:
             self._cache = None
             return 0
         surplus = self._cache.get_seq_length() - shared
-        if surplus:
-            self._cache.crop(-surplus)  # negative: how many to remove
+        try:
+            if surplus:
+                self._cache.crop(-surplus)  # negative: how many to remove
+        except RuntimeError:  # sliding windows and recurrent layers keep no past to go back to
+            self._cache = None
+            return 0
         return shared

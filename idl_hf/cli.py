@@ -28,7 +28,7 @@ class BuildArguments:
     )
     configs: list[str] = field(default_factory=lambda: ["msl"], metadata={"help": "Of sessions, msl, dpoc."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
-    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON or YAML."})
+    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON."})
     num_proc: int | None = field(default=None, metadata={"help": "Number of processes."})
 
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         _VERBS[verb](rest)
-    except (ValueError, OSError) as error:  # what the user can mend; anything else keeps its traceback
+    except (ValueError, OSError, ImportError) as error:  # what the user can mend; anything else keeps its traceback
         print(f"idl-hf {verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -68,8 +68,11 @@ def _build(arguments: list[str]) -> None:
             target = Path(args.output_dir, config, f"{split}.parquet")
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_suffix(".partial")
-            rows.to_parquet(partial)
-            partial.rename(target)
+            try:
+                rows.to_parquet(partial)
+                partial.rename(target)
+            finally:
+                partial.unlink(missing_ok=True)
             print(f"{target}: {len(rows)} rows")
 
 

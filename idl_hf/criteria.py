@@ -20,7 +20,7 @@ def inconsistency(
 ) -> str | None:
     """The chosen reply with the object of one of its triples swapped for another that the person's dialogues show.
 
-    stated: the triples of the chosen reply. known: those of the person's other dialogues. Another object of the same
+    stated: the triples of the chosen reply. known: those of the references and the context. Another object of the same
     relation is preferred, so that "i am a farmer" becomes "i am a spaceman" rather than "i am a pizza".
     """
     for i in rng.permutation(len(stated)):

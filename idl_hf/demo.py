@@ -14,7 +14,7 @@ from idl_hf.chat import PersonaChat
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.report import EvaluationData, ModelReport, evaluate_model, markdown_table, scores_table
 from idl_hf.hub import load_model
-from idl_hf.rows import RowOptions
+from idl_hf.options import RowOptions
 from idl_hf.training import DataArguments, train_dpoc, train_msl
 
 SAMPLE_DATA = Path(__file__).parent / "sample_data"
@@ -36,7 +36,7 @@ class DemoSettings:
     dpoc_rows: int = field(default=8, metadata={"help": "Replies to train on in the second stage."})
     evaluated_dialogues: int = field(default=12, metadata={"help": "Held-out dialogues to score, spread over people."})
     generated_replies: int = field(default=8, metadata={"help": "Held-out replies to generate per model."})
-    seed: int = field(default=0, metadata={"help": "Of everything."})
+    seed: int = field(default=0, metadata={"help": "Of training and of the chat."})
 
     @property
     def dataset_name(self) -> str:
@@ -77,6 +77,10 @@ def run_demo(settings: DemoSettings) -> Path:
 def _prepare_folder(settings: DemoSettings) -> Path:
     folder = Path(settings.output_dir)
     record, current = folder / "settings.json", json.dumps(asdict(settings), indent=2)
+    if folder.exists() and any(folder.iterdir()) and not record.is_file():
+        raise ValueError(
+            f"'{folder}' holds files that are not a demo's. Pass another --output_dir; they would be replaced."
+        )
     interrupted = record.is_file() and record.read_text() == current and not (folder / "report.md").exists()
     if not interrupted:
         for name in ("msl", "dpoc"):
@@ -96,7 +100,7 @@ def _stage(settings: DemoSettings, folder: Path, **options: Any) -> dict[str, An
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": 2,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": 3,
+        "warmup_steps": 2,
         "num_train_epochs": 1,
         "gradient_checkpointing": False,
         "use_cpu": not torch.cuda.is_available(),

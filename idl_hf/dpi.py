@@ -1,8 +1,8 @@
 """Dynamic Persona Identification (paper 3.2.2): the order of the references that makes one smooth long conversation.
 
-Minimising the sum of distances between neighbours is an open shortest Hamiltonian path. The paper applies Dijkstra's
+Minimizing the sum of distances between neighbours is an open shortest Hamiltonian path. The paper applies Dijkstra's
 algorithm, which is exact for it on the graph of states (set of visited references, last one); that graph has at most
-80 states for the paper's k = 5. The dynamic programme below visits the same states without a heap (Held-Karp).
+80 states for the paper's k = 5. The dynamic program below visits the same states without a heap (Held-Karp).
 """
 
 from itertools import combinations

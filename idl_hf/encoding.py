@@ -24,6 +24,16 @@ def default_encoder() -> str:
     return os.environ.get(ENCODER_VARIABLE) or DEFAULT_ENCODER
 
 
+def encoder_identity(name: str) -> str:
+    """What tells this encoder from others: a Hub model's name; of a local one also its files' sizes and times, so that
+    what a retrained model encodes is not taken from a cache."""
+    path = Path(resolve_encoder(name))
+    if not path.is_dir():
+        return name
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return repr([str(path.resolve()), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
+
+
 class SentenceEncoder:
     """Unit vectors of texts by a sentence-transformers model, loaded only when a text is not in the cache.
 
@@ -83,12 +93,8 @@ class SentenceEncoder:
 
     @property
     def _cache_file(self) -> Path:
-        """A local model is known by its path and the size and time of its files, so that retraining it misses."""
-        key = self._path
-        if Path(self._path).is_dir():
-            files = sorted(path for path in Path(self._path).rglob("*") if path.is_file())
-            key += repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
-        return cache_folder() / "embeddings" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.sqlite"
+        key = hashlib.sha256(encoder_identity(self.name).encode()).hexdigest()
+        return cache_folder() / "embeddings" / f"{key[:24]}.sqlite"
 
 
 def _open_cache(path: Path) -> sqlite3.Connection:

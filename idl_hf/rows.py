@@ -1,116 +1,20 @@
 """A person to the rows of each config: SPI, DPI, criteria and rendering put together. Generators, no `datasets`."""
 
-import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from idl_hf import criteria, dpi, spi
 from idl_hf.conved import Embedded, pairwise_conved
-from idl_hf.encoding import SentenceEncoder, default_encoder
-from idl_hf.persona import patterns, triples
+from idl_hf.corpus import Corpus
+from idl_hf.options import RowOptions
+from idl_hf.persona import triples
 from idl_hf.prompting import Prompt, render, render_replies
 from idl_hf.schema import Dialogue, Person, Triple, Turn
-
-CHOICES: dict[str, tuple[str | None, ...]] = {
-    "targets": ("one", "all"),
-    "reply": (None, "last", "each", "all"),
-    "order": ("free", "target_last", "input", "random"),
-    "rejected": ("random", "first"),
-    "criterion_type": (None, *criteria.CRITERION_TYPES),
-    "conditioning": ("references", "other_person", "none", "profile"),
-}
-
-
-@dataclass
-class RowOptions:
-    """The choices the paper leaves open; every default is named in docs/deviations.md."""
-
-    clusters: int = 3  # c, paper A.2
-    references: int = 5  # k
-    scale: float = 5.0  # lambda of convED
-    targets: str = "one"  # one target dialogue per cluster, or all
-    reply: str | None = None  # which replies a row predicts; None: "last" for msl, "each" for dpoc
-    order: str = "free"
-    spi: bool = True  # False: random references (Table 3)
-    rejected: str = "random"  # which of the candidates
-    criterion_type: str | None = None  # None: one of those that can be built
-    conditioning: str = "references"  # what the prompt knows of the person
-    encoder: str = field(default_factory=default_encoder)
-    seed: int = 0
-
-    def check(self, config: str) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                valid = ", ".join(repr(choice) for choice in choices)
-                raise ValueError(
-                    f"The option {name}={getattr(self, name)!r} is unknown. The valid values are: {valid}."
-                )
-        for name in ("clusters", "references", "seed"):
-            if type(getattr(self, name)) is not int:
-                raise ValueError(f"The option {name} must be a whole number, found {getattr(self, name)!r}.")
-        if type(self.spi) is not bool or not isinstance(self.encoder, str):
-            raise ValueError(f"spi must be True or False and encoder a name, found {self.spi!r} and {self.encoder!r}.")
-        if self.clusters < 1 or not 0 <= self.references <= dpi.MAX_REFERENCES or not 0 <= self.seed < 2**32:
-            raise ValueError(
-                f"clusters must be at least 1, references between 0 and {dpi.MAX_REFERENCES} and seed between 0 and "
-                f"2^32 - 1, found clusters={self.clusters}, references={self.references}, seed={self.seed}."
-            )
-        if not isinstance(self.scale, int | float) or not 0 <= self.scale < math.inf:
-            raise ValueError(f"The option scale must be a number that is not negative, found {self.scale!r}.")
-        if config == "dpoc" and self.reply == "all":
-            raise ValueError("reply='all' puts several replies into one row; dpoc takes 'each' or 'last'.")
-        if config == "msl" and self.reply == "each":
-            raise ValueError("reply='each' is for dpoc; msl takes 'last' or 'all' (every reply, one row a dialogue).")
-
-
-def option_names() -> list[str]:
-    return [option.name for option in fields(RowOptions)]
-
-
-class Corpus:
-    """All persons of a split, with what rows of one person take from the others."""
-
-    def __init__(self, persons: Sequence[Person], encoder: SentenceEncoder) -> None:
-        self.persons = persons
-        self.encoder = encoder
-        self._triples: dict[str, list[Triple]] = {}
-        self._vectors: dict[str, NDArray[np.float32]] = {}
-
-    def load_vectors(self, texts: Iterable[str]) -> None:
-        """Keeps the vectors of these texts at hand, and forgets all others: memory is bounded by one person."""
-        unique = list(dict.fromkeys(texts))
-        self._vectors = dict(zip(unique, self.encoder.encode(unique), strict=True))
-
-    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors, shape (len(texts), d)."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if new:
-            self._vectors.update(zip(new, self.encoder.encode(new), strict=True))
-        return np.stack([self._vectors[text] for text in texts])
-
-    def triples(self, texts: Sequence[str]) -> list[list[Triple]]:
-        new = [text for text in dict.fromkeys(texts) if text not in self._triples]
-        self._triples.update(zip(new, patterns.extract(new), strict=True))
-        return [self._triples[text] for text in texts]
-
-    @cached_property
-    def statements(self) -> tuple[list[str], NDArray[np.float32], list[list[Triple]]]:
-        """Every utterance that states a persona fact: texts, unit vectors, triples."""
-        said = (text for person in self.persons for dialogue in person.dialogues for text in dialogue.texts("self"))
-        found = [text for text in dict.fromkeys(said) if self.triples([text])[0]]
-        return found, self.encoder.encode(found), self.triples(found)
-
-    def other_person(self, person: Person, rng: np.random.Generator) -> Person | None:
-        """Anyone else who says something, at random."""
-        others = [p for p in self.persons if p.person_id != person.person_id and any(d.replies() for d in p.dialogues)]
-        return others[rng.integers(len(others))] if others else None
 
 
 def encoder_texts(persons: Iterable[Person], corpus: Corpus, config: str, options: RowOptions) -> Iterator[str]:
@@ -152,10 +56,10 @@ def _targets(
 ) -> Iterator["_Target"]:
     """Each target dialogue with its references (SPI) in prompt order (DPI)."""
     texts = [_representations(dialogue, corpus, choice) for dialogue in dialogues]
-    whole, before_last, query = (corpus.vectors(column) for column in zip(*texts, strict=True))
+    whole, query = (corpus.vectors(column) for column in zip(*texts, strict=True))
     chosen: Iterable[int] = range(len(dialogues))
     if options.targets == "one":
-        chosen = spi.choose_targets(before_last, options.clusters, _seed(options, person.person_id))
+        chosen = spi.choose_targets(query, options.clusters, _seed(options, person.person_id))
     for index in chosen:
         dialogue = dialogues[index]
         rng = np.random.default_rng(_seed(options, person.person_id, dialogue.dialogue_id))
@@ -165,6 +69,7 @@ def _targets(
         )
         if not options.spi:
             near = rng.permutation(len(others))[: options.references].tolist()
+        near = sorted(near) if options.order == "input" else near
         references = [dialogues[others[i]] for i in near]
         if options.conditioning == "other_person":
             references = _other_references(person, len(near), corpus, rng)
@@ -173,10 +78,13 @@ def _targets(
 
 
 def usable_dialogues(person: Person, drops: Counter[str]) -> list[Dialogue]:
-    """Those in which the person says something."""
-    usable = [dialogue for dialogue in person.dialogues if dialogue.replies()]
-    drops["dialogue without a reply of the person"] += len(person.dialogues) - len(usable)
-    return usable
+    """Those in which the person says something, each once."""
+    speaking = [dialogue for dialogue in person.dialogues if dialogue.replies()]
+    drops["dialogue without a reply of the person"] += len(person.dialogues) - len(speaking)
+    # A copy under another id would be the nearest reference of its twin, with the reply to predict in it
+    unique = {dialogue.turns: dialogue for dialogue in reversed(speaking)}
+    drops["repetition of another dialogue of the person"] += len(speaking) - len(unique)
+    return list(reversed(unique.values()))
 
 
 @dataclass(frozen=True)
@@ -276,11 +184,14 @@ def _known(dialogues: Iterable[Dialogue], corpus: Corpus) -> list[Triple]:
 
 
 def _other_references(person: Person, count: int, corpus: Corpus, rng: np.random.Generator) -> list[Dialogue]:
-    """As many dialogues of one other person: the yardstick that tells persona from mere length and format."""
-    other = corpus.other_person(person, rng)
-    if other is None:
+    """As many dialogues of one other person: the yardstick that tells persona from mere length and format. Where nobody
+    has as many, all of somebody who has the most."""
+    own = {p.person_id: usable_dialogues(p, Counter()) for p in corpus.speakers if p.person_id != person.person_id}
+    if not own:
         raise ValueError("conditioning='other_person' needs a second person in the same split.")
-    dialogues = usable_dialogues(other, Counter())
+    most = min(count, max(len(dialogues) for dialogues in own.values()))
+    enough = [dialogues for dialogues in own.values() if len(dialogues) >= most]
+    dialogues = enough[rng.integers(len(enough))]
     return [dialogues[i] for i in rng.permutation(len(dialogues))[:count]]
 
 
@@ -292,6 +203,7 @@ def choose_for_context(person: Person, context: Sequence[Turn], corpus: Corpus, 
     whole = corpus.vectors([_represent(dialogue.turns, corpus) for dialogue in dialogues])
     query = corpus.vectors([_represent(context, corpus)])[0]
     near, _ = spi.choose_references(whole, query, options.references, options.clusters, options.seed)
+    near = sorted(near) if options.order == "input" else near
     return _ordered([dialogues[i] for i in near], context, corpus, options, np.random.default_rng(options.seed))
 
 
@@ -313,12 +225,11 @@ def _ordered(
     return [references[i] for i in order]
 
 
-def _representations(dialogue: Dialogue, corpus: Corpus, choice: str) -> tuple[str, str, str]:
-    """What stands for a dialogue: as a whole (a reference), before its last reply (to choose targets), and as known
-    before the first reply that a row predicts (the target's query)."""
-    ends = (len(dialogue.turns), dialogue.replies()[-1][0], _first_predicted(dialogue, choice))
-    whole, before_last, query = (_represent(dialogue.turns[:end], corpus) for end in ends)
-    return whole, before_last, query
+def _representations(dialogue: Dialogue, corpus: Corpus, choice: str) -> tuple[str, str]:
+    """What stands for a dialogue: as a whole, where it is a reference, and as known before the first reply that a row
+    predicts, where it is the target."""
+    end = _first_predicted(dialogue, choice)
+    return _represent(dialogue.turns, corpus), _represent(dialogue.turns[:end], corpus)
 
 
 def _first_predicted(dialogue: Dialogue, choice: str) -> int:

@@ -9,7 +9,7 @@ from idl_hf.chat import PersonaChat
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.encoding import default_encoder
-from idl_hf.rows import RowOptions
+from idl_hf.options import RowOptions
 from idl_hf.schema import Person, group_by_person
 
 

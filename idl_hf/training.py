@@ -3,13 +3,16 @@
 examples/train_msl.py and examples/train_dpoc.py parse their arguments and call these.
 """
 
+import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, load_dataset
+from peft import PeftModel
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils.logging import get_logger
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
@@ -18,6 +21,7 @@ from idl_hf import prompting
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.trainer import DPOCTrainer
 from idl_hf.hub import load_model
+from idl_hf.offline import OFFLINE, offline_folder
 
 logger = get_logger(__name__)
 
@@ -32,7 +36,7 @@ class DataArguments:
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
     dataset_options: dict | str | None = field(
         default=None,
-        metadata={"help": 'Builder options as JSON or YAML, such as {"targets": "all", "encoder": "offline"}.'},
+        metadata={"help": 'Builder options as JSON, such as {"targets": "all", "encoder": "offline"}.'},
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on; slices such as train[:100] work."})
     eval_split: str | None = field(default=None, metadata={"help": "Split for eval_strategy."})
@@ -46,13 +50,11 @@ class DataArguments:
     max_rows: int | None = field(default=None, metadata={"help": "Trains on this many rows, drawn at random."})
 
     def __post_init__(self) -> None:
-        if isinstance(self.dataset_options, str):
-            self.dataset_options = json.loads(self.dataset_options)
-        self.dataset_options = {} if self.dataset_options is None else self.dataset_options
+        self.dataset_options = parse_options(self.dataset_options)
 
     def load(self, config: str, split: str | None, **kwargs: Any) -> Any:
         """The rows of a split, or a dict of all."""
-        options: dict[str, Any] = {**self.dataset_options, **kwargs}  # type: ignore[dict-item]
+        options: dict[str, Any] = {**parse_options(self.dataset_options), **kwargs}
         if self.data_dir is not None:
             options["data_dir"] = self.data_dir
         rows = load_dataset(self.dataset_name, config, split=split, **options)
@@ -61,10 +63,27 @@ class DataArguments:
         return rows.shuffle(seed=0).select(range(self.max_rows))
 
 
+def parse_options(options: dict | str | None) -> dict[str, Any]:
+    """Builder options from a YAML file (a mapping) or the command line (JSON)."""
+    if isinstance(options, str):
+        try:
+            options = json.loads(options)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--dataset_options must be a JSON object, found {options!r}: {error}.") from error
+    if options is not None and not isinstance(options, dict):
+        raise ValueError(f"--dataset_options must be a JSON object, found {options!r}.")
+    return dict(options or {})
+
+
 def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> SFTTrainer:
     """Supervised fine-tuning on the msl rows, the loss on the person's replies only. Saves to `args.output_dir`."""
-    model, tokenizer = _model(model_args)
-    args.max_length = None  # prompts were fitted by whole dialogues; TRL's cut would take the end, which is the reply
+    model, tokenizer = _model(args, model_args)
+    if args.max_length not in (None, SFTConfig.max_length) or args.completion_only_loss is False or args.packing:
+        raise ValueError(
+            "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues: max_length, packing "
+            "and completion_only_loss=False cannot be combined with it."
+        )
+    args.max_length = None  # TRL's cut would take the end, which is the reply
     args.completion_only_loss = True
     splits = _splits(data, "msl", args.eval_strategy)
     encoded = {
@@ -79,12 +98,12 @@ def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> 
         processing_class=tokenizer,
         peft_config=_peft_config(model, model_args),
     )
-    return _run(trainer, data)
+    return _run(trainer, data, model_args)
 
 
 def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -> DPOCTrainer:
     """DPOC on the dpoc rows, from an MSL adapter (which becomes the reference) or a plain model."""
-    model, tokenizer = _model(model_args)
+    model, tokenizer = _model(args, model_args)
     fitted = {
         name: fit_rows(rows, tokenizer, data.max_prompt_tokens)
         for name, rows in _splits(data, "dpoc", args.eval_strategy).items()
@@ -97,7 +116,7 @@ def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -
         processing_class=tokenizer,
         peft_config=_peft_config(model, model_args),
     )
-    return _run(trainer, data)
+    return _run(trainer, data, model_args)
 
 
 def fit_rows(rows: Dataset, tokenizer: Any, max_prompt_tokens: int | None) -> Dataset:
@@ -129,21 +148,20 @@ def _encode_msl(rows: Dataset, tokenizer: Any) -> Dataset:
     return rows.map(encode, remove_columns=rows.column_names, desc="Tokenizing")
 
 
-def _model(model_args: ModelConfig) -> tuple[Any, Any]:
-    import torch
-
+def _model(args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
     if model_args.model_name_or_path is None:
         raise ValueError("Pass --model_name_or_path: a Hub id, a folder with a model or an adapter, or 'offline'.")
     if get_quantization_config(model_args) is not None:
         raise ValueError("Quantized training is not wired up in these scripts; pass a quantized model to the trainer.")
     dtype = None if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype)
-    return load_model(model_args.model_name_or_path, trainable=True, dtype=dtype)
+    options = {"attn_implementation": model_args.attn_implementation, "trust_remote_code": args.trust_remote_code}
+    if model_args.model_revision != "main":
+        options["revision"] = model_args.model_revision
+    return load_model(model_args.model_name_or_path, trainable=True, dtype=dtype, **options)
 
 
 def _peft_config(model: Any, model_args: ModelConfig) -> Any:
     """None for a PeftModel: its own adapter goes on training."""
-    from peft import PeftModel
-
     return None if isinstance(model, PeftModel) else get_peft_config(model_args)
 
 
@@ -154,14 +172,68 @@ def _splits(data: DataArguments, config: str, eval_strategy: Any) -> dict[str, D
     return splits
 
 
-def _run(trainer: Any, data: DataArguments) -> Any:
+def _run(trainer: Any, data: DataArguments, model_args: ModelConfig) -> Any:
+    _name_offline_base(trainer.model)
     resume = trainer.args.resume_from_checkpoint
-    if resume == "last":  # continue an interrupted run, start where there is none
-        folder = trainer.args.output_dir
-        resume = get_last_checkpoint(folder) if os.path.isdir(folder) else None
+    if resume == "never":
+        resume = None
+    elif resume == "last":  # continue an interrupted run, start where there is none
+        resume = _last_checkpoint_of_this_run(trainer, model_args)
     trainer.train(resume_from_checkpoint=resume)
     trainer.save_model(trainer.args.output_dir)
     trainer.create_model_card(dataset_name=data.dataset_name)
     if trainer.args.push_to_hub:
         trainer.push_to_hub(dataset_name=data.dataset_name)
     return trainer
+
+
+def _last_checkpoint_of_this_run(trainer: Any, model_args: ModelConfig) -> str | None:
+    """None where there is no checkpoint. Raises ValueError where there is one of a run on other rows, another model or
+    with other settings, which would be continued as if it were this one."""
+    folder = Path(trainer.args.output_dir)
+    record = folder / "run.json"
+    checkpoint = get_last_checkpoint(folder) if folder.is_dir() else None
+    current = json.dumps(_what_a_run_depends_on(trainer, model_args), indent=2, sort_keys=True)
+    if checkpoint is not None and (not record.is_file() or record.read_text() != current):
+        raise ValueError(
+            f"'{folder}' has checkpoints of another run (other rows, model or settings; see run.json there). Pass another "
+            "--output_dir, delete the folder, or pass --resume_from_checkpoint never to start over in it."
+        )
+    if trainer.accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(current)
+    return checkpoint
+
+
+def _what_a_run_depends_on(trainer: Any, model_args: ModelConfig) -> dict[str, Any]:
+    """Not its length: a longer run may continue a shorter one."""
+    columns = [name for name in trainer.train_dataset.column_names if name.endswith("_ids")]
+    tokens = hashlib.sha256(repr([trainer.train_dataset[name][:] for name in columns]).encode()).hexdigest()
+    weights = Path(str(model_args.model_name_or_path), "adapter_model.safetensors")
+    names = ("learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "beta", "penalty")
+    return {
+        "model": model_args.model_name_or_path,
+        "adapter": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
+        "lora": [model_args.use_peft, model_args.lora_r, model_args.lora_alpha, model_args.lora_target_modules],
+        "rows": tokens,
+        "training": {name: value for name, value in trainer.args.to_dict().items() if name in names},
+    }
+
+
+def _name_offline_base(model: Any) -> None:
+    """An adapter names its base model. "offline" is found on any machine (idl_hf.hub.load_model), a path into this
+    machine's cache on none, and it need not be published."""
+    if not isinstance(model, PeftModel) or model.peft_config["default"].base_model_name_or_path != str(
+        offline_folder()
+    ):
+        return
+    save = model.save_pretrained
+
+    def save_pretrained(folder: str, **options: Any) -> None:
+        save(folder, **options)
+        file = Path(folder, "adapter_config.json")
+        if options.get("is_main_process", True):
+            config = json.loads(file.read_text())
+            file.write_text(json.dumps({**config, "base_model_name_or_path": OFFLINE}, indent=2, sort_keys=True))
+
+    model.save_pretrained = save_pretrained  # type: ignore[assignment, method-assign]

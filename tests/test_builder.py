@@ -18,7 +18,7 @@ import idl_hf
 from idl_hf import builder, registration
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.encoding import SentenceEncoder
-from idl_hf.rows import CHOICES, option_names
+from idl_hf.options import CHOICES, option_names
 from idl_hf.schema import CONFIGS, features
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import pytest
 from idl_hf import PersonaChat, prompting
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.evaluation.generation import generate_reply
-from idl_hf.rows import RowOptions
+from idl_hf.options import RowOptions
 from idl_hf.schema import Turn
 
 OPTIONS = RowOptions(encoder="offline")
@@ -85,6 +85,35 @@ def test_an_error_while_generating_reaches_the_caller_and_the_chat_goes_on(chat)
     with pytest.raises(ValueError, match="max_new_tokens"):
         chat.reply("hello", max_new_tokens=-1)
     assert isinstance(chat.reply("hello", max_new_tokens=4), str)
+
+
+def test_a_stream_that_is_broken_off_leaves_a_sound_chat(chat, tiny_llama, tokenizer):
+    for _ in chat.stream("do you have pets ?", max_new_tokens=40):
+        break
+    after = chat.reply("hello", max_new_tokens=8)
+    chat.reset()
+    assert after == chat.reply("hello", max_new_tokens=8)
+
+
+def test_a_model_with_a_sliding_window_chats_too(tokenizer, encoder, dialogues):
+    import torch
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, sliding_window=64, eos_token_id=2, bos_token_id=1, pad_token_id=2,
+    )  # fmt: skip
+    model = Gemma3ForCausalLM(config).eval()
+    chat = PersonaChat(model, tokenizer, encoder, OPTIONS)
+    chat.add_dialogue(dialogues[0].turns)
+    turns = []
+    for said in ("hi , do you have pets ?", "what do you do for a living ?"):
+        reply = chat.reply(said, max_new_tokens=6)
+        turns.append(Turn("partner", said))
+        prompt = prompting.render([dialogues[0].turns], turns)
+        assert reply == generate_reply(model, tokenizer, prompt.messages, max_new_tokens=6)
+        turns.append(Turn("self", reply))
 
 
 @pytest.mark.parametrize("said", ["", "  \n"])

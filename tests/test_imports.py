@@ -20,9 +20,11 @@ LEVELS = {
     "spi": 2,
     "dpi": 2,
     "criteria": 2,
-    "rows": 3,
-    "builder": 4,
-    "dataset_scripts": 5,
+    "options": 3,
+    "corpus": 3,
+    "rows": 4,
+    "builder": 5,
+    "dataset_scripts": 6,
 }
 SAME_LEVEL = {("corpora", "prompting")}
 DATA_PATH = set(LEVELS) - {"schema", "offline", "prompting"}

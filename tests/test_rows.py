@@ -7,9 +7,11 @@ import pytest
 
 from idl_hf import spi
 from idl_hf.corpora import jsonl
+from idl_hf.corpus import Corpus
 from idl_hf.criteria import CRITERION_TYPES
+from idl_hf.options import CHOICES, RowOptions
 from idl_hf.prompting import PROFILE_PROMPT, SILENCE, drop_references, render
-from idl_hf.rows import CHOICES, Corpus, RowOptions, choose_for_context, encoder_texts, generate_rows
+from idl_hf.rows import choose_for_context, encoder_texts, generate_rows
 from idl_hf.schema import Dialogue, Person, Turn, group_by_person
 
 LEAK_STATEMENT = "i am an astronaut , i live on mars with two purple dogs and i love borscht ."

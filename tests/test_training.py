@@ -1,5 +1,7 @@
 """Both stages on a tiny model and the sample data, through the functions that the examples call."""
 
+import json
+
 import pytest
 from trl import ModelConfig, SFTConfig
 
@@ -71,6 +73,48 @@ def test_a_second_run_resumes_and_ends_the_same(base, data, tmp_path):
     resumed = train_msl(data, SFTConfig(**stage(tmp_path / "b", lr_scheduler_type="constant")), model(base))
     assert [e["step"] for e in resumed.state.log_history] == [e["step"] for e in whole.state.log_history]
     assert resumed.state.log_history[3]["loss"] == pytest.approx(whole.state.log_history[3]["loss"], rel=1e-6)
+
+
+def test_checkpoints_of_another_run_are_not_continued(base, data, tmp_path):
+    train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
+    with pytest.raises(ValueError, match="checkpoints of another run"):
+        train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2, learning_rate=5e-4)), model(base))
+    data.max_rows = 6
+    with pytest.raises(ValueError, match="checkpoints of another run"):
+        train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
+    train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2, resume_from_checkpoint="never")), model(base))
+
+
+def test_an_adapter_of_the_offline_model_names_it_so_and_no_path(base, data, tokenizer, tmp_path, monkeypatch):
+    from idl_hf import training
+    from idl_hf.hub import load_model
+
+    monkeypatch.setattr(training, "offline_folder", lambda: base)  # stands in for the real one, which is large
+    train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
+    for folder in (tmp_path, tmp_path / "checkpoint-2"):
+        assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "offline"
+    monkeypatch.setattr("idl_hf.hub.resolve_model", lambda name: base if name == "offline" else name)
+    loaded, _ = load_model(str(tmp_path))
+    assert loaded.peft_config["default"].r == 4
+
+
+def test_settings_that_would_do_nothing_are_refused(base, data, tmp_path):
+    with pytest.raises(ValueError, match="max_length"):
+        train_msl(data, SFTConfig(**stage(tmp_path, max_length=77)), model(base))
+
+
+def test_a_split_without_rows_says_why(sample_data, tmp_path):
+    line = (sample_data / "train.jsonl").read_text().splitlines()[0]
+    (tmp_path / "train.jsonl").write_text(line)
+    data = DataArguments("idl_hf/dialogues_idl", str(tmp_path), {"encoder": "offline"})
+    with pytest.raises(ValueError, match="at least two dialogues"):
+        data.load("msl", "train")
+
+
+@pytest.mark.parametrize("options", ["{targets: all}", "[1]"])
+def test_options_that_are_no_json_object_are_named(options):
+    with pytest.raises(ValueError, match="--dataset_options must be a JSON object"):
+        DataArguments(dataset_options=options)
 
 
 def test_long_prompts_lose_whole_references_and_the_loss_is_counted(data, tokenizer):

@@ -51,6 +51,10 @@ class DPOCConfig(DPOConfig):
             raise ValueError(f"max_prompt_length must be at least 1, found {self.max_prompt_length}.")
         if self.ld_alpha is not None:
             raise ValueError("ld_alpha is defined for two completions (their shared length); DPOC has three.")
+        if self.truncation_mode != "keep_start":
+            raise ValueError(
+                "truncation_mode='keep_end' is not supported; max_prompt_length keeps the end of prompts."
+            )
         plain = (self.loss_type, self.loss_weights, self.f_divergence_type) == (["sigmoid"], None, "reverse_kl")
         if self.penalty_form == "released" and (not plain or self.use_weighting):
             raise ValueError(

@@ -123,6 +123,13 @@ class DPOCTrainer(DPOTrainer):
                 ),
                 **options,
             )
+        if args.max_length is not None:  # else nothing of the completion would be left to learn from
+            count = len(dataset) if isinstance(dataset, Dataset) else 0
+            dataset = dataset.filter(lambda row: len(row["prompt_ids"]) < args.max_length)
+            if isinstance(dataset, Dataset) and len(dataset) < count:
+                logger.warning(
+                    f"{count - len(dataset)} of {count} {dataset_name} prompts fill max_length and were left out."
+                )
         if isinstance(dataset, Dataset) and (cut := sum(dataset["prompt_cut"])):
             logger.warning(f"{cut} of {len(dataset)} {dataset_name} prompts exceeded max_prompt_length and were cut.")
         return dataset
@@ -164,8 +171,9 @@ class DPOCTrainer(DPOTrainer):
         }
         loss = self._dpo_loss(outputs, pair)
         ratios = [policy - ref for policy, ref in zip(logps, reference, strict=True)]
-        loss = loss + self._penalty(*ratios).mean()
-        self._log_criterion(logps[1], *ratios)
+        penalty = self._penalty(*ratios)
+        loss = loss + penalty.mean()
+        self._log_criterion(penalty, logps[1], *ratios)
         if return_outputs:
             with torch.no_grad():
                 return loss, model(**forward)
@@ -187,10 +195,13 @@ class DPOCTrainer(DPOTrainer):
             return released_penalty(chosen, criterion, rejected, self.args.penalty, self.beta)
         return dpoc_penalty(chosen, criterion, rejected, self.args.penalty)
 
-    def _log_criterion(self, logps: Tensor, chosen: Tensor, criterion: Tensor, rejected: Tensor) -> None:
+    def _log_criterion(
+        self, added: Tensor, logps: Tensor, chosen: Tensor, criterion: Tensor, rejected: Tensor
+    ) -> None:
         values = {
             "logps/criterion": logps,
             "rewards/criterion": self.beta * criterion,
+            "penalty/added_to_loss": added,
             "penalty/chosen_criterion": self.args.penalty * torch.relu(criterion - chosen),
             "penalty/criterion_rejected": self.args.penalty * torch.relu(rejected - criterion),
             "penalty/chosen_criterion_active": (criterion > chosen).float(),

@@ -13,7 +13,7 @@ from idl_hf.evaluation.generation import generate_replies
 from idl_hf.evaluation.nll import CONDITIONINGS, Estimate, mean_over_people, nll_by_person, persona_gain
 from idl_hf.evaluation.scoring import score_replies
 from idl_hf.hub import load_model
-from idl_hf.training import fit_rows
+from idl_hf.training import fit_rows, parse_options
 
 
 @dataclass
@@ -48,7 +48,8 @@ class EvaluationData:
         extra = {k: v for k, v in self.options.items() if k in ("variant", "person", "on_error")}
         if self.data_dir is not None:
             extra["data_dir"] = self.data_dir
-        return load_dataset(self.dataset_name, "sessions", split=self.split, **extra)
+        whole_split = self.split.partition("[")[0]  # histories are of all dialogues, whatever rows are scored
+        return load_dataset(self.dataset_name, "sessions", split=whole_split, **extra)
 
     def histories(self, rows: Dataset) -> list[list[str]]:
         """All utterances of each row's person in other dialogues than the row's own."""
@@ -151,6 +152,7 @@ class EvaluateArguments:
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
     split: str = field(default="validation", metadata={"help": "Split of people whom no model trained on."})
     encoder: str = field(default_factory=default_encoder, metadata={"help": "Sentence encoder, or 'offline'."})
+    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options, as for training."})
     max_prompt_tokens: int = field(default=2048, metadata={"help": "Longer prompts lose whole reference dialogues."})
     dialogues_per_person: int | None = field(default=None, metadata={"help": "Scores at most this many; default all."})
     generated_replies: int = field(default=0, metadata={"help": "Last replies to generate and score per model."})
@@ -165,12 +167,17 @@ def evaluate_models(args: EvaluateArguments) -> list[ModelReport]:
         args.split,
         args.max_prompt_tokens,
         args.dialogues_per_person,
-        {"encoder": args.encoder},
+        {"encoder": args.encoder, **parse_options(args.dataset_options)},
     )
-    reports = []
+    reports: list[ModelReport] = []
     for name in args.models:
         model, tokenizer = load_model(name)
         reports.append(evaluate_model(model, tokenizer, data, name, args.generated_replies))
+        _write_reports(args, reports)  # after each, so that a failure with a later model loses nothing
+    return reports
+
+
+def _write_reports(args: EvaluateArguments, reports: list[ModelReport]) -> None:
     tables = [markdown_table(reports)] + ([scores_table(reports)] if args.generated_replies else [])
     text = "\n\n".join(tables)
     folder = Path(args.output_dir)
@@ -179,4 +186,3 @@ def evaluate_models(args: EvaluateArguments) -> list[ModelReport]:
     results = {"arguments": asdict(args), "models": [asdict(report) for report in reports]}
     (folder / "report.json").write_text(json.dumps(results, indent=2))
     print(f"\n{text}\n\nThe report is in {folder / 'report.md'}.")
-    return reports

@@ -6,6 +6,8 @@ import evaluate
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
+from idl_hf.registration import folder
+
 
 def score_replies(
     predictions: Sequence[str], references: Sequence[str], histories: Sequence[Sequence[str]]
@@ -32,8 +34,8 @@ def score_replies(
         scores[f"distinct_{order}"] = sum(_distinct([p], order) for p in predictions) / count
         scores[f"corpus_distinct_{order}"] = _distinct(predictions, order)
     persona = {"predictions": list(predictions), "histories": [list(history) for history in histories]}
-    scores["p_f1"] = evaluate.load("p_f1").compute(**persona)["p_f1"]
-    scores["p_co"] = evaluate.load("p_co").compute(**persona)["p_co"]
+    scores["p_f1"] = evaluate.load(str(folder("metrics") / "p_f1")).compute(**persona)["p_f1"]
+    scores["p_co"] = evaluate.load(str(folder("metrics") / "p_co")).compute(**persona)["p_co"]
     return scores
 
 

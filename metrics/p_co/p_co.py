@@ -84,12 +84,12 @@ def tokenize(text: str) -> tuple[str, ...]:
 
 
 def read_history(history: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    """Tokenise the utterances, drop those without a token, and sort them: their order carries no meaning here."""
+    """Tokenize the utterances, drop those without a token, and sort them: their order carries no meaning here."""
     return tuple(sorted(tokens for tokens in map(tokenize, history) if tokens))
 
 
 def inverse_document_frequency(utterances: Iterable[tuple[str, ...]]) -> dict[str, float]:
-    """ln(N / df) of each word, N tokenised utterances, df of them holding the word."""
+    """ln(N / df) of each word, N tokenized utterances, df of them holding the word."""
     utterances = list(utterances)
     document_frequency = Counter(word for tokens in utterances for word in set(tokens))
     return {word: math.log(len(utterances) / count) for word, count in document_frequency.items()}
@@ -139,7 +139,7 @@ def score(
     method: str,
     weights: Mapping[str, float] | None,
 ) -> float:
-    """Score of one tokenised response against the tokenised history of its person."""
+    """Score of one tokenized response against the tokenized history of its person."""
     if not response or not history:
         return 0.0
     if method in ("cosine", "tfidf"):

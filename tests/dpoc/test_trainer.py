@@ -206,6 +206,14 @@ def test_plain_text_rows_get_an_end_of_sequence_token(tmp_path, tokenizer):
     assert tokenizer.decode(row["criterion_ids"]) == " d e" + tokenizer.eos_token
 
 
+def test_a_prompt_that_fills_max_length_is_left_out(tmp_path, tokenizer, rows):
+    whole = train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows, max_steps=1)
+    lengths = [len(ids) for ids in whole.train_dataset["prompt_ids"]]
+    assert min(lengths) < max(lengths)
+    trainer = train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows, max_steps=1, max_length=max(lengths))
+    assert [len(ids) for ids in trainer.train_dataset["prompt_ids"]] == [n for n in lengths if n < max(lengths)]
+
+
 def test_a_long_prompt_keeps_its_end(tmp_path, tokenizer, rows):
     trainer = train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows, max_prompt_length=7)
     assert {len(ids) for ids in trainer.train_dataset["prompt_ids"]} == {7}

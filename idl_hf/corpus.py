@@ -1,0 +1,58 @@
+"""All persons of a split, and what the rows of one take from the others."""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from idl_hf.encoding import SentenceEncoder
+from idl_hf.persona import patterns
+from idl_hf.schema import Person, Triple
+
+
+class Corpus:
+    """All persons of a split, with what rows of one person take from the others."""
+
+    def __init__(self, persons: Sequence[Person], encoder: SentenceEncoder) -> None:
+        self.persons = persons
+        self.encoder = encoder
+        self._triples: dict[str, list[Triple]] = {}
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+
+    def load_vectors(self, texts: Iterable[str]) -> None:
+        """Keeps the vectors of these texts at hand, and forgets all others: memory is bounded by one person."""
+        unique = list(dict.fromkeys(texts))
+        self._vectors = dict(zip(unique, self.encoder.encode(unique), strict=True))
+
+    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors, shape (len(texts), d)."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self.encoder.encode(new), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
+
+    def triples(self, texts: Sequence[str]) -> list[list[Triple]]:
+        new = [text for text in dict.fromkeys(texts) if text not in self._triples]
+        self._triples.update(zip(new, patterns.extract(new), strict=True))
+        return [self._triples[text] for text in texts]
+
+    @cached_property
+    def statements(self) -> tuple[list[str], NDArray[np.float32], list[list[Triple]]]:
+        """Every utterance that states a persona fact: texts, unit vectors, triples."""
+        said = (text for person in self.persons for dialogue in person.dialogues for text in dialogue.texts("self"))
+        found = [text for text in dict.fromkeys(said) if self.triples([text])[0]]
+        return found, self.encoder.encode(found), self.triples(found)
+
+    def other_person(self, person: Person, rng: np.random.Generator) -> Person | None:
+        """Anyone else who says something, at random."""
+        if not any(speaker.person_id != person.person_id for speaker in self.speakers[:2]):
+            return None
+        while True:
+            other = self.speakers[rng.integers(len(self.speakers))]
+            if other.person_id != person.person_id:
+                return other
+
+    @cached_property
+    def speakers(self) -> list[Person]:
+        return [person for person in self.persons if any(dialogue.replies() for dialogue in person.dialogues)]
