@@ -42,11 +42,12 @@ def test_two_processes_train_one_model(tiny_llama, tokenizer, sample_data, tmp_p
             "dataset_name": "idl_hf/dialogues_idl", "data_dir": sample_data, "dataset_options": '{"encoder": "offline"}',
             "use_cpu": "true", "bf16": "false", "gradient_checkpointing": "false", "report_to": "none",
             "ddp_backend": "gloo", "learning_rate": 1e-2, "per_device_train_batch_size": 1,
-            "use_peft": "true", "lora_r": 4, "lora_target_modules": "q_proj", "save_strategy": "no",
+            "use_peft": "true", "lora_r": 4, "save_strategy": "no",
         }  # fmt: skip
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
         launch += ["--main_process_port", "0", str(tmp_path / "train.py"), stage]
         launch += [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
+        launch += ["--lora_target_modules", "q_proj", "v_proj"]
         done = subprocess.run(launch, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr[-3000:]
         ranks = [json.loads((tmp_path / stage / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
