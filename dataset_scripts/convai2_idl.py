@@ -41,7 +41,7 @@ class Convai2Idl(IDLBuilder):
     def split_files(self, folder: str, config: Convai2Config) -> dict[str, list[str]]:
         return convai2.split_files(folder, config.variant)
 
-    def read_split(self, files: list[str], log: ErrorLog) -> list[Dialogue]:
+    def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
         dialogues = [dialogue for file in files for dialogue in convai2.read_with_profiles(file, log)]
         return convai2.group_persons(dialogues, self.config.person, log)
 

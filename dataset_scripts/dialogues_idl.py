@@ -18,5 +18,5 @@ class DialoguesIdl(IDLBuilder):
     def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
         return find_splits(folder, lambda split: [f"{split}.jsonl"], "train.jsonl, validation.jsonl or test.jsonl")
 
-    def read_split(self, files: list[str], log: ErrorLog) -> list[Dialogue]:
+    def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
         return [dialogue for file in files for dialogue in jsonl.read_dialogues(file, log)]

@@ -7,8 +7,9 @@ whatever reads files or makes rows lives elsewhere.
 import glob
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from importlib.metadata import version
 from typing import Any
 
 import datasets
@@ -16,16 +17,18 @@ from datasets.data_files import DataFilesDict
 from datasets.fingerprint import Hasher
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.corpus import Corpus
+from idl_hf.corpus import Corpus, usable_dialogues
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.offline import OFFLINE
-from idl_hf.options import RowOptions, option_names
-from idl_hf.rows import encoder_texts, generate_rows, usable_dialogues
+from idl_hf.options import RowOptions, option_names, preset_options
+from idl_hf.rows import encoder_texts, enough_dialogues, generate_rows
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
+from idl_hf.tally import Tally
 
 logger = datasets.logging.get_logger(__name__)
 VERSION = datasets.Version("0.1.0")
 _DEFAULT_CONFIG = "msl"
+_VERSIONS = ("idl-hf", "numpy", "scikit-learn", "sentence-transformers")  # of what shapes rows
 
 
 @dataclass(eq=False)
@@ -33,6 +36,7 @@ class IDLConfig(datasets.BuilderConfig, RowOptions):
     """A config (sessions, msl, dpoc) with all options of the rows; scripts add their corpus's own."""
 
     version: datasets.Version = VERSION
+    preset: str = "paper"  # "release" sets what the authors' released code does; an option given by name wins
     on_error: str = "raise"  # "skip" leaves out malformed dialogues and counts them
 
     def row_options(self) -> RowOptions:
@@ -54,6 +58,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
 
     def __init__(self, *args: Any, data_dir: str | None = None, data_files: Any = None, **kwargs: Any) -> None:
         self._check_option_names(kwargs)
+        kwargs = preset_options(kwargs.get("preset", "paper"), self._option_names()) | kwargs
         # Explicitly and with what it is made of, so that the cache tells encoders apart
         kwargs.setdefault("encoder", default_encoder())
         if isinstance(kwargs["encoder"], str) and kwargs["encoder"] != OFFLINE:
@@ -79,7 +84,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         """The files of each split in a folder of raw data."""
 
     @abstractmethod
-    def read_split(self, files: list[str], log: ErrorLog) -> list[Dialogue]:
+    def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
         """All dialogues of a split, with their person_id."""
 
     def download(self, dl_manager: datasets.DownloadManager) -> str:
@@ -102,7 +107,9 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     def _recipe(self) -> str:
         """Every choice that shaped the rows, so that a saved dataset says what it is."""
         choices = {name: getattr(self.config, name) for name in self._option_names()}
-        return ", ".join(f"{name}={value!r}" for name, value in {**choices, "extractor": "patterns"}.items())
+        versions = {name.replace("-", "_"): version(name) for name in _VERSIONS}
+        made = {**choices, "extractor": "patterns", **versions}
+        return ", ".join(f"{name}={value!r}" for name, value in made.items())
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         files = self.config.data_files
@@ -110,24 +117,32 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
             files = self.split_files(self.download(dl_manager), self.config)
         generators, problems = [], []
         for split, paths in files.items():
-            persons = self._read_persons(split, [str(path) for path in paths])
+            log = ErrorLog(self.config.on_error)
+            persons = self.read_persons(split, [str(path) for path in paths], log)
             problem = self._why_no_rows(persons)
             if problem:
                 problems.append(f"Left out the split '{split}': {problem}.")
                 logger.warning(problems[-1])
                 continue
-            if self.config.name != "sessions" and not dl_manager.is_streaming:
-                self._encode_ahead(persons)
+            if not dl_manager.is_streaming:
+                self.encode_ahead(persons)
+            read = sum(len(person.dialogues) for person in persons)
+            tally = None if dl_manager.is_streaming else Tally.begin(len(persons), read, log)
             # A list is split among processes, a tuple is not: each worker has some persons and sees all
-            kwargs = {"persons": persons, "everyone": tuple(persons), "split": split}
+            kwargs = {"persons": persons, "everyone": tuple(persons), "split": split, "tally": tally}
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
         if not generators:
             raise CorpusError(" ".join(problems))
         return generators
 
-    def _read_persons(self, split: str, paths: list[str]) -> list[Person]:
-        log = ErrorLog(self.config.on_error)
-        persons = group_by_person(self.read_split(paths, log))
+    def _prepare_split(self, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any) -> None:
+        super()._prepare_split(split_generator, *args, **kwargs)
+        tally: Tally = split_generator.gen_kwargs["tally"]
+        self.info.description += f"\n\n{tally.report(split_generator.name)}"
+
+    def read_persons(self, split: str, paths: list[str], log: ErrorLog) -> list[Person]:
+        """All persons of a split, in the order of its files."""
+        persons = group_by_person(self.read_split(split, paths, log))
         _report_skipped(split, log)
         if not persons:
             raise CorpusError(f"The split '{split}' has no dialogue that could be read: {', '.join(paths)}.")
@@ -136,27 +151,40 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     def _why_no_rows(self, persons: list[Person]) -> str | None:
         if self.config.name == "sessions":
             return None
-        if not any(len(usable_dialogues(person, Counter())) > 1 for person in persons):
-            return "nobody in it has at least two dialogues, so there is nothing to refer to"
+        options = self.config.row_options()
+        if not any(enough_dialogues(usable_dialogues(person, Counter()), options) for person in persons):
+            return (
+                "nobody in it has at least two dialogues in which they speak, so there is nothing to refer to "
+                "(references=0 makes rows without references)"
+            )
         if self.config.conditioning == "other_person" and len(persons) < 2:
             return "conditioning='other_person' needs two people, it has one"
         return None
 
-    def _encode_ahead(self, persons: list[Person]) -> None:
+    def encode_ahead(self, persons: list[Person]) -> None:
         """All at once and before any worker is forked: long batches, and workers only read the cache."""
-        options = self.config.row_options()
-        corpus = Corpus(persons, SentenceEncoder(options.encoder))
-        corpus.encoder.encode_ahead(encoder_texts(persons, corpus, self.config.name, options))
+        if self.config.name != "sessions":
+            options = self.config.row_options()
+            corpus = Corpus(persons, SentenceEncoder(options.encoder))
+            corpus.encoder.encode_ahead(encoder_texts(persons, corpus, self.config.name, options))
 
-    def _generate_examples(
-        self, persons: list[Person], everyone: tuple[Person, ...], split: str
+    def rows(
+        self, persons: Sequence[Person], everyone: Sequence[Person], drops: Counter[str]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(key, row) of some persons of a split of which `everyone` are all: the same however they are divided up."""
         options = self.config.row_options()
         corpus = Corpus(everyone, SentenceEncoder(options.encoder))
-        drops: Counter[str] = Counter()
         for person in persons:
             for number, row in enumerate(generate_rows(self.config.name, person, corpus, options, drops)):
                 yield f"{person.person_id}/{row['dialogue_id']}/{number}", row
+
+    def _generate_examples(
+        self, persons: list[Person], everyone: tuple[Person, ...], split: str, tally: Tally | None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        drops: Counter[str] = Counter()
+        yield from self.rows(persons, everyone, drops)
+        if tally:
+            tally.add(drops)
         for reason, count in (+drops).items():
             logger.warning(f"{self.dataset_name}, {split}: left out {count} x {reason}.")
 

@@ -12,7 +12,7 @@ from idl_hf.corpus import Corpus
 from idl_hf.encoding import SentenceEncoder, default_encoder
 from idl_hf.hub import load_model
 from idl_hf.options import RowOptions
-from idl_hf.rows import choose_for_context
+from idl_hf.references import choose_for_context
 from idl_hf.schema import Dialogue, Person, Turn
 
 

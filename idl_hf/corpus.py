@@ -1,14 +1,17 @@
 """All persons of a split, and what the rows of one take from the others."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from idl_hf.cache import Cache
 from idl_hf.encoding import SentenceEncoder
+from idl_hf.offline import cache_folder
 from idl_hf.persona import patterns
-from idl_hf.schema import Person, Triple
+from idl_hf.schema import Dialogue, Person, Triple
 
 
 class Corpus:
@@ -17,6 +20,8 @@ class Corpus:
     def __init__(self, persons: Sequence[Person], encoder: SentenceEncoder) -> None:
         self.persons = persons
         self.encoder = encoder
+        self.choices = Cache(cache_folder() / "references" / "choices.sqlite")
+        self.chosen_anew = 0  # persons whose references were not in the cache, for reports and tests
         self._triples: dict[str, list[Triple]] = {}
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
@@ -54,5 +59,20 @@ class Corpus:
                 return other
 
     @cached_property
+    def usable(self) -> dict[str, list[Dialogue]]:
+        """The usable dialogues of each speaker."""
+        return {person.person_id: usable_dialogues(person, Counter()) for person in self.speakers}
+
+    @cached_property
     def speakers(self) -> list[Person]:
         return [person for person in self.persons if any(dialogue.replies() for dialogue in person.dialogues)]
+
+
+def usable_dialogues(person: Person, drops: Counter[str]) -> list[Dialogue]:
+    """Those in which the person says something, each once."""
+    speaking = [dialogue for dialogue in person.dialogues if dialogue.replies()]
+    drops["dialogue without a reply of the person"] += len(person.dialogues) - len(speaking)
+    # A copy under another id would be the nearest reference of its twin, with the reply to predict in it
+    unique = {dialogue.turns: dialogue for dialogue in reversed(speaking)}
+    drops["dialogue that repeats another of the person"] += len(speaking) - len(unique)
+    return list(reversed(unique.values()))

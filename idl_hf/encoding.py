@@ -2,21 +2,20 @@
 
 import hashlib
 import os
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from idl_hf.cache import Cache
 from idl_hf.offline import cache_folder, hub_errors_name_offline, resolve_encoder
 
 DEFAULT_ENCODER = "sentence-transformers/all-mpnet-base-v2"  # paper, footnote 2
 ENCODER_VARIABLE = "IDL_HF_ENCODER"
-_AHEAD = 20_000
-_QUERY_SIZE = 500  # SQLite's oldest limit on parameters is 999
+_AHEAD = 2048  # texts encoded before they are written down
 
 
 def default_encoder() -> str:
@@ -38,11 +37,11 @@ class SentenceEncoder:
     """Unit vectors of texts by a sentence-transformers model, loaded only when a text is not in the cache.
 
     name: a Hub id, a local folder, or "offline" (all-MiniLM-L6-v2 from the package index).
-    The cache is one SQLite file per model, safe for several processes at once.
     """
 
     def __init__(self, name: str, batch_size: int = 64, show_progress: bool = True) -> None:
         self.name = name
+        self.identity = encoder_identity(name)
         self.encoded_count = 0  # texts that went through the model, for reports and tests
         self._path = resolve_encoder(name)
         self._batch_size = batch_size
@@ -50,31 +49,32 @@ class SentenceEncoder:
         self._model: Any = None
 
     def encode_ahead(self, texts: Iterable[str]) -> None:
-        """Puts the vectors of all texts into the cache, a bounded number at a time."""
-        unique = list(dict.fromkeys(texts))
-        for start in range(0, len(unique), _AHEAD):
-            self.encode(unique[start : start + _AHEAD])
+        """Puts the vectors of all texts into the cache: sorted by length over all of them, a part at a time, so that memory
+        is bounded and an interruption loses one part."""
+        keys = {_key(text): text for text in texts}
+        known = self._cache.known(list(keys))
+        missing = sorted((text for key, text in keys.items() if key not in known), key=len, reverse=True)
+        show = self._show_progress and len(missing) > _AHEAD
+        with tqdm(total=len(missing), desc="Encoding sentences", unit="", disable=not show) as bar:
+            for start in range(0, len(missing), _AHEAD):
+                part = missing[start : start + _AHEAD]
+                self._encode_new(part)
+                bar.update(len(part))
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of shape (len(texts), d); repeated texts share one encoding."""
-        unique = list(dict.fromkeys(texts))
-        keys = [hashlib.sha256(text.encode()).digest() for text in unique]
-        with closing(_open_cache(self._cache_file)) as cache:
-            known = dict(_read(cache, keys))
-            missing = [i for i, key in enumerate(keys) if key not in known]
-            if missing:
-                vectors = self._encode_new([unique[i] for i in missing])
-                fresh = {keys[i]: vector.tobytes() for i, vector in zip(missing, vectors, strict=True)}
-                with cache:
-                    cache.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", fresh.items())
-                known |= fresh
-        rows = {text: i for i, text in enumerate(unique)}
-        matrix = (
-            np.stack([np.frombuffer(known[key], dtype=np.float32) for key in keys])
-            if keys
-            else np.zeros((0, 0), np.float32)
-        )
-        return matrix[[rows[text] for text in texts]]
+        keys = {text: _key(text) for text in texts}
+        found = self._cache.read(list(keys.values()))
+        known = {key: np.frombuffer(value, dtype=np.float32) for key, value in found.items()}
+        missing = [text for text, key in keys.items() if key not in known]
+        if missing:
+            known |= zip((keys[text] for text in missing), self._encode_new(missing), strict=True)
+        return np.stack([known[keys[text]] for text in texts]) if keys else np.zeros((0, 0), np.float32)
+
+    @property
+    def _cache(self) -> Cache:
+        key = hashlib.sha256(self.identity.encode()).hexdigest()
+        return Cache(cache_folder() / "embeddings" / f"{key[:24]}.sqlite")
 
     def _encode_new(self, texts: list[str]) -> NDArray[np.float32]:
         if self._model is None:
@@ -83,29 +83,16 @@ class SentenceEncoder:
             with hub_errors_name_offline(self.name, f"encoder='offline' (or set {ENCODER_VARIABLE}=offline)"):
                 self._model = SentenceTransformer(self._path)
         self.encoded_count += len(texts)
-        return self._model.encode(  # sorts by length itself
+        vectors = self._model.encode(  # sorts by length itself
             texts,
             batch_size=self._batch_size,
             normalize_embeddings=True,
             convert_to_numpy=True,
-            show_progress_bar=self._show_progress and len(texts) > 10 * self._batch_size,
+            show_progress_bar=False,
         ).astype(np.float32)
-
-    @property
-    def _cache_file(self) -> Path:
-        key = hashlib.sha256(encoder_identity(self.name).encode()).hexdigest()
-        return cache_folder() / "embeddings" / f"{key[:24]}.sqlite"
+        self._cache.write({_key(text): vector.tobytes() for text, vector in zip(texts, vectors, strict=True)})
+        return vectors
 
 
-def _open_cache(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cache = sqlite3.connect(path, timeout=120)
-    cache.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
-    return cache
-
-
-def _read(cache: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    for start in range(0, len(keys), _QUERY_SIZE):
-        batch = keys[start : start + _QUERY_SIZE]
-        marks = ",".join("?" * len(batch))
-        yield from cache.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", batch)
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

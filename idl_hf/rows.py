@@ -1,6 +1,5 @@
 """A person to the rows of each config: SPI, DPI, criteria and rendering put together. Generators, no `datasets`."""
 
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,83 +7,84 @@ from typing import Any
 
 import numpy as np
 
-from idl_hf import criteria, dpi, spi
-from idl_hf.conved import Embedded, pairwise_conved
-from idl_hf.corpus import Corpus
+from idl_hf import criteria
+from idl_hf.corpus import Corpus, usable_dialogues
 from idl_hf.options import RowOptions
-from idl_hf.persona import triples
 from idl_hf.prompting import Prompt, render, render_replies
+from idl_hf.references import choose, first_predicted, is_chosen, ordered, seed_of, texts_to_choose_by
 from idl_hf.schema import Dialogue, Person, Triple, Turn
 
 
 def encoder_texts(persons: Iterable[Person], corpus: Corpus, config: str, options: RowOptions) -> Iterator[str]:
-    """Every text whose vector the rows of these persons need, so that all are encoded in one go."""
+    """Every text whose vector the rows of these persons need, so that all are encoded in one go; of msl not those of
+    persons whose references are known from an earlier build."""
+    reply = _reply_choice(config, options)
     for person in persons:
-        for dialogue in person.dialogues:
-            yield from (turn.text for turn in dialogue.turns)
-            for start, end in dialogue.replies() if config == "dpoc" else []:
-                yield _joined(dialogue.turns[start:end])
-        for dialogue in usable_dialogues(person, Counter()):
-            yield from _representations(dialogue, corpus, _reply_choice(config, options))
+        if config == "dpoc" or not is_chosen(person, reply, corpus, options):
+            yield from _texts(person, corpus, config, reply)
 
 
 def generate_rows(
     config: str, person: Person, corpus: Corpus, options: RowOptions, drops: Counter[str]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one person, the same whatever else runs in this process. `drops` counts what made no row, and why."""
+    """The rows of one person, the same whatever else runs in this process. `drops` counts what made no row, and why: the
+    dialogues that rows show as target or reference and the drops called "dialogue ..." are together all that there are."""
     if config == "sessions":
         yield from (_session(dialogue) for dialogue in person.dialogues)
         return
     dialogues = usable_dialogues(person, drops)
-    if len(dialogues) < 2:
-        drops["person with fewer than two dialogues"] += 1
+    if not enough_dialogues(dialogues, options):
+        drops["dialogue of a person with fewer than two"] += len(dialogues)
         return
     if options.conditioning == "profile" and not person.profile:
-        drops["person without a profile"] += 1
+        drops["dialogue of a person without a profile"] += len(dialogues)
         return
-    corpus.load_vectors(encoder_texts([person], corpus, config, options))
-    choice = _reply_choice(config, options)
-    for target in _targets(person, dialogues, choice, corpus, options):
-        if config == "msl":
-            yield from _msl_rows(target, choice, options)
-        else:
-            yield from _dpoc_rows(target, choice, corpus, options, drops)
+    reply = _reply_choice(config, options)
+    unseen = {dialogue.dialogue_id for dialogue in dialogues}
+    for row in _rows(config, person, dialogues, reply, corpus, options, drops):
+        own = row["reference_ids"] if options.conditioning != "other_person" else []
+        unseen -= {row["dialogue_id"], *own}
+        yield row
+    drops["dialogue that is neither target nor reference of a row"] += len(unseen)
 
 
-def _targets(
-    person: Person, dialogues: list[Dialogue], choice: str, corpus: Corpus, options: RowOptions
-) -> Iterator["_Target"]:
-    """Each target dialogue with its references (SPI) in prompt order (DPI)."""
-    texts = [_representations(dialogue, corpus, choice) for dialogue in dialogues]
-    whole, query = (corpus.vectors(column) for column in zip(*texts, strict=True))
-    chosen: Iterable[int] = range(len(dialogues))
-    if options.targets == "one":
-        chosen = spi.choose_targets(query, options.clusters, _seed(options, person.person_id))
-    for index in chosen:
-        dialogue = dialogues[index]
-        rng = np.random.default_rng(_seed(options, person.person_id, dialogue.dialogue_id))
-        others = [i for i in range(len(dialogues)) if i != index]
-        near, cluster = spi.choose_references(
-            whole[others], query[index], options.references, options.clusters, options.seed
-        )
-        if not options.spi:
-            near = rng.permutation(len(others))[: options.references].tolist()
-        near = sorted(near) if options.order == "input" else near
-        references = [dialogues[others[i]] for i in near]
+def enough_dialogues(dialogues: Sequence[Dialogue], options: RowOptions) -> bool:
+    """A row needs a target and something to refer to, unless no reference is asked for."""
+    return len(dialogues) >= (1 if options.references == 0 else 2)
+
+
+def _rows(
+    config: str,
+    person: Person,
+    dialogues: list[Dialogue],
+    reply: str,
+    corpus: Corpus,
+    options: RowOptions,
+    drops: Counter[str],
+) -> Iterator[dict[str, Any]]:
+    choices = choose(person, dialogues, reply, corpus, options)
+    if config == "dpoc":
+        corpus.load_vectors(_texts(person, corpus, config, reply))
+    for choice in choices:
+        dialogue = dialogues[choice.target]
+        rng = np.random.default_rng(seed_of(options, person.person_id, dialogue.dialogue_id))
+        references = [dialogues[i] for i in choice.references]
         if options.conditioning == "other_person":
-            references = _other_references(person, len(near), corpus, rng)
-        context = dialogue.turns[: _first_predicted(dialogue, choice)]
-        yield _Target(person, dialogue, _ordered(references, context, corpus, options, rng), cluster, rng)
+            context = dialogue.turns[: first_predicted(dialogue, reply)]
+            references = _other_references(person, len(references), corpus, rng)
+            references = ordered(references, context, corpus, options, rng)
+        target = _Target(person, dialogue, references, choice.cluster, rng)
+        if config == "msl":
+            yield from _msl_rows(target, reply, options)
+        else:
+            yield from _dpoc_rows(target, reply, corpus, options, drops)
 
 
-def usable_dialogues(person: Person, drops: Counter[str]) -> list[Dialogue]:
-    """Those in which the person says something, each once."""
-    speaking = [dialogue for dialogue in person.dialogues if dialogue.replies()]
-    drops["dialogue without a reply of the person"] += len(person.dialogues) - len(speaking)
-    # A copy under another id would be the nearest reference of its twin, with the reply to predict in it
-    unique = {dialogue.turns: dialogue for dialogue in reversed(speaking)}
-    drops["repetition of another dialogue of the person"] += len(speaking) - len(unique)
-    return list(reversed(unique.values()))
+def _texts(person: Person, corpus: Corpus, config: str, reply: str) -> Iterator[str]:
+    yield from texts_to_choose_by(usable_dialogues(person, Counter()), reply, corpus)
+    for dialogue in person.dialogues if config == "dpoc" else []:
+        yield from (turn.text for turn in dialogue.turns)
+        yield from (_joined(dialogue.turns[start:end]) for start, end in dialogue.replies())
 
 
 @dataclass(frozen=True)
@@ -186,61 +186,13 @@ def _known(dialogues: Iterable[Dialogue], corpus: Corpus) -> list[Triple]:
 def _other_references(person: Person, count: int, corpus: Corpus, rng: np.random.Generator) -> list[Dialogue]:
     """As many dialogues of one other person: the yardstick that tells persona from mere length and format. Where nobody
     has as many, all of somebody who has the most."""
-    own = {p.person_id: usable_dialogues(p, Counter()) for p in corpus.speakers if p.person_id != person.person_id}
-    if not own:
+    others = [dialogues for person_id, dialogues in corpus.usable.items() if person_id != person.person_id]
+    if not others:
         raise ValueError("conditioning='other_person' needs a second person in the same split.")
-    most = min(count, max(len(dialogues) for dialogues in own.values()))
-    enough = [dialogues for dialogues in own.values() if len(dialogues) >= most]
+    most = min(count, max(map(len, others)))
+    enough = [dialogues for dialogues in others if len(dialogues) >= most]
     dialogues = enough[rng.integers(len(enough))]
     return [dialogues[i] for i in rng.permutation(len(dialogues))[:count]]
-
-
-def choose_for_context(person: Person, context: Sequence[Turn], corpus: Corpus, options: RowOptions) -> list[Dialogue]:
-    """SPI and DPI for a conversation that is going on: the person's references for it, in prompt order."""
-    dialogues = usable_dialogues(person, Counter())
-    if not dialogues or options.references == 0:
-        return []
-    whole = corpus.vectors([_represent(dialogue.turns, corpus) for dialogue in dialogues])
-    query = corpus.vectors([_represent(context, corpus)])[0]
-    near, _ = spi.choose_references(whole, query, options.references, options.clusters, options.seed)
-    near = sorted(near) if options.order == "input" else near
-    return _ordered([dialogues[i] for i in near], context, corpus, options, np.random.default_rng(options.seed))
-
-
-def _ordered(
-    references: list[Dialogue], context: Sequence[Turn], corpus: Corpus, options: RowOptions, rng: np.random.Generator
-) -> list[Dialogue]:
-    """DPI: the references in prompt order. context: the turns of the current dialogue before the reply."""
-    if options.order == "input":
-        return references
-    if options.order == "random":
-        return [references[i] for i in rng.permutation(len(references))]
-    embedded: list[Embedded] = [
-        ([turn.role for turn in turns], corpus.vectors([turn.text for turn in turns]) if turns else [])
-        for turns in [*(reference.turns for reference in references), context]
-    ]
-    distances = pairwise_conved(embedded, options.scale)
-    mode: dpi.OrderMode = "target_last" if options.order == "target_last" else "free"
-    order = dpi.order_references(distances[:-1, :-1], distances[-1, :-1], mode)
-    return [references[i] for i in order]
-
-
-def _representations(dialogue: Dialogue, corpus: Corpus, choice: str) -> tuple[str, str]:
-    """What stands for a dialogue: as a whole, where it is a reference, and as known before the first reply that a row
-    predicts, where it is the target."""
-    end = _first_predicted(dialogue, choice)
-    return _represent(dialogue.turns, corpus), _represent(dialogue.turns[:end], corpus)
-
-
-def _first_predicted(dialogue: Dialogue, choice: str) -> int:
-    """Where the first reply that a row predicts begins: all before it may steer the prompt, nothing after."""
-    return dialogue.replies()[-1 if choice == "last" else 0][0]
-
-
-def _represent(turns: Sequence[Turn], corpus: Corpus) -> str:
-    own = [turn.text for turn in turns if turn.role == "self"]
-    facts = [triple for found in corpus.triples(own) for triple in found]
-    return spi.persona_text(turns, [bool(triples.persona_utterances([turn.text], facts)) for turn in turns])
 
 
 def _reply_choice(config: str, options: RowOptions) -> str:
@@ -249,10 +201,6 @@ def _reply_choice(config: str, options: RowOptions) -> str:
 
 def _joined(turns: Sequence[Turn]) -> str:
     return "\n".join(turn.text for turn in turns)
-
-
-def _seed(options: RowOptions, *names: str) -> int:
-    return zlib.crc32(repr((options.seed, *names)).encode())
 
 
 def _session(dialogue: Dialogue) -> dict[str, Any]:

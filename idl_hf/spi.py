@@ -50,24 +50,20 @@ def nearest(vectors: NDArray, query: NDArray, count: int) -> list[int]:
     return np.argsort(np.round(distances, 9), kind="stable")[:count].tolist()
 
 
-def choose_references(
-    others: ArrayLike, query: ArrayLike, count: int = 5, max_clusters: int = 3, seed: int = 0
-) -> tuple[list[int], int]:
-    """The references of one target: the nearest `count` within the cluster that the target falls into.
+def choose_references(others: ArrayLike, labels: NDArray, query: ArrayLike, count: int) -> tuple[list[int], int]:
+    """The references of one target: the nearest `count` within the cluster whose centroid is nearest to the target.
 
-    others: (n, d), the person's other dialogues. query: (d,), the target as known before the reply.
-    Returns indices into `others`, nearest first, and the cluster's label.
+    others: (n, d), the person's other dialogues, with their cluster labels (n,). query: (d,), the target as known before
+    the reply. Returns indices into `others`, nearest first, and the cluster's label.
     """
     vectors, target = np.asarray(others, dtype=np.float64), np.asarray(query, dtype=np.float64)
-    labels = cluster_dialogues(vectors, max_clusters, seed)
     centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
     label = nearest(centroids, target, 1)[0]
     members = np.flatnonzero(labels == label)
     return [int(members[i]) for i in nearest(vectors[members], target, count)], label
 
 
-def choose_targets(embeddings: ArrayLike, max_clusters: int = 3, seed: int = 0) -> list[int]:
-    """One random dialogue of each cluster, in dialogue order (paper 3.2.1). embeddings: (n, d)."""
-    labels = cluster_dialogues(embeddings, max_clusters, seed)
+def choose_targets(labels: NDArray, seed: int = 0) -> list[int]:
+    """One random dialogue of each cluster, in dialogue order (paper 3.2.1). labels: (n,), of `cluster_dialogues`."""
     rng = np.random.default_rng(seed)
     return sorted(int(rng.choice(np.flatnonzero(labels == label))) for label in np.unique(labels))

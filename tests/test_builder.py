@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import datasets
@@ -15,7 +16,7 @@ from datasets import get_dataset_config_names, load_dataset, load_dataset_builde
 from datasets.exceptions import DatasetGenerationError
 
 import idl_hf
-from idl_hf import builder, registration
+from idl_hf import builder, references, registration
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.options import CHOICES, option_names
@@ -102,7 +103,10 @@ def test_the_info_names_version_and_every_choice_that_shaped_the_rows(load):
 
 def test_a_saved_dataset_still_says_how_it_was_made(load, tmp_path):
     load("sessions", split="validation").save_to_disk(tmp_path / "saved")
-    assert "Made with: clusters=3, references=5" in datasets.load_from_disk(tmp_path / "saved").info.description
+    assert (
+        "Made with: clusters=3, min_dialogues_to_cluster=4, references=5"
+        in datasets.load_from_disk(tmp_path / "saved").info.description
+    )
 
 
 def test_config_names_are_listed():
@@ -159,6 +163,31 @@ def test_another_seed_builds_again_but_encodes_nothing_new(load, monkeypatch):
     monkeypatch.setattr(SentenceEncoder, "_encode_new", raising)
     second = load("dpoc", seed=7)["train"]
     assert second.to_list() != first.to_list()
+
+
+def test_dialogues_added_for_one_person_cost_that_person_only(folder, monkeypatch):
+    def chosen_for() -> list[str]:
+        people: list[str] = []
+        choose = references._choose
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                references, "_choose", lambda person, *rest: people.append(person.person_id) or choose(person, *rest)
+            )
+            load_dataset(DATASET, "msl", data_dir=str(folder), encoder="offline")
+        return people
+
+    chosen_for()
+    added = {"person_id": "dev", "dialogue_id": "dev-new", "turns": [{"role": "partner", "text": "so ?"}]}
+    added["turns"].append({"role": "self", "text": f"i have taken up the banjo , number {uuid.uuid4()} ."})
+    with open(folder / "train.jsonl", "a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps(added))
+    assert chosen_for() == ["dev"]
+
+
+def test_an_option_given_by_name_wins_over_the_preset(load):
+    description = load("msl", preset="release", rejected="random")["train"].info.description
+    for choice in ("preset='release'", "references='all'", "order='input'", "targets='last'", "rejected='random'"):
+        assert choice in description
 
 
 def test_a_changed_file_is_built_again(folder):
@@ -280,7 +309,9 @@ def test_what_makes_no_row_is_counted_and_shown(folder, caplog):
     with caplog.at_level(logging.WARNING):
         rows = load_dataset(DATASET, "msl", data_dir=str(folder), encoder="offline")["train"]
     assert set(rows["person_id"]) == {"dev", "kai"}
-    assert "dialogues_idl, train: left out 1 x person with fewer than two dialogues" in caplog.text
+    assert "Read of train: 13 dialogues, 3 people." in rows.info.description
+    assert "Left out of train: 1 x dialogue of a person with fewer than two." in rows.info.description
+    assert "dialogues_idl, train: left out 1 x dialogue of a person with fewer than two" in caplog.text
 
 
 # Registration

@@ -89,7 +89,7 @@ def test_more_texts_than_sqlite_takes_parameters_are_read_back(loaded, fresh_cac
             (hashlib.sha256(text.encode()).digest(), np.full(384, number, np.float32).tobytes())
             for number, text in enumerate(texts)
         ]
-        cache.executemany("INSERT INTO vectors VALUES (?, ?)", rows)
+        cache.executemany("INSERT INTO entries VALUES (?, ?)", rows)
     assert loaded.encode(texts[::-1])[:, 0].tolist() == list(range(1200))[::-1]
 
 
@@ -101,10 +101,9 @@ def test_a_retrained_local_model_does_not_read_the_vectors_of_the_old_one(tmp_pa
     weights = tmp_path / "model" / "weights"
     weights.parent.mkdir()
     weights.write_bytes(b"old")
-    encoder = SentenceEncoder(str(tmp_path / "model"))
-    before = encoder._cache_file
+    before = SentenceEncoder(str(tmp_path / "model"))._cache.path
     weights.write_bytes(b"new ones")
-    assert encoder._cache_file != before
+    assert SentenceEncoder(str(tmp_path / "model"))._cache.path != before
 
 
 def test_an_encoder_that_cannot_be_fetched_names_the_offline_one():
@@ -154,14 +153,14 @@ def test_two_processes_may_write_to_a_fresh_cache_at_once(loaded, tmp_path, monk
     monkeypatch.setenv("IDL_HF_CACHE", str(tmp_path / "both"))
     assert newly_encoded(loaded, texts) == 0
     np.testing.assert_allclose(loaded.encode(texts[::16]), alone, atol=1e-5)
-    with sqlite3.connect(loaded._cache_file) as cache:
+    with sqlite3.connect(loaded._cache.path) as cache:
         assert cache.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert cache.execute("SELECT count(*) FROM vectors").fetchone() == (48,)
+        assert cache.execute("SELECT count(*) FROM entries").fetchone() == (48,)
 
 
 def test_a_fresh_cache_waits_for_another_process_that_is_setting_it_up(loaded):
-    loaded._cache_file.parent.mkdir(parents=True)
-    other = sqlite3.connect(loaded._cache_file, isolation_level=None, check_same_thread=False)
+    loaded._cache.path.parent.mkdir(parents=True)
+    other = sqlite3.connect(loaded._cache.path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     ready = threading.Timer(0.3, lambda: other.execute("COMMIT"))
     ready.start()

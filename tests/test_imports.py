@@ -12,6 +12,7 @@ PRIVATE_FACTORIES = ("dataset_module_factory", "evaluation_module_factory")
 LEVELS = {
     "schema": 0,
     "offline": 0,
+    "cache": 0,
     "corpora": 1,
     "persona": 1,
     "encoding": 1,
@@ -22,9 +23,11 @@ LEVELS = {
     "criteria": 2,
     "options": 3,
     "corpus": 3,
-    "rows": 4,
-    "builder": 5,
-    "dataset_scripts": 6,
+    "tally": 3,
+    "references": 4,
+    "rows": 5,
+    "builder": 6,
+    "dataset_scripts": 7,
 }
 SAME_LEVEL = {("corpora", "prompting")}
 DATA_PATH = set(LEVELS) - {"schema", "offline", "prompting"}
@@ -72,7 +75,7 @@ DATA_FILES = [path for path in [*sources("idl_hf"), *sources("dataset_scripts")]
 
 def test_the_walk_sees_the_imports_that_are_there():
     assert len(DATA_FILES) >= 17
-    assert {"spi", "dpi", "criteria", "prompting", "schema"} <= own_imports(ROOT / "idl_hf" / "rows.py")
+    assert {"criteria", "prompting", "references", "schema"} <= own_imports(ROOT / "idl_hf" / "rows.py")
     assert "datasets" in imports(ROOT / "idl_hf" / "schema.py")
 
 

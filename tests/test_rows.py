@@ -11,7 +11,8 @@ from idl_hf.corpus import Corpus
 from idl_hf.criteria import CRITERION_TYPES
 from idl_hf.options import CHOICES, RowOptions
 from idl_hf.prompting import PROFILE_PROMPT, SILENCE, drop_references, render
-from idl_hf.rows import choose_for_context, encoder_texts, generate_rows
+from idl_hf.references import choose_for_context
+from idl_hf.rows import encoder_texts, generate_rows
 from idl_hf.schema import Dialogue, Person, Turn, group_by_person
 
 LEAK_STATEMENT = "i am an astronaut , i live on mars with two purple dogs and i love borscht ."
@@ -403,7 +404,7 @@ def test_a_person_with_one_dialogue_is_counted(build, encoder):
     drops: Counter[str] = Counter()
     alone = person("kai", "hi / hello")
     assert build("msl", [alone, DEV], corpus=small_corpus(encoder, alone, DEV), drops=drops)
-    assert drops["person with fewer than two dialogues"] == 1
+    assert drops["dialogue of a person with fewer than two"] == 1
 
 
 def test_a_dialogue_in_which_the_person_says_nothing_is_counted_and_never_a_reference(build, encoder):
@@ -437,9 +438,11 @@ def test_a_person_without_a_profile_is_counted_only_where_the_prompt_needs_it(bu
     drops: Counter[str] = Counter()
     rows = build("msl", [bare, DEV], corpus=corpus, drops=drops, conditioning="profile")
     assert {row["person_id"] for row in rows} == {"dev"}
-    assert +drops == Counter({"person without a profile": 1})
+    reason = "dialogue of a person without a profile"
+    assert drops[reason] == len(bare.dialogues)
+    drops.clear()
     assert build("msl", [bare], corpus=corpus, drops=drops)
-    assert drops["person without a profile"] == 1
+    assert drops[reason] == 0
 
 
 def test_the_dialogues_of_another_person_are_those_in_which_they_speak(build, encoder):
@@ -462,6 +465,32 @@ def test_sessions_are_the_dialogues_as_they_were_read(build, persons, dialogues)
         )
 
 
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        ("msl", {}),
+        ("dpoc", {}),
+        ("msl", {"targets": "all"}),
+        ("msl", {"references": 0}),
+        ("msl", {"conditioning": "none"}),
+        ("msl", {"conditioning": "other_person"}),
+        ("msl", {"conditioning": "out_of_cluster"}),
+    ],
+)
+def test_every_dialogue_is_shown_or_counted_as_left_out(build, persons, encoder, config, options):
+    some = [*persons, person("kai", "hi / i sail ."), person("lou", "hello ?", "hi / i knit .", "hi / i knit .")]
+    drops: Counter[str] = Counter()
+    rows = build(config, some, corpus=Corpus(some, encoder), drops=drops, **options)
+    own = (
+        []
+        if options.get("conditioning") == "other_person"
+        else [(row["person_id"], name) for row in rows for name in row["reference_ids"]]
+    )
+    shown = {(row["person_id"], row["dialogue_id"]) for row in rows} | set(own)
+    left_out = sum(count for reason, count in drops.items() if reason.startswith("dialogue"))
+    assert len(shown) + left_out == sum(len(one.dialogues) for one in some)
+
+
 # Options
 
 
@@ -476,8 +505,12 @@ def test_an_unknown_value_of_an_option_lists_the_valid_ones(name):
     ("config", "options", "message"),
     [
         ("msl", {"clusters": 0}, "clusters must be at least 1"),
-        ("msl", {"references": 13}, "references between 0 and 12"),
-        ("msl", {"references": -1}, "references between 0 and 12"),
+        ("msl", {"references": 13}, "at most 12 references, found references=13"),
+        ("msl", {"references": "all"}, "at most 12 references, found references='all'"),
+        ("msl", {"references": -1}, "references at least 0"),
+        ("msl", {"dpi": False, "order": "target_last"}, "order='target_last' has no meaning"),
+        ("msl", {"dpi": 1}, "dpi"),
+        ("msl", {"clusters": None}, "must be a whole number"),
         ("msl", {"clusters": "3"}, "must be a whole number"),
         ("msl", {"references": 2.5}, "must be a whole number"),
         ("msl", {"seed": None}, "must be a whole number"),

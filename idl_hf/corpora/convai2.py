@@ -76,7 +76,8 @@ def _blocks(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[tuple[i
             try:
                 block.append((position, rest.decode()))
             except UnicodeDecodeError as error:
-                log.report(path, position, f"Expected UTF-8 text, found the byte {rest[error.start]:#x}.")
+                if sound:
+                    log.report(path, position, f"Expected UTF-8 text, found the byte {rest[error.start]:#x}.")
                 sound = False
             if sound and head != str(length).encode():
                 expected = "1" if length == 1 else f"{length} or 1"

@@ -1,0 +1,104 @@
+"""The rows of a corpus on many machines, by datatrove's executors: here (local), with Slurm or with Ray.
+
+    python examples/build_cluster.py --dataset_name idl_hf/convai2_idl --config_name dpoc --data_dir <folder> \
+        --output_dir rows --tasks 64 --workers 8
+
+Each task makes the rows of its share of the persons by the very function that `load_dataset` calls, so the rows are the same,
+in the same order. Run it again to continue: finished tasks are skipped. Read the rows back with
+`load_dataset("parquet", data_files={"train": "rows/dpoc/train-*.parquet"})`.
+Tasks share what they encode if `IDL_HF_CACHE` is a folder that all machines see and that supports file locks.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow
+import pyarrow.parquet
+from datasets import load_dataset_builder
+from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
+from datatrove.executor.base import PipelineExecutor
+from trl import TrlParser
+
+import idl_hf  # noqa: F401 (registers the datasets)
+from idl_hf.corpora.errors import ErrorLog
+from idl_hf.training import parse_options
+
+
+@dataclass
+class ClusterArguments:
+    """Which rows to make, and where."""
+
+    data_dir: str = field(metadata={"help": "Folder with the raw files of the corpus, which all machines see."})
+    output_dir: str = field(metadata={"help": "Folder for <config>/<split>-<task>.parquet, which all machines see."})
+    dataset_name: str = field(default="idl_hf/convai2_idl", metadata={"help": "A built-in dataset."})
+    config_name: str = field(default="msl", metadata={"help": "sessions, msl or dpoc."})
+    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON."})
+    executor: Literal["local", "slurm", "ray"] = field(default="local", metadata={"help": "Where the tasks run."})
+    tasks: int = field(default=8, metadata={"help": "Number of shares, and of files of each split."})
+    workers: int = field(default=1, metadata={"help": "Tasks at a time."})
+    partition: str | None = field(default=None, metadata={"help": "Slurm: its partition."})
+    time: str = field(default="04:00:00", metadata={"help": "Slurm: the time limit of a task."})
+
+
+def main(args: ClusterArguments) -> None:
+    builder = _builder(args)
+    output = Path(args.output_dir, args.config_name).absolute()
+    # A file of another build among these would be taken for one of this
+    made_of = sha256(f"{builder.cache_dir} {args.tasks}".encode()).hexdigest()[:16]
+    logs = output / "logs" / made_of
+    others = [path.name for path in output.glob("logs/*") if path != logs]
+    if others:
+        raise SystemExit(f"'{output}' holds the rows of another build. Delete it or name another --output_dir.")
+    executor = _executor(args, [partial(make_share, args, str(output))], str(logs))
+    executor.run()
+
+
+def make_share(args: ClusterArguments, output: str, _: Any, rank: int, world_size: int) -> None:
+    """The rows of the rank-th of `world_size` equal shares of each split's persons."""
+    builder = _builder(args)
+    for split, files in builder.config.data_files.items():
+        everyone = builder.read_persons(split, [str(file) for file in files], ErrorLog(builder.config.on_error))
+        persons = everyone[len(everyone) * rank // world_size : len(everyone) * (rank + 1) // world_size]
+        builder.encode_ahead(persons)
+        drops: Counter[str] = Counter()
+        rows = (row for _, row in builder.rows(persons, everyone, drops))
+        target = Path(output, f"{split}-{rank:05d}-of-{world_size:05d}.parquet")
+        partial_file = target.with_suffix(".partial")
+        with pyarrow.parquet.ParquetWriter(partial_file, builder.info.features.arrow_schema) as writer:
+            while batch := list(islice(rows, builder.DEFAULT_WRITER_BATCH_SIZE)):
+                writer.write_table(pyarrow.Table.from_pylist(batch, builder.info.features.arrow_schema))
+        partial_file.rename(target)
+        target.with_suffix(".left_out.json").write_text(json.dumps(+drops))
+
+
+def _builder(args: ClusterArguments) -> Any:
+    options = parse_options(args.dataset_options)
+    return load_dataset_builder(args.dataset_name, args.config_name, data_dir=args.data_dir, **options)
+
+
+def _executor(args: ClusterArguments, pipeline: list, logs: str) -> PipelineExecutor:
+    if args.executor == "local":
+        return LocalPipelineExecutor(pipeline, tasks=args.tasks, workers=args.workers, logging_dir=logs)
+    if args.executor == "ray":
+        return RayPipelineExecutor(pipeline, tasks=args.tasks, workers=args.workers, logging_dir=logs)
+    if args.partition is None:
+        raise SystemExit("--executor slurm needs --partition.")
+    return SlurmPipelineExecutor(
+        pipeline,
+        tasks=args.tasks,
+        workers=args.workers,
+        time=args.time,
+        partition=args.partition,
+        logging_dir=logs,
+        job_name="idl_hf",
+    )
+
+
+if __name__ == "__main__":
+    main(TrlParser((ClusterArguments,)).parse_args_and_config()[0])
