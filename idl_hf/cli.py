@@ -16,6 +16,7 @@ _DESCRIPTION = """usage: idl-hf VERB [options]        idl-hf VERB --help tells a
   evaluate   NLL, persona gain and scores on people never trained on
   chat       talk to a person known from past dialogues
   demo       all of it in a few minutes
+  push-dataset, push-metric, push-adapter    to the Hugging Face Hub, each with a card
   accelerate-config NAME    prints where an accelerate config of this package lies
 
 Any option can also stand in a YAML file: --config FILE. msl and dpoc train on several devices with
@@ -124,6 +125,24 @@ def _demo(arguments: list[str]) -> None:
     run_demo(_parse((DemoSettings,), arguments, "demo")[0])
 
 
+def _push_dataset(arguments: list[str]) -> None:
+    from idl_hf.publish import PushDatasetArguments, push_dataset
+
+    push_dataset(_parse((PushDatasetArguments,), arguments, "push-dataset")[0])
+
+
+def _push_metric(arguments: list[str]) -> None:
+    from idl_hf.publish import PushMetricArguments, push_metric
+
+    push_metric(_parse((PushMetricArguments,), arguments, "push-metric")[0])
+
+
+def _push_adapter(arguments: list[str]) -> None:
+    from idl_hf.publish import PushAdapterArguments, push_adapter
+
+    push_adapter(_parse((PushAdapterArguments,), arguments, "push-adapter")[0])
+
+
 def _accelerate_config(arguments: list[str]) -> None:
     print(config_path(" ".join(arguments)))
 
@@ -135,6 +154,9 @@ _VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": _evaluate,
     "chat": _chat,
     "demo": _demo,
+    "push-dataset": _push_dataset,
+    "push-metric": _push_metric,
+    "push-adapter": _push_adapter,
     "accelerate-config": _accelerate_config,
 }
 

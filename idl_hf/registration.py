@@ -83,7 +83,10 @@ def _code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-_SHAPES_NO_ROW = {"chat.py", "cli.py", "demo.py", "hub.py", "terminal.py", "training.py", "registration.py"}
+_SHAPES_NO_ROW = {
+    "cards.py", "charts.py", "chat.py", "cli.py", "demo.py", "hub.py", "launch.py", "publish.py", "registration.py",
+    "show.py", "stats.py", "tally.py", "terminal.py", "training.py",
+}  # fmt: skip
 
 
 def _wrap_datasets(load: ModuleType) -> None:

@@ -31,7 +31,20 @@ LEVELS = {
 }
 SAME_LEVEL = {("corpora", "prompting")}
 DATA_PATH = set(LEVELS) - {"schema", "offline", "prompting"}
-ABOVE = {"chat", "cli", "demo", "evaluation", "hub", "launch", "training"}
+ABOVE = {
+    "cards",
+    "charts",
+    "chat",
+    "cli",
+    "demo",
+    "evaluation",
+    "hub",
+    "launch",
+    "publish",
+    "show",
+    "stats",
+    "training",
+}
 
 
 def sources(folder: str) -> list[Path]:
