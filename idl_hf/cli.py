@@ -16,6 +16,8 @@ _DESCRIPTION = """usage: idl-hf VERB [options]        idl-hf VERB --help tells a
   evaluate   NLL, persona gain and scores on people never trained on
   chat       talk to a person known from past dialogues
   demo       all of it in a few minutes
+  show       one person: dialogues, clusters, references in order, the prompt
+  stats      what a dataset holds, in numbers; --html FILE makes a page of it
   push-dataset, push-metric, push-adapter    to the Hugging Face Hub, each with a card
   accelerate-config NAME    prints where an accelerate config of this package lies
 
@@ -30,7 +32,8 @@ class BuildArguments:
 
     output_dir: str = field(metadata={"help": "Folder for <config>/<split>.parquet."})
     dataset_name: str = field(
-        default="idl_hf/convai2_idl", metadata={"help": "idl_hf/convai2_idl, idl_hf/dialogues_idl."}
+        default="idl_hf/convai2_idl",
+        metadata={"help": "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl."},
     )
     configs: list[str] = field(default_factory=lambda: ["msl"], metadata={"help": "Of sessions, msl, dpoc."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
@@ -125,6 +128,18 @@ def _demo(arguments: list[str]) -> None:
     run_demo(_parse((DemoSettings,), arguments, "demo")[0])
 
 
+def _show(arguments: list[str]) -> None:
+    from idl_hf.show import ShowArguments, show_person
+
+    show_person(_parse((ShowArguments,), arguments, "show")[0])
+
+
+def _stats(arguments: list[str]) -> None:
+    from idl_hf.stats import StatsArguments, show_stats
+
+    show_stats(_parse((StatsArguments,), arguments, "stats")[0])
+
+
 def _push_dataset(arguments: list[str]) -> None:
     from idl_hf.publish import PushDatasetArguments, push_dataset
 
@@ -154,6 +169,8 @@ _VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": _evaluate,
     "chat": _chat,
     "demo": _demo,
+    "show": _show,
+    "stats": _stats,
     "push-dataset": _push_dataset,
     "push-metric": _push_metric,
     "push-adapter": _push_adapter,
