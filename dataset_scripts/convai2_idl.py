@@ -2,16 +2,10 @@
 
 from dataclasses import dataclass
 
-import datasets
-
 from idl_hf.builder import IDLBuilder, IDLConfig
 from idl_hf.corpora import convai2
 from idl_hf.corpora.errors import ErrorLog
-from idl_hf.corpora.files import check_sha256
 from idl_hf.schema import Dialogue
-
-_URL = "http://parl.ai/downloads/convai2/convai2_fix_723.tgz"
-_SHA256 = "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d"
 
 
 @dataclass(eq=False)
@@ -37,6 +31,12 @@ class Convai2Idl(IDLBuilder):
   year = {2020},
 }
 """
+    DOWNLOADS = (
+        (
+            "http://parl.ai/downloads/convai2/convai2_fix_723.tgz",
+            "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d",
+        ),
+    )
 
     def split_files(self, folder: str, config: Convai2Config) -> dict[str, list[str]]:
         return convai2.split_files(folder, config.variant)
@@ -44,15 +44,3 @@ class Convai2Idl(IDLBuilder):
     def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
         dialogues = [dialogue for file in files for dialogue in convai2.read_with_profiles(file, log)]
         return convai2.group_persons(dialogues, self.config.person, log)
-
-    def download(self, dl_manager: datasets.DownloadManager) -> str:
-        if dl_manager.is_streaming:
-            raise ValueError("ConvAI2 cannot be streamed out of its archive. Unpack it and pass data_dir='<folder>'.")
-        try:
-            archive = dl_manager.download(_URL)
-        except OSError as error:
-            raise OSError(
-                f"{_URL} could not be fetched ({error}). Pass data_dir='<folder>' with its files."
-            ) from error
-        check_sha256(archive, _SHA256)
-        return dl_manager.extract(archive)

@@ -17,6 +17,7 @@ from datasets.data_files import DataFilesDict
 from datasets.fingerprint import Hasher
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.corpora.files import check_sha256, unpack
 from idl_hf.corpus import Corpus, usable_dialogues
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.offline import OFFLINE
@@ -55,6 +56,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     HOMEPAGE = ""
     LICENSE = ""
     CITATION = ""
+    DOWNLOADS: tuple[tuple[str, str], ...] = ()  # (address, sha256) of what is published
 
     def __init__(self, *args: Any, data_dir: str | None = None, data_files: Any = None, **kwargs: Any) -> None:
         self._check_option_names(kwargs)
@@ -89,10 +91,32 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
 
     def download(self, dl_manager: datasets.DownloadManager) -> str:
         """The folder of raw data, where neither data_dir nor data_files was given."""
-        raise ValueError(
-            f"'{self.dataset_name}' has no download. Pass data_dir='<folder>' with the raw files, or "
-            "data_files={'train': '<file>', 'validation': '<file>'}."
-        )
+        if not self.DOWNLOADS:
+            raise ValueError(
+                f"'{self.dataset_name}' has no download. Pass data_dir='<folder>' with the raw files, or "
+                "data_files={'train': '<file>', 'validation': '<file>'}."
+            )
+        if dl_manager.is_streaming:
+            raise ValueError(
+                f"'{self.dataset_name}' cannot be streamed from where it is published. Fetch {', '.join(url for url, _ in self.DOWNLOADS)} "
+                "and pass data_dir='<folder>' with the files."
+            )
+        found: dict[str, str] = {}
+        for url, sha256 in self.DOWNLOADS:
+            try:
+                file = dl_manager.download(url)
+            except OSError as error:
+                raise OSError(
+                    f"{url} could not be fetched ({error}). Pass data_dir='<folder>' with its files."
+                ) from error
+            check_sha256(file, sha256)
+            found[url.rpartition("/")[2]] = file
+        return self.unpack(found, f"{dl_manager.download_config.cache_dir}/unpacked/{sha256}")
+
+    def unpack(self, files: dict[str, str], folder: str) -> str:
+        """The folder of raw data in the downloaded files, {published name: path}: that of the one archive."""
+        (archive,) = files.values()
+        return unpack(archive, folder)
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(

@@ -33,7 +33,8 @@ class ShowArguments:
     """Whom to look at."""
 
     dataset_name: str = field(
-        default="idl_hf/convai2_idl", metadata={"help": "idl_hf/convai2_idl, idl_hf/dialogues_idl."}
+        default="idl_hf/convai2_idl",
+        metadata={"help": "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl."},
     )
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
     dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON."})

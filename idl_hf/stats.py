@@ -27,7 +27,8 @@ class StatsArguments:
     """What to count."""
 
     dataset_name: str = field(
-        default="idl_hf/convai2_idl", metadata={"help": "idl_hf/convai2_idl, idl_hf/dialogues_idl."}
+        default="idl_hf/convai2_idl",
+        metadata={"help": "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl."},
     )
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
     configs: list[str] = field(default_factory=lambda: list(CONFIGS), metadata={"help": "Of sessions, msl, dpoc."})

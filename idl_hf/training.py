@@ -33,7 +33,10 @@ class DataArguments:
     """Which rows to train on."""
 
     dataset_name: str = field(
-        default="idl_hf/convai2_idl", metadata={"help": "idl_hf/convai2_idl, idl_hf/dialogues_idl, or a Hub dataset."}
+        default="idl_hf/convai2_idl",
+        metadata={
+            "help": "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl, or a Hub dataset."
+        },
     )
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
     dataset_options: dict | str | None = field(

@@ -21,8 +21,8 @@ def archive(tmp_path, monkeypatch):
     path = tmp_path / "convai2.tgz"
     with tarfile.open(path, "w:gz") as tar:
         tar.add(tmp_path / "valid_self_original_no_cands.txt", "valid_self_original_no_cands.txt")
-    monkeypatch.setattr(convai2_idl, "_URL", str(path))
-    monkeypatch.setattr(convai2_idl, "_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    downloads = ((str(path), hashlib.sha256(path.read_bytes()).hexdigest()),)
+    monkeypatch.setattr(convai2_idl.Convai2Idl, "DOWNLOADS", downloads)
     return path
 
 
@@ -33,7 +33,7 @@ def test_the_published_archive_is_read(archive, tmp_path):
 
 
 def test_another_file_than_the_published_is_refused(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(convai2_idl, "_SHA256", "0" * 64)
+    monkeypatch.setattr(convai2_idl.Convai2Idl, "DOWNLOADS", ((str(archive), "0" * 64),))
     with pytest.raises(ValueError, match=r"has the sha256 .*, expected 0000"):
         load_dataset("idl_hf/convai2_idl", "sessions", cache_dir=str(tmp_path / "cache"))
 

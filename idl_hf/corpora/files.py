@@ -1,26 +1,41 @@
 """Which files of a folder are which split, and whether a download is what its publisher published."""
 
+import gzip
 import hashlib
-from collections.abc import Callable
-from pathlib import Path
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
 
 from idl_hf.corpora.errors import CorpusError
 
 _SPLITS = {"train": ("train",), "validation": ("valid", "validation", "val", "dev"), "test": ("test",)}
+MAX_UNPACKED = 4 << 30  # bytes; a corpus of text that unpacks to more is not one that is read here
+_DAMAGED = (
+    *(tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
+    *(FileExistsError, IsADirectoryError, NotADirectoryError, ValueError),  # names that no folder can hold together
+)
 
 
 def find_splits(folder: str | Path, names: Callable[[str], list[str]], expected: str) -> dict[str, list[str]]:
     """{split: [absolute file]} for the splits present. `names` gives the file names to try, the best first, for a split's
     prefix ("train", "valid", ...). Raises CorpusError with what was found where there is none."""
+    return find_parts(folder, [names], expected)
+
+
+def find_parts(folder: str | Path, parts: Sequence[Callable[[str], list[str]]], expected: str) -> dict[str, list[str]]:
+    """As `find_splits`, where a split may lie in several files: of each part the best name that is there."""
     root = Path(folder).expanduser().resolve()
     if not root.is_dir():
         raise CorpusError(f"The folder '{root}' does not exist. data_dir must be a folder with {expected}.")
     found: dict[str, list[str]] = {}
     for split, prefixes in _SPLITS.items():
-        paths = [root / name for prefix in prefixes for name in names(prefix)]
-        present = next((path for path in paths if path.is_file()), None)
-        if present is not None:
-            found[split] = [str(present)]
+        for names in parts:
+            paths = [root / name for prefix in prefixes for name in names(prefix)]
+            present = next((path for path in paths if path.is_file()), None)
+            if present is not None:
+                found.setdefault(split, []).append(str(present))
     if not found:
         names_there = sorted(path.name for path in root.iterdir())
         shown = ", ".join(names_there[:12]) + (" ..." if len(names_there) > 12 else "") or "nothing"
@@ -39,3 +54,43 @@ def check_sha256(path: str | Path, expected: str) -> None:
             f"'{path}' has the sha256 {found}, expected {expected}: the download is damaged or not the published file. "
             "Delete it and try again, or pass data_dir='<folder>' with files you trust."
         )
+
+
+def unpack(archive: str | Path, folder: str | Path, limit: int = MAX_UNPACKED) -> str:
+    """The folder with what a .tgz holds; one that is there already is taken for it. It is filled elsewhere and then
+    moved, so that it is there whole or not at all. Raises CorpusError for one that cannot be read, that unpacks to
+    more than `limit` bytes, or that would write or link outside the folder."""
+    target = Path(folder)
+    if target.is_dir():
+        return str(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        content = Path(scratch, "content")  # with the usual permissions, which the scratch folder has not
+        content.mkdir()
+        _extract(archive, content, limit)
+        try:
+            content.replace(target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
+    return str(target)
+
+
+def _extract(archive: str | Path, folder: Path, limit: int) -> None:
+    size = 0
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                size += member.size + tarfile.BLOCKSIZE  # with its header, so that empty files count too
+                if size > limit:
+                    raise tarfile.TarError(f"it unpacks to more than {limit:,} bytes")
+                name = PurePosixPath(member.name)
+                # The filter would make an absolute path relative, and let pass the others
+                if name.is_absolute() or ".." in name.parts or member.size < 0:
+                    raise tarfile.TarError(f"{member.name!r} is not a file within it")
+                tar.extract(member, folder, filter="data")
+    except _DAMAGED as error:
+        raise CorpusError(
+            f"'{archive}' cannot be unpacked ({error}). Expected a whole .tgz of plain files and folders. "
+            "Delete it and try again, or pass data_dir='<folder>' with its files."
+        ) from error
