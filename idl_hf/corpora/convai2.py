@@ -169,7 +169,9 @@ def read_with_profiles(path: str | Path, log: ErrorLog | None = None) -> list[Di
             f"{path}: This variant does not say who speaks. Expected one of {', '.join(names)} beside it, which holds the "
             "same dialogues with the persons' profiles."
         )
-    profiles = {other.dialogue_id: other for other in read_dialogues(sibling, log)}
+    beside = ErrorLog(log.on_error)  # what is lost there is counted below, where its profile is missing
+    profiles = {other.dialogue_id: other for other in read_dialogues(sibling, beside)}
+    log.messages += beside.messages
     found = []
     for mine in dialogues:
         other = profiles.get(mine.dialogue_id)

@@ -29,9 +29,9 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
             try:
                 dialogue = parse_dialogue(json.loads(line.decode("utf-8-sig")), f"{Path(path).name}:{number}")
                 if (dialogue.person_id, dialogue.dialogue_id) in seen:
-                    raise CorpusError(f"The dialogue_id '{dialogue.dialogue_id}' occurs twice for this person.")
+                    raise CorpusError(f"The dialogue_id '{dialogue.dialogue_id[:80]}' occurs twice for this person.")
             except UnicodeDecodeError as error:
-                log.report(path, number, f"Expected UTF-8 text, found the byte {line[error.start]:#x}.")
+                log.report(path, number, f"Expected UTF-8 text, found the byte {error.object[error.start]:#x}.")
             except CorpusError as error:
                 log.report(path, number, str(error))
             except (ValueError, RecursionError) as error:  # JSON errors, numbers of thousands of digits, deep nesting
@@ -51,7 +51,9 @@ def parse_dialogue(record: Any, source: str = "") -> Dialogue:
     if "turns" not in record and "messages" not in record:
         missing.append("turns (or messages)")
     if missing:
-        raise CorpusError(f"Expected the text fields {', '.join(missing)}, found the fields {sorted(record)}.")
+        raise CorpusError(
+            f"Expected the text fields {', '.join(missing)}, found the fields {str(sorted(record))[:200]}."
+        )
     profile = record.get("profile") or []
     if not _are_texts(profile):
         raise CorpusError("Expected profile to be a list of sentences.")
@@ -70,9 +72,11 @@ def parse_turns(record: dict[str, Any]) -> tuple[Turn, ...]:
             continue
         text = entry.get("text", entry.get("content"))
         if role is None:
-            raise CorpusError(f"Turn {position}: expected the role 'self' or 'partner', found {entry.get('role')!r}.")
+            raise CorpusError(
+                f"Turn {position}: expected the role 'self' or 'partner', found {repr(entry.get('role'))[:80]}."
+            )
         if not isinstance(text, str) or not text.strip():
-            raise CorpusError(f"Turn {position}: expected a text that is not empty, found {text!r}.")
+            raise CorpusError(f"Turn {position}: expected a text that is not empty, found {repr(text)[:80]}.")
         candidates = entry.get("candidates") or []
         if not _are_texts([text]) or not _are_texts(candidates):
             raise CorpusError(f"Turn {position}: expected valid Unicode text, and candidates as a list of texts.")
