@@ -4,7 +4,7 @@ A builder returns None where it cannot make a reply that is what it claims; rows
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,27 +37,22 @@ def inconsistency(
 
 
 def fabrication(
-    chosen_vector: NDArray,
-    sentences: Sequence[str],
-    vectors: NDArray,
-    sentence_triples: Sequence[Sequence[Triple]],
-    known: Sequence[Triple],
-    rng: np.random.Generator,
+    statements: Iterable[tuple[str, Sequence[Triple]]], known: Sequence[Triple], rng: np.random.Generator
 ) -> str | None:
     """Another person's statement, near the chosen reply in meaning, none of whose facts the person ever showed.
 
-    sentences: n statements with their unit vectors (n, d) and triples. Chosen at random from the TOP_M most similar
-    ones that qualify.
+    statements: sentences with their facts, the most similar to the chosen reply first. Chosen at random from the first
+    TOP_M that qualify.
     """
     shown = {(triple.relation, triple.object.casefold()) for triple in known}
-    qualified = []
-    for i in np.argsort(-(vectors @ chosen_vector), kind="stable"):
-        facts = {(triple.relation, triple.object.casefold()) for triple in sentence_triples[i]}
+    qualified: list[str] = []
+    for sentence, stated in statements:
+        facts = {(triple.relation, triple.object.casefold()) for triple in stated}
         if facts and not facts & shown:
-            qualified.append(int(i))
+            qualified.append(sentence)
         if len(qualified) == TOP_M:
             break
-    return sentences[qualified[rng.integers(len(qualified))]] if qualified else None
+    return qualified[rng.integers(len(qualified))] if qualified else None
 
 
 def inversion(

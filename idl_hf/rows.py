@@ -84,7 +84,7 @@ def _texts(person: Person, corpus: Corpus, config: str, reply: str) -> Iterator[
     yield from texts_to_choose_by(usable_dialogues(person, Counter()), reply, corpus)
     for dialogue in person.dialogues if config == "dpoc" else []:
         yield from (turn.text for turn in dialogue.turns)
-        yield from (_joined(dialogue.turns[start:end]) for start, end in dialogue.replies())
+        yield from _replies([dialogue])
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,8 @@ def _criterion(
         elif kind == "inconsistency":
             reply = criteria.inconsistency(chosen, corpus.triples([chosen])[0], _known(visible, corpus), target.rng)
         else:
-            reply = criteria.fabrication(
-                corpus.vectors([chosen])[0],
-                *corpus.statements,
-                _known(target.person.dialogues, corpus),
-                target.rng,
-            )
+            near = corpus.statements_near(chosen, _replies(target.person.dialogues))
+            reply = criteria.fabrication(near, _known(target.person.dialogues, corpus), target.rng)
         if reply is not None and reply not in (chosen, rejected):
             return str(kind), reply
     return None
@@ -197,6 +193,10 @@ def _other_references(person: Person, count: int, corpus: Corpus, rng: np.random
 
 def _reply_choice(config: str, options: RowOptions) -> str:
     return options.reply or ("each" if config == "dpoc" else "last")
+
+
+def _replies(dialogues: Iterable[Dialogue]) -> list[str]:
+    return [_joined(dialogue.turns[start:end]) for dialogue in dialogues for start, end in dialogue.replies()]
 
 
 def _joined(turns: Sequence[Turn]) -> str:

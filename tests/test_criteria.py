@@ -92,31 +92,23 @@ def test_a_fabrication_shares_no_fact_with_the_person():
         [fact("has_profession", "pilot")],
         [],
     ]
-    made = replies(
-        fabrication, np.array([1.0, 0.0]), sentences, turned([0, 1, 80, 2]), stated, [fact("have_pet", "dog")]
-    )
+    made = replies(fabrication, list(zip(sentences, stated, strict=True)), [fact("have_pet", "dog")])
     assert made == {"i am a pilot ."}
 
 
 def test_a_fabrication_is_one_of_the_most_similar_statements():
     count = 3 * TOP_M
-    sentences = [f"i own {i} boats ." for i in range(count)]
-    stated = [[fact("own", f"{i} boats")] for i in range(count)]
-    made = {
-        fabrication(np.array([1.0, 0.0]), sentences, turned(range(count)), stated, [], np.random.default_rng(seed))
-        for seed in range(100)
-    }
-    assert made == set(sentences[:TOP_M])
+    statements = [(f"i own {i} boats .", [fact("own", f"{i} boats")]) for i in range(count)]
+    made = {fabrication(statements, [], np.random.default_rng(seed)) for seed in range(100)}
+    assert made == {sentence for sentence, _ in statements[:TOP_M]}
 
 
 def test_no_fabrication_where_the_person_showed_every_fact():
-    assert replies(
-        fabrication, np.array([1.0, 0.0]), ["i have a dog ."], turned([0]), [[fact("a", "dog")]], [fact("a", "DOG")]
-    ) == {None}
+    assert replies(fabrication, [("i have a dog .", [fact("a", "dog")])], [fact("a", "DOG")]) == {None}
 
 
 def test_no_fabrication_where_nobody_stated_anything():
-    assert replies(fabrication, np.array([1.0, 0.0]), [], np.zeros((0, 2)), [], []) == {None}
+    assert replies(fabrication, [], []) == {None}
 
 
 # Inversion

@@ -1,0 +1,581 @@
+"""What building rows takes: convED, DPI and the references of a person against their straightforward form, a build
+against encoding its texts and nothing else, the stages of builds with and without caches, and memory.
+
+    python benchmarks/build_dataset.py                                           # all but scale, on the sample data
+    python benchmarks/build_dataset.py --data_dir <ConvAI2 files> --parts cold warm peer memory
+    python benchmarks/build_dataset.py --data_dir <ConvAI2 files> --parts scale  # as many dialogues as ConvAI2's train
+    python benchmarks/build_dataset.py --quick                                   # all parts, tiny, for the test suite
+
+What is compared takes turns in one process, and a ratio is that of one turn. A build writes its rows into a new folder;
+vectors and choices are those of a new cache unless called cached. Only "loading" counts the time to load the encoder,
+and nothing that to import it. Writes build_dataset.json and .md, anew after each part.
+"""
+
+import functools
+import inspect
+import itertools
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import datasets
+import numpy as np
+from transformers import HfArgumentParser
+from transformers.utils import logging
+
+import idl_hf.rows
+from idl_hf.conved import Embedded, pairwise_conved
+from idl_hf.corpus import Corpus, usable_dialogues
+from idl_hf.dpi import order_references
+from idl_hf.encoding import SentenceEncoder
+from idl_hf.offline import OFFLINE, resolve_encoder
+from idl_hf.options import RowOptions
+from idl_hf.references import Choice, choose, first_predicted
+from idl_hf.schema import Dialogue, Person, Turn, group_by_person
+
+SAMPLE_DATA = Path(idl_hf.__file__).parent / "sample_data"
+BATCH_SIZE = inspect.signature(SentenceEncoder).parameters["batch_size"].default
+QUICK = {"repeats": 1, "people": 1, "memory_factor": 2, "dialogues": 6, "configs": ["dpoc"]}
+Record = dict[str, Any]  # a row of a table: {column: text, number, truth or the numbers of all turns}
+
+
+@dataclass
+class Settings:
+    """What is measured."""
+
+    parts: list[str] = field(
+        default_factory=list, metadata={"help": "conved order cold warm peer memory scale. Default: all but the last."}
+    )
+    data_dir: str = field(default=str(SAMPLE_DATA), metadata={"help": "Raw ConvAI2 files, or JSON Lines."})
+    encoder: str = field(default=OFFLINE, metadata={"help": "Sentence encoder; 'offline' is all-MiniLM-L6-v2."})
+    configs: list[str] = field(default_factory=lambda: ["msl", "dpoc"], metadata={"help": "Which rows are built."})
+    repeats: int = field(default=3, metadata={"help": "Turns; ten times as many of what takes milliseconds."})
+    people: int = field(default=3, metadata={"help": "peer: how many, the first ones."})
+    memory_people: int = field(default=30, metadata={"help": "memory: how many at most, the first ones."})
+    memory_factor: int = field(default=10, metadata={"help": "memory: how many times as many it is compared with."})
+    dialogues: int = field(default=17878, metadata={"help": "scale: how many, made by repeating all with new words."})
+    output_dir: str = field(default="runs/build_dataset", metadata={"help": "Where the two files go."})
+    quick: bool = field(default=False, metadata={"help": "All parts, tiny, one turn: shows that it runs, no more."})
+    build: str | None = field(default=None, metadata={"help": "Only one build of this config; prints what it took."})
+
+    def __post_init__(self) -> None:
+        if self.quick:
+            vars(self).update(QUICK)
+        self.parts = self.parts or [part for part in PARTS if self.quick or part != "scale"]
+        if unknown := set(self.parts) - set(PARTS):
+            raise ValueError(f"Unknown part {', '.join(sorted(unknown))}. The parts are: {', '.join(PARTS)}.")
+
+
+# The straightforward form
+
+
+def slow_distance(a: Embedded, b: Embedded, cosine: Callable[[Any, Any], float], scale: float = 5.0) -> float:
+    """Paper A.3 in plain Python: a cosine for each two utterances of one role."""
+    (roles_a, vectors_a), (roles_b, vectors_b) = a, b
+    lev = [[float(i + j) for j in range(len(roles_b) + 1)] for i in range(len(roles_a) + 1)]
+    for i, role in enumerate(roles_a):
+        for j, other in enumerate(roles_b):
+            best = min(lev[i][j + 1], lev[i + 1][j]) + 1
+            if role == other:
+                best = min(best, lev[i][j] + scale * (1 - cosine(vectors_a[i], vectors_b[j])))
+            lev[i + 1][j + 1] = best
+    return lev[-1][-1]
+
+
+def slow_distances(
+    dialogues: Iterable[Any],
+    cosine: Callable[[Any, Any], float],
+    embed: Callable[[Any], Embedded] = lambda given: given,
+) -> list[list[float]]:
+    """Of every ordered pair, embedded anew for each, as the released code has it."""
+    return [[0.0 if a is b else slow_distance(embed(a), embed(b), cosine) for b in dialogues] for a in dialogues]
+
+
+def numpy_cosine(a: Any, b: Any) -> float:
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def torch_cosine(a: Any, b: Any) -> float:
+    import torch
+
+    return torch.nn.functional.cosine_similarity(a, b, dim=0).item()
+
+
+def slow_order(distances: list[list[float]], to_target: list[float]) -> list[int]:
+    """The best of all permutations; ties as in `order_references`."""
+
+    def rank(path: tuple[int, ...]) -> tuple[float, float, tuple[int, ...]]:
+        return round(path_cost(path, distances), 6), round(to_target[path[-1]], 6), path
+
+    return list(min(itertools.permutations(range(len(distances))), key=rank))
+
+
+def path_cost(path: Sequence[int], distances: list[list[float]]) -> float:
+    return sum(distances[i][j] for i, j in itertools.pairwise(path))
+
+
+def slow_dpi(
+    target: Dialogue, references: list[Dialogue], encode: Callable[[str], Any]
+) -> tuple[list[int], list[list[float]]]:
+    """The order of the references, and all distances between them."""
+
+    def embed(turns: tuple[Turn, ...]) -> Embedded:
+        return [turn.role for turn in turns], [encode(turn.text) for turn in turns]
+
+    said = [reference.turns for reference in references]
+    context = target.turns[: first_predicted(target, "last")]
+    distances = slow_distances(said, torch_cosine, embed)
+    to_target = [slow_distance(embed(turns), embed(context), torch_cosine) for turns in said]
+    return slow_order(distances, to_target), distances
+
+
+# Builds
+
+
+def load_rows(config: str, settings: Settings) -> datasets.DatasetDict:
+    own = any(Path(settings.data_dir).glob("*.jsonl"))
+    name = "idl_hf/dialogues_idl" if own else "idl_hf/convai2_idl"
+    options = {"data_dir": settings.data_dir, "encoder": settings.encoder}
+    with tempfile.TemporaryDirectory() as folder:
+        return datasets.load_dataset(name, config, cache_dir=folder, **options)
+
+
+def build(config: str, settings: Settings) -> tuple[Record, list[str]]:
+    """What a build took, in seconds and without loading the encoder, and all texts that went through it."""
+    with watched() as (stages, texts):
+        total, rows = timed(lambda: load_rows(config, settings))
+    counts = {"rows": sum(rows.num_rows.values()), "texts": len(texts)}
+    return {**counts, "seconds": total - stages["loading"], **stages, "rest": total - sum(stages.values())}, texts
+
+
+@contextmanager
+def watched() -> Iterator[tuple[dict[str, float], list[str]]]:
+    """Seconds by stage, each without the stages within it, and all texts that go through the encoder."""
+    from sentence_transformers import SentenceTransformer
+
+    stages = dict.fromkeys(("loading", "encoding", "choosing"), 0.0)
+    texts: list[str] = []
+
+    def watch(stage: str, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            inner, start = sum(stages.values()), time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                stages[stage] += time.perf_counter() - start - (sum(stages.values()) - inner)
+
+        return run
+
+    encode = SentenceTransformer.encode
+
+    def keep(model: SentenceTransformer, said: list[str], **options: Any) -> Any:
+        texts.extend(said)
+        return encode(model, said, **options)
+
+    with (
+        patch.object(SentenceTransformer, "__init__", watch("loading", SentenceTransformer.__init__)),
+        patch.object(SentenceTransformer, "encode", watch("encoding", keep)),
+        patch.object(idl_hf.rows, "choose", watch("choosing", choose)),
+    ):
+        yield stages, texts
+
+
+@contextmanager
+def fresh_cache() -> Iterator[Path]:
+    """Neither vectors nor choices; models are kept elsewhere."""
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, IDL_HF_CACHE=folder):
+        yield Path(folder)
+
+
+def forget_choices(cache: Path) -> None:
+    for folder in cache.iterdir():
+        if folder.name != "embeddings":
+            shutil.rmtree(folder)
+
+
+def build_elsewhere(part: str, config: str, settings: Settings) -> Record:
+    """`build_here` in a process of its own, with the caches of this one."""
+    options = ["--parts", part, "--build", config, "--data_dir", settings.data_dir, "--encoder", settings.encoder]
+    done = subprocess.run([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"Building '{config}' in a process of its own failed with {done.returncode}, see above.")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def build_here(settings: Settings) -> Record:
+    """What a build took, with the peak memory of this process in MiB."""
+    if "scale" in settings.parts:
+        took, _ = build(str(settings.build), settings)
+    else:  # watching imports torch, beside which the growth of a build that encodes nothing would look small
+        took = {"rows": sum(load_rows(str(settings.build), settings).num_rows.values())}
+    # Not ru_maxrss, which begins at the peak of the process that started this one
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return {**took, "peak": next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))}
+
+
+# People
+
+
+def read_people(settings: Settings) -> list[Person]:
+    """Everyone of all splits."""
+    found = []
+    for split, rows in load_rows("sessions", settings).items():
+        for row in rows:
+            turns = tuple(Turn(turn["role"], turn["text"], tuple(turn["candidates"])) for turn in row["turns"])
+            found.append(Dialogue(f"{split}-{row['person_id']}", row["dialogue_id"], turns))
+    return group_by_person(found)
+
+
+def write_dialogues(people: list[Person], folder: str, count: int) -> str:
+    """So many dialogues as JSON Lines: those of the people, then of new people who say the same with a number added.
+    Returns their folder, a new one in `folder`."""
+    dialogues = [dialogue for person in people for dialogue in person.dialogues]
+    target = Path(tempfile.mkdtemp(dir=folder))
+    with open(target / "train.jsonl", "w", encoding="utf-8") as file:
+        for i in range(count):
+            copy, dialogue = i // len(dialogues), dialogues[i % len(dialogues)]
+            mark = f" {copy}" if copy else ""
+            turns = tuple(
+                Turn(turn.role, turn.text + mark, tuple(other + mark for other in turn.candidates))
+                for turn in dialogue.turns
+            )
+            new = replace(dialogue, person_id=dialogue.person_id + mark, turns=turns)
+            file.write(json.dumps(asdict(new)) + "\n")
+    return str(target)
+
+
+def count_dialogues(people: list[Person]) -> int:
+    return sum(len(person.dialogues) for person in people)
+
+
+# Time
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def take_turns(ways: dict[str, Callable[[], tuple[float, Any]]], turns: int) -> tuple[list[list[float]], list[Any]]:
+    """Each way returns its seconds and a result. Of each, the seconds of all turns and the last result."""
+    seconds: list[list[float]] = [[] for _ in ways]
+    results: list[Any] = [None] * len(ways)
+    for turn, i in itertools.product(range(turns), range(len(ways))):
+        i = (i + turn) % len(ways)  # none always follows the same one
+        name = [*ways][i]
+        took, results[i] = ways[name]()
+        seconds[i].append(took)
+        if took > 1:
+            progress(f"  {name}, turn {turn + 1} of {turns}: {took:.1f} s")
+    return seconds, results
+
+
+def compared(ours: list[float], peer: list[float], unit: str = "s", factor: float = 1.0) -> Record:
+    columns = {
+        f"ours, {unit}": [factor * value for value in ours],
+        f"peer, {unit}": [factor * value for value in peer],
+    }
+    return {**columns, "times faster": ratios(peer, ours)}
+
+
+def ratios(ones: list[float], others: list[float]) -> list[float]:
+    return [one / other for one, other in zip(ones, others, strict=True)]
+
+
+def stages_of(builds: list[Record]) -> Record:
+    """Seconds of each stage, and its share in all but loading."""
+    total = sum(took["seconds"] for took in builds)
+    columns: Record = {"loading, s": [took["loading"] for took in builds]}
+    for stage in ("encoding", "choosing", "rest"):
+        columns[f"{stage}, s"] = [took[stage] for took in builds]
+        columns[f"{stage}, %"] = 100 * sum(took[stage] for took in builds) / total
+    return columns
+
+
+def progress(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+# Parts
+
+
+def measure_conved(settings: Settings) -> list[Record]:
+    """All distances of a set of dialogues, given random vectors. Peers: a cosine a cell, all ordered pairs."""
+    import torch
+
+    count, turns, width = (4, 6, 32) if settings.quick else (16, 14, 768)
+    rng = np.random.default_rng(0)
+    # Around a few topics, since a substitution pays only where the cosine exceeds 0.6
+    topics = rng.standard_normal((8, width))[rng.integers(8, size=(count, turns))]
+    vectors = topics + 0.6 * rng.standard_normal((count, turns, width))
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    roles = [("partner", "self")[i % 2] for i in range(turns)]
+    arrays: list[Embedded] = [(roles, rows) for rows in vectors]
+    tensors: list[Any] = [(roles, list(torch.from_numpy(rows))) for rows in vectors]
+    ways = {
+        "ours": lambda: timed(lambda: pairwise_conved(arrays)),
+        "NumPy": lambda: timed(lambda: slow_distances(arrays, numpy_cosine)),
+        "torch": lambda: timed(lambda: slow_distances(tensors, torch_cosine)),
+    }
+    take_turns(ways, 1)  # to warm up
+    (ours, *peers), (distances, *others) = take_turns(ways, 10 * settings.repeats)
+    return [
+        {
+            "dialogues x turns x width": f"{count} x {turns} x {width}",
+            "cosines by": name,
+            **compared(ours, peer, "ms", 1e3),
+            "largest difference": float(np.abs(distances - np.array(other)).max()),
+        }
+        for name, peer, other in zip(("NumPy", "torch"), peers, others, strict=True)
+    ]
+
+
+def measure_order(settings: Settings) -> list[Record]:
+    """The exact order of k references, given random distances. Peer: all permutations."""
+    rng = np.random.default_rng(0)
+    halves = [rng.uniform(1, 14, (5, 5)) for _ in range(20)]
+    given = [((half + half.T).tolist(), rng.uniform(1, 28, 5).tolist()) for half in halves]
+    ways = {
+        "ours": lambda: timed(lambda: [order_references(*case) for case in given]),
+        "peer": lambda: timed(lambda: [slow_order(*case) for case in given]),
+    }
+    take_turns(ways, 1)  # to warm up
+    (ours, peer), orders = take_turns(ways, 10 * settings.repeats)
+    same = sum(own == other for own, other in zip(*orders, strict=True))
+    return [{"k": 5, **compared(ours, peer, "ms", 1e3 / len(given)), "orders": len(given), "the same": same}]
+
+
+def measure_cold(settings: Settings) -> list[Record]:
+    """A build with nothing cached, and encoding the same unique texts in one call, in batches of the same size."""
+    people = read_people(settings)
+    return [_cold_build(people, config, settings) for config in settings.configs]
+
+
+def _cold_build(people: list[Person], config: str, settings: Settings) -> Record:
+    from sentence_transformers import SentenceTransformer
+
+    builds: list[Record] = []
+    with fresh_cache():
+        corpus, options = Corpus(people, SentenceEncoder(settings.encoder)), RowOptions(encoder=settings.encoder)
+        texts = sorted(set(idl_hf.rows.encoder_texts(people, corpus, config, options)))
+
+    def whole() -> tuple[float, list[str]]:
+        with fresh_cache():
+            took, encoded = build(config, settings)
+        builds.append(took)
+        return took["seconds"], encoded
+
+    def alone() -> tuple[float, Any]:
+        model = SentenceTransformer(resolve_encoder(settings.encoder))
+        return timed(lambda: model.encode(texts, batch_size=BATCH_SIZE, normalize_embeddings=True))
+
+    ways = {f"{config}, build": whole, f"{config}, encoding alone": alone}
+    seconds, (encoded, _) = take_turns(ways, settings.repeats)
+    return {
+        "config": config,
+        "rows": builds[0]["rows"],
+        "unique texts": len(texts),
+        "each encoded once": sorted(encoded) == texts,
+        "build, s": seconds[0],
+        "encoding alone, s": seconds[1],
+        "build / encoding alone": ratios(*seconds),
+        **stages_of(builds),
+    }
+
+
+def measure_warm(settings: Settings) -> list[Record]:
+    """Builds by what is cached. Choosing is SPI and DPI with reading vectors; the rest reads, renders and writes."""
+    records = []
+    for config in ["sessions", *settings.configs]:
+        builds: dict[str, list[Record]] = {"nothing": [], "vectors": [], "vectors and choices": []}
+        with fresh_cache() as cache:
+            builds["nothing"].append(build(config, settings)[0])
+            for turn in range(settings.repeats):
+                forget_choices(cache)
+                builds["vectors"].append(build(config, settings)[0])
+                builds["vectors and choices"].append(build(config, settings)[0])
+                progress(f"  {config}, turn {turn + 1} of {settings.repeats}")
+        for cached, took in builds.items():
+            seconds = [one["seconds"] for one in took]
+            first = {"config": config, "cached": cached, "texts encoded": took[-1]["texts"], "build, s": seconds}
+            records.append({**first, **stages_of(took)})
+    return records
+
+
+def measure_peer(settings: Settings) -> list[Record]:
+    """The references of a person, chosen and ordered, with nothing cached. Peer: is told which ones, encodes both
+    dialogues of every ordered pair sentence by sentence, then takes a cosine a cell and tries all permutations."""
+    from sentence_transformers import SentenceTransformer
+
+    people = [person for person in read_people(settings) if len(usable_dialogues(person, Counter())) > 1]
+    model, encoder = SentenceTransformer(resolve_encoder(settings.encoder)), SentenceEncoder(settings.encoder)
+    with fresh_cache():
+        encoder.encode(["This loads it."])
+    return [_compare_person(person, encoder, model) for person in people[: settings.people]]
+
+
+def _compare_person(person: Person, encoder: SentenceEncoder, model: Any) -> Record:
+    dialogues, options = usable_dialogues(person, Counter()), RowOptions(encoder=encoder.name)
+    encoded: list[str] = []
+
+    def ours() -> tuple[float, list[Choice]]:
+        with fresh_cache():
+            corpus = Corpus([person], encoder)
+            return timed(lambda: choose(person, dialogues, "last", corpus, options))
+
+    def encode(text: str) -> Any:
+        encoded.append(text)
+        return model.encode(text, convert_to_tensor=True, show_progress_bar=False).double()
+
+    before, (_, choices) = encoder.encoded_count, ours()
+    ours_encoded = encoder.encoded_count - before
+    told = [(dialogues[one.target], [dialogues[i] for i in sorted(one.references)]) for one in choices]
+
+    def peer() -> tuple[float, list]:
+        return timed(lambda: [slow_dpi(*one, encode) for one in told])
+
+    (ours_seconds, peer_seconds), (_, found) = take_turns({"ours": ours, "peer": peer}, 1)
+    differences = []
+    for choice, (order, distances) in zip(choices, found, strict=True):
+        own = [sorted(choice.references).index(i) for i in choice.references]
+        differences.append(abs(path_cost(own, distances) - path_cost(order, distances)))
+    counts = {"dialogues": len(dialogues), "targets": len(choices)}
+    texts = {"texts encoded, ours": ours_encoded, "texts encoded, peer": len(encoded)}
+    return {**counts, **compared(ours_seconds, peer_seconds), **texts, "largest difference in cost": max(differences)}
+
+
+def measure_memory(settings: Settings) -> list[Record]:
+    """Peak resident memory of a process that builds, with vectors cached and choices not."""
+    people, records = read_people(settings)[: settings.memory_people], []
+    counts = [count_dialogues(people), settings.memory_factor * count_dialogues(people)]
+    for config in settings.configs:
+        peaks: list[list[float]] = [[], []]
+        with fresh_cache() as cache, tempfile.TemporaryDirectory() as folder:
+            data = [replace(settings, data_dir=write_dialogues(people, folder, count)) for count in counts]
+            build(config, data[1])
+            for turn, i in itertools.product(range(settings.repeats), (0, 1)):
+                forget_choices(cache)
+                peaks[i].append(build_elsewhere("memory", config, data[i])["peak"])
+                progress(f"  {config}, {counts[i]} dialogues, turn {turn + 1} of {settings.repeats}")
+        growth = [100 * (ratio - 1) for ratio in ratios(peaks[1], peaks[0])]
+        few, many = (f"{settings.memory_factor if i else 1} x the people, MiB" for i in (0, 1))
+        records.append({"config": config, "people": len(people), few: peaks[0], many: peaks[1], "growth, %": growth})
+    return records
+
+
+def measure_scale(settings: Settings) -> list[Record]:
+    """A build of many dialogues with nothing cached, in a process of its own."""
+    records = []
+    with tempfile.TemporaryDirectory() as folder:
+        large = replace(settings, data_dir=write_dialogues(read_people(settings), folder, settings.dialogues))
+        for config in settings.configs:
+            with fresh_cache():
+                took = build_elsewhere("scale", config, large)
+            counts = {"dialogues": settings.dialogues, "rows": took["rows"], "unique texts": took["texts"]}
+            seconds = {"build, s": took["seconds"], **stages_of([took])}
+            records.append({"config": config, **counts, **seconds, "peak, MiB": took["peak"]})
+    return records
+
+
+PARTS: dict[str, Callable[[Settings], list[Record]]] = {
+    "conved": measure_conved,
+    "order": measure_order,
+    "cold": measure_cold,
+    "warm": measure_warm,
+    "peer": measure_peer,
+    "memory": measure_memory,
+    "scale": measure_scale,
+}
+
+
+# Report
+
+
+def table(settings: Settings, results: dict[str, list[Record]]) -> str:
+    """Markdown: a table for each part."""
+    dialogues = "the beginnings of a few sample dialogues" if settings.quick else Path(settings.data_dir).name
+    lines = [f"{machine()}. Data: {dialogues}; encoder: {settings.encoder}. Median [least, most] of turns."]
+    for part, records in results.items():
+        lines += ["", f"## {part}", " ".join(str(PARTS[part].__doc__).split()), "", f"| {' | '.join(records[0])} |"]
+        lines += ["|---" * len(records[0]) + "|"]
+        lines += [f"| {' | '.join(map(shown, record.values()))} |" for record in records]
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, list):
+        spread = f" [{shown(min(value))}, {shown(max(value))}]" if len(value) > 1 else ""
+        return shown(statistics.median(value)) + spread
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if isinstance(value, int | float):
+        return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
+
+
+def machine() -> str:
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    packages = ("torch", "sentence-transformers", "numpy", "scikit-learn", "datasets")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    cores = len(os.sched_getaffinity(0))
+    return f"{model}, {cores} cores, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
+
+
+def write(folder: Path, settings: Settings, results: dict[str, list[Record]]) -> None:
+    made = {"settings": asdict(settings), "machine": machine(), "parts": results}
+    for name, text in (("json", json.dumps(made, indent=1)), ("md", table(settings, results))):
+        partial = folder / f".build_dataset.{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / f"build_dataset.{name}")
+
+
+def sample(settings: Settings, folder: str) -> Settings:
+    """With the beginnings of a few sample dialogues as its data."""
+    people = read_people(replace(settings, data_dir=str(SAMPLE_DATA)))[:2]
+    short = []
+    for person in people:
+        dialogues = (replace(dialogue, turns=dialogue.turns[:4]) for dialogue in person.dialogues[:3])
+        short.append(replace(person, dialogues=tuple(dialogues)))
+    return replace(settings, data_dir=write_dialogues(short, folder, count_dialogues(short)))
+
+
+def main(settings: Settings) -> None:
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    if settings.build is not None:
+        print(json.dumps(build_here(settings)))
+        return
+    output, results = Path(settings.output_dir), {}
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        small = sample(settings, folder)
+        with fresh_cache():
+            build("dpoc", small)  # what the first build of a process imports is in no number
+        for part in settings.parts:
+            progress(part)
+            results[part] = PARTS[part](small if settings.quick else settings)
+            write(output, settings, results)
+    print(table(settings, results))
+
+
+if __name__ == "__main__":
+    main(HfArgumentParser(Settings).parse_args_into_dataclasses()[0])
