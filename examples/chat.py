@@ -1,6 +1,6 @@
 """Chat in the terminal with a person known from past dialogues alone.
 
-python examples/chat.py --model runs/dpoc --dialogues dialogues.jsonl --person ruth --encoder offline
+python examples/chat.py --model runs/dpoc --dialogues dialogues.jsonl --person ruth
 """
 
 from trl import TrlParser

@@ -1,6 +1,7 @@
 """Chat with a person known from past dialogues alone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
 
@@ -9,11 +10,13 @@ import torch
 from idl_hf import prompting
 from idl_hf.corpora.jsonl import parse_turns
 from idl_hf.corpus import Corpus
-from idl_hf.encoding import SentenceEncoder, default_encoder
-from idl_hf.hub import load_model
-from idl_hf.options import RowOptions
+from idl_hf.encoding import SentenceEncoder
+from idl_hf.hub import load_model, load_recipe
+from idl_hf.options import RowOptions, option_names
 from idl_hf.references import choose_for_context
 from idl_hf.schema import Dialogue, Person, Turn
+
+DEFAULT_BUDGET = 2048  # tokens of a prompt
 
 
 class PersonaChat:
@@ -31,7 +34,7 @@ class PersonaChat:
         tokenizer: Any,
         encoder: SentenceEncoder,
         options: RowOptions | None = None,
-        max_prompt_tokens: int = 2048,
+        max_prompt_tokens: int = DEFAULT_BUDGET,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
@@ -43,11 +46,27 @@ class PersonaChat:
 
     @classmethod
     def from_pretrained(
-        cls, name: str, *, encoder: str | None = None, options: RowOptions | None = None, **settings: Any
+        cls,
+        name: str,
+        *,
+        encoder: str | None = None,
+        references: int | None = None,
+        options: RowOptions | None = None,
+        max_prompt_tokens: int | None = None,
     ) -> "PersonaChat":
-        """name: an adapter or a model, on the Hub, in a folder, or "offline". encoder: as in the datasets' option."""
+        """name: an adapter or a model, on the Hub, in a folder, or "offline". What is not given is as in the training of
+        the adapter, if that was saved with it (`idl_config.json`), else the default of `RowOptions` and 2,048 tokens."""
         model, tokenizer = load_model(name)
-        return cls(model, tokenizer, SentenceEncoder(encoder or default_encoder()), options, **settings)
+        recipe = load_recipe(name)
+        of_prompts = set(option_names()) - {"reply", "rejected", "criterion_type"}
+        options = options or RowOptions(**{k: v for k, v in recipe.get("options", {}).items() if k in of_prompts})
+        if encoder is not None:
+            options = replace(options, encoder=encoder)
+        if references is not None:
+            options = replace(options, references=references)
+        options.check("msl")
+        budget = max_prompt_tokens or recipe.get("max_prompt_tokens") or DEFAULT_BUDGET
+        return cls(model, tokenizer, SentenceEncoder(options.encoder), options, budget)
 
     def add_dialogue(self, turns: Sequence[Turn | tuple[str, str] | dict[str, str]]) -> None:
         """One past dialogue of the person, in order: Turns, (role, text) pairs with the roles self and partner, or chat

@@ -33,7 +33,7 @@ class DemoSettings:
     encoder: str = field(default="offline", metadata={"help": "Sentence encoder; 'offline' is all-MiniLM-L6-v2."})
     max_prompt_tokens: int = field(default=1024, metadata={"help": "Longer prompts lose whole reference dialogues."})
     msl_rows: int = field(default=48, metadata={"help": "Target dialogues to train on in the first stage."})
-    dpoc_rows: int = field(default=8, metadata={"help": "Replies to train on in the second stage."})
+    dpoc_rows: int = field(default=32, metadata={"help": "Replies to train on in the second stage."})
     evaluated_dialogues: int = field(default=12, metadata={"help": "Held-out dialogues to score, spread over people."})
     generated_replies: int = field(default=8, metadata={"help": "Held-out replies to generate per model."})
     seed: int = field(default=0, metadata={"help": "Of training and of the chat."})

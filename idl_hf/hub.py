@@ -1,5 +1,6 @@
 """Models and adapters, from the Hub or a folder. One adapter serves all people: the persona arrives in the prompt."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from idl_hf.offline import hub_errors_name_offline, resolve_model
+from idl_hf.offline import OFFLINE, hub_errors_name_offline, resolve_model
 
+RECIPE_FILE = "idl_config.json"
 _HINT = "--model_name_or_path offline (PersonaChat.from_pretrained('offline'))"
 
 
@@ -50,6 +52,23 @@ def load_model(
     if not trainable:
         model = model.eval().to(device or default_device())
     return model, tokenizer
+
+
+def save_recipe(folder: str | Path, options: dict[str, Any], max_prompt_tokens: int | None) -> None:
+    """Beside an adapter: which rows it was trained on, so that a chat makes its prompts likewise."""
+    recipe = {"options": options, "max_prompt_tokens": max_prompt_tokens}
+    Path(folder, RECIPE_FILE).write_text(json.dumps(recipe, indent=2, sort_keys=True))
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """What `save_recipe` saved with an adapter on the Hub or in a folder; empty where nothing was."""
+    if name == OFFLINE or not _has_file(name, RECIPE_FILE):
+        return {}
+    file = Path(name, RECIPE_FILE) if Path(name).is_dir() else Path(hf_hub_download(name, RECIPE_FILE))
+    recipe = json.loads(file.read_text())
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("options", {}), dict):
+        raise ValueError(f"'{file}' must hold a JSON object with 'options' and 'max_prompt_tokens', found {recipe!r}.")
+    return recipe
 
 
 def is_adapter(name: str) -> bool:

@@ -8,8 +8,6 @@ from typing import Any
 from idl_hf.chat import PersonaChat
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
-from idl_hf.encoding import default_encoder
-from idl_hf.options import RowOptions
 from idl_hf.schema import Person, group_by_person
 
 
@@ -22,9 +20,15 @@ class ChatArguments:
     person: str | None = field(
         default=None, metadata={"help": "person_id; may be left out if the file has one person."}
     )
-    encoder: str = field(default_factory=default_encoder, metadata={"help": "Sentence encoder, or 'offline'."})
-    references: int = field(default=5, metadata={"help": "How many past dialogues are shown to the model."})
-    max_prompt_tokens: int = field(default=2048, metadata={"help": "Longer prompts lose whole reference dialogues."})
+    encoder: str | None = field(
+        default=None, metadata={"help": "Sentence encoder, or 'offline'; default that of the adapter's training."}
+    )
+    references: int | None = field(
+        default=None, metadata={"help": "How many past dialogues the model is shown; default as in training."}
+    )
+    max_prompt_tokens: int | None = field(
+        default=None, metadata={"help": "Longer prompts lose whole reference dialogues; default as in training."}
+    )
     max_new_tokens: int = field(default=60, metadata={"help": "Longest reply."})
     temperature: float = field(default=0.0, metadata={"help": "0: always the likeliest word."})
 
@@ -32,9 +36,8 @@ class ChatArguments:
 def chat_in_terminal(args: ChatArguments) -> None:
     """Reads lines until end of file (Ctrl-D), Ctrl-C or /quit; /reset starts the conversation anew."""
     person = find_person(args.dialogues, args.person)
-    options = RowOptions(encoder=args.encoder, references=args.references)
     chat = PersonaChat.from_pretrained(
-        args.model, encoder=args.encoder, options=options, max_prompt_tokens=args.max_prompt_tokens
+        args.model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
     )
     for dialogue in person.dialogues:
         chat.add_dialogue(dialogue.turns)

@@ -22,8 +22,10 @@ from idl_hf import prompting
 from idl_hf.dpoc.card import append_section
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.trainer import DPOCTrainer
-from idl_hf.hub import load_model
+from idl_hf.encoding import default_encoder
+from idl_hf.hub import load_model, save_recipe
 from idl_hf.offline import OFFLINE, offline_folder
+from idl_hf.options import option_names
 
 logger = get_logger(__name__)
 
@@ -200,6 +202,10 @@ def _run(trainer: Any, data: DataArguments, model_args: ModelConfig) -> Any:
     trainer.create_model_card(dataset_name=data.dataset_name)
     if trainer.is_world_process_zero():
         append_section(Path(trainer.args.output_dir, "README.md"), "Rows", _rows_recipe(data, model_args))
+        options = {
+            name: value for name, value in parse_options(data.dataset_options).items() if name in option_names()
+        }
+        save_recipe(trainer.args.output_dir, {"encoder": default_encoder(), **options}, data.max_prompt_tokens)
     if trainer.args.push_to_hub:
         trainer.push_to_hub(dataset_name=data.dataset_name)
     return trainer

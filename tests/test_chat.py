@@ -5,6 +5,7 @@ import pytest
 from idl_hf import PersonaChat, prompting
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.evaluation.generation import generate_reply
+from idl_hf.hub import save_recipe
 from idl_hf.options import RowOptions
 from idl_hf.schema import Turn
 
@@ -130,7 +131,9 @@ def test_a_long_past_is_shortened_by_whole_dialogues(tiny_llama, tokenizer, enco
     assert 100 < chat.prompt_tokens <= 450
 
 
-def test_an_adapter_is_loaded_with_its_base_model(tiny_llama, tokenizer, tmp_path):
+def test_an_adapter_is_loaded_with_its_base_model_and_the_options_it_was_trained_with(
+    tiny_llama, tokenizer, tmp_path, dialogues
+):
     from peft import LoraConfig, get_peft_model
 
     tiny_llama().save_pretrained(tmp_path / "base")
@@ -139,8 +142,15 @@ def test_an_adapter_is_loaded_with_its_base_model(tiny_llama, tokenizer, tmp_pat
 
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), LoraConfig(task_type="CAUSAL_LM"))
     model.save_pretrained(tmp_path / "adapter")
-    chat = PersonaChat.from_pretrained(str(tmp_path / "adapter"), encoder="offline")
+    save_recipe(tmp_path / "adapter", {"encoder": "offline", "references": 2, "reply": "each"}, 300)
+    chat = PersonaChat.from_pretrained(str(tmp_path / "adapter"))
+    for dialogue in dialogues:
+        chat.add_dialogue(dialogue.turns)
     assert isinstance(chat.reply("hello", max_new_tokens=4), str)
+    assert len(chat.references) == 2
+    assert chat.prompt_tokens <= 300
+    other = PersonaChat.from_pretrained(str(tmp_path / "adapter"), references=1, max_prompt_tokens=999)
+    assert (other._options.references, other._max_prompt_tokens) == (1, 999)
 
 
 def test_a_model_that_is_nowhere_names_the_offline_option():
