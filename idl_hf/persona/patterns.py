@@ -1,101 +1,155 @@
 """Persona triples by rules: the extractor that needs no model. Relations are PersonaExt's labels.
 
-First-person statements of ordinary English ("i have two dogs", "my favorite food is pizza"). High precision is the
-aim: an invented fact steers the clustering and makes criterion replies that contradict nothing.
+First-person statements of ordinary English ("i have two dogs", "my favorite food is pizza"). A rule says where it begins,
+what it states and by which words; the kind of thing its object is then makes the relation more exact. Precision comes
+first: an invented fact steers the clustering and makes criterion replies that contradict nothing.
 """
 
 import re
 from collections.abc import Sequence
+from itertools import repeat
 
+from idl_hf.persona.kinds import KINDS, exact_relation
 from idl_hf.schema import Triple
 
-_I = r"(?<![\w'])(?<!wish )i"
-_AM = rf"{_I}(?:'m|’m| am| was|m)"
-_HAVE = rf"{_I}(?:'ve|’ve)?(?: (?:have|own|got|had))(?: got)?"
-_OFTEN = r"(?: (?:really|just|also|still|mostly|usually|often|always|only|do|sure|truly|totally|absolutely|actually))*"
-_ANIMAL = (
-    r"(?:dog|cat|kitten|puppy|pup|horse|bird|parrot|goat|hen|chicken|rabbit|fish|turtle|snake|hamster|lizard|ferret|"
-    r"pony|pig|cow|sheep|duck|bee|collie|terrier|retriever|poodle|tabby|pet)(?:s|es)?"
-)
-_FAMILY = (
-    r"(?:wife|husband|son|sons|daughter|daughters|kid|kids|child|children|brother|brothers|sister|sisters|mom|mother|"
-    r"mum|dad|father|parents|grandson|granddaughter|grandkids|grandchildren|grandma|grandmother|grandpa|grandfather|"
-    r"uncle|aunt|niece|nephew|twins|cousin|girlfriend|boyfriend|fiance|fiancee)"
-)
-_FOOD = (
-    r"(?:food|meal|dish|snack|dessert|pizza|pasta|burger|burgers|steak|sushi|chicken|cheese|chocolate|cake|pie|soup|"
-    r"tacos|bread|fries|salad|fruit|curry|stew|noodles|cookies|ice cream|coffee|tea|beer|wine)"
-)
-_SPAN = r"(?P<object>[^\s.,!?;:]+(?: [^\s.,!?;:]+){0,4}?)"  # lazy: up to five words, as few as the ending needs
+_WORD = r"[^\s.,!?;:]{1,25}"
+_COUNT = r"(?:an?|another|two|three|four|five|six|seven|eight|nine|ten|some|several|many|\d+)"
 _END = (
     r"(?=\s*(?:[.,!?;:]|$)|\s+(?:and|but|so|because|since|when|while|who|that|which|with|for|too|also|now|though|or|as|"
-    r"if|after|before|from|at|in|on|by|lol|haha|anyway|myself|every|these|right|then|to)\b)"
+    r"if|after|before|from|at|in|on|by|lol|haha|anyway|myself|every|these|right|then|to|i|i['’]m|my|we|is|are|was|has|"
+    r"have|had|they|he|she|it|its|during|sometimes|currently|where|whenever|how|what|not|\w+n['’]t|like|about|all|a lot|"
+    r"until|than|today|tomorrow|yesterday|soon|someday|actually|again|much|just|really|will|can|would)\b)"
 )
+_TWO, _THREE, _FIVE = (
+    rf"(?P<object>{_WORD}(?: {_WORD}){{0,{n}}}?){_END}" for n in (1, 2, 4)
+)  # as short as it can end
+_CLAUSE = r"(?:^|(?<=[.,!?;:] )|(?<=\band )|(?<=\bbut )|(?<=\bbecause ))"
+_FAVORITE = r"(?<!not )my (?:(?:absolute|all time|current|personal) )?fav(?:e|ou?rite|orit)?s?\b"
+_LIKE = r"(?:love|like|enjoy|adore|prefer|loved|liked|enjoyed)"
+_NOT = r"(?:do not|don['’]?t|can['’]?t|cannot|can not|never)(?: really| even)?"
+_DOING = (
+    r"(?:(?:playing|reading|watching|studying|practicing|painting|writing|baking|listening to|training|riding|walking|"
+    r"learning|teaching|raising|building|knitting|gardening|singing|dancing|hiking|fishing|hunting|swimming|running|"
+    rf"jogging|shopping|drawing|volunteering|expecting|retiring|collecting|skiing|racing|preparing for)(?: my| the)?(?: {_WORD}){{0,4}}?)"
+)
+_LINK = r"(?:and|or|of|to|was|is|will|so|but|as|at|in|on|most|it|that|this|them|you|him|her|one|those)"
+# Verbs of mind, speech and moment, which tell no habit; and what follows "i" and is no verb
+_NO_HABIT = (
+    rf"(?:{_LINK}|\w+ed|\w+ly|\w*['’]\w+|am|were|are|have|had|has|got|get|been|do|does|did|done|would|could|should|can|may|"
+    r"might|must|know|knew|think|thought|guess|see|saw|understand|hope|bet|agree|disagree|mean|meant|feel|felt|say|said|"
+    r"tell|told|ask|hear|heard|wish|want|wanna|need|remember|forgot|forget|suppose|believe|imagine|wonder|love|like|hate|"
+    r"enjoy|look|sound|seem|try|doubt|promise|swear|apologize|appreciate|assume|consider|suggest|figure|thank|care|miss|"
+    r"went|go|never|not|cannot|too|if|with|for|well|gotta|gonna|found|find|keep|kept|came|come|left|made|took|gave|put|"
+    r"became|stay|stop|quit|ever|already|once|all|my|your|an?|the|they|i|we|he|she|his|both|then|rather|please|move|live|"
+    r"thats|how|what|why|when|where|who|plan|dislike|prefer|met|ate|lost|won|broke|dont|just|recommend|grew|work)"
+)
+_I = r"(?<![\w'’])(?<!\bif )(?<!\bwish )(?<!\bdo )(?<!\bdid )(?<!\bcan )(?<!\bshould )(?<!\bwould )(?:i|we)"
+_OFTEN = (
+    r"(?: (?:really|just|also|still|mostly|usually|often|always|only|sure|truly|totally|absolutely|actually|currently|so|"
+    r"sometimes|very|both|mainly|even|kinda|definitely|recently|do(?= (?:also|really|like|love|enjoy|have|work|play|eat))))*"
+)
+# The rest of the clause after "i", as long as nobody else comes in and nothing is denied
+_ON = r"(?:['’]\w+)?(?: (?!(?:not|never|you|it|that|there|he|she|they|this|\w+n['’]t)\b)[\w'’]+){0,5}?"
+_PLACES = {
+    "we": rf"{_I}\b",
+    "i": rf"{_I}{_OFTEN} ",
+    "am": rf"{_I}(?:['’]m| am| m|m| was|['’]re| are|['’]ve been| have been){_OFTEN} ",
+    "have": rf"{_I}(?:(?:['’]ve)?{_OFTEN} (?:have|own|got|had|bought|adopted)(?: got)? |['’]ve (?:got |(?={_COUNT} )))",
+    "my": r"\b(?:my|our) ",
+}
 
-_RULES: tuple[tuple[str, str], ...] = (
-    ("favorite_{kind}", rf"my (?:absolute )?favou?rite (?P<kind>\w+)(?: \w+)? (?:is|are|was|has to be) {_SPAN}{_END}"),
-    ("favorite", rf"{_SPAN} (?:is|are) my (?:absolute |all time )?favou?rites?\b"),
-    ("have_pet", rf"(?:{_HAVE}|my) (?P<object>(?:\w+ ){{0,3}}?{_ANIMAL})\b"),
-    ("have_family", rf"(?:{_HAVE}|my) (?P<object>(?:\w+ ){{0,2}}?{_FAMILY})\b"),
-    (
-        "marital_status",
-        rf"{_AM}{_OFTEN} (?P<object>(?:happily |recently |newly )?(?:married|divorced|single|engaged|widowed))\b",
-    ),
-    ("job_status", rf"{_AM}{_OFTEN} (?P<object>retired|unemployed|self employed|self-employed)\b"),
-    (
-        "physical_attribute",
-        rf"{_AM}{_OFTEN} (?P<object>\d+ years old|\d\d\b|(?:very |so |pretty )?(?:tall|short|blonde|overweight|vegan|vegetarian|allergic to \w+))",
-    ),
-    ("has_profession", rf"{_AM}{_OFTEN} (?:an?|the) {_SPAN}{_END}"),
-    ("has_profession", rf"{_I} (?:work|worked) as (?:an?|the) {_SPAN}{_END}"),
-    (
-        "employed_by_general",
-        rf"{_I}{_OFTEN} (?:work|worked|volunteer|volunteered) (?:at|for|in|on|with) (?:an? |the |my )?{_SPAN}{_END}",
-    ),
-    (
-        "has_profession",
-        rf"{_I}{_OFTEN} (?P<object>(?:teach|drive|fix|repair|build|farm|keep|raise|run|sell|coach|study) (?:an? |the |my )?[^\s.,!?;:]+(?: [^\s.,!?;:]+){{0,2}}?){_END}",
-    ),
-    (
-        "live_in_general",
-        rf"{_I}(?:'m|’m)?{_OFTEN} (?:live|lived|living|grew up|was born|am from|come from|moved) (?:in |on |near |at |from |to |out in |by )?(?:an? |the )?{_SPAN}{_END}",
-    ),
-    ("live_in_general", rf"{_AM}{_OFTEN} (?:from|originally from) {_SPAN}{_END}"),
-    (
-        "dislike",
-        rf"{_I}{_OFTEN} (?:hate|dislike|despise|(?:don't|don’t|do not|can't|can’t|cannot) (?:like|stand|eat)) (?:the |to )?{_SPAN}{_END}",
-    ),
-    (
-        "want",
-        rf"{_I}{_OFTEN} (?:hope to|dream of|plan to|want to (?:be|become|own|visit|travel)) (?:an? |the )?{_SPAN}{_END}",
-    ),
-    (
-        "like_food",
-        rf"{_I}{_OFTEN} (?:love|like|enjoy|eat|drink|cook|bake) (?:to eat )?(?P<object>(?:\w+ ){{0,2}}?{_FOOD})\b",
-    ),
-    (
-        "like_activity",
-        rf"{_I}{_OFTEN} (?:love|like|enjoy|adore|prefer)(?: to| doing)? (?:an? |the |my )?(?!you\b|that\b|it\b|this\b){_SPAN}{_END}",
-    ),
-    ("like_activity", rf"{_AM} (?:into|obsessed with|a (?:big |huge )?fan of) {_SPAN}{_END}"),
-    (
-        "has_ability",
-        rf"{_I}{_OFTEN} (?P<object>(?:play|collect|paint|write|sing|dance|knit|read|hike|hunt|run|swim|surf|ski|skate|garden|draw|climb|travel|fish|compete|race|train|practice) ?(?:the |an? )?(?:[^\s.,!?;:]+)?(?: [^\s.,!?;:]+){{0,2}}?){_END}",
-    ),
-    ("own", rf"{_HAVE} (?P<object>(?:an? |two |three |four |five |\d+ )[^\s.,!?;:]+(?: [^\s.,!?;:]+){{0,2}}?){_END}"),
-    ("name", r"my name is (?P<object>[^\s.,!?;:]+)"),
-)
-_COMPILED = tuple((relation, re.compile(pattern, re.IGNORECASE)) for relation, pattern in _RULES)
+
+def _things(*kinds: str) -> str:
+    """An object that ends in a thing of these kinds, however the clause goes on."""
+    words = "|".join(word for kind in kinds for word in KINDS[kind].split())
+    before = rf"(?!(?:{_LINK}|are|were|with|i|for|who|has|have|had|loves?|likes?|not|no|name|the|an?|my|his) ){_WORD} "
+    return rf"(?P<object>(?:an? )?(?:{before}){{0,3}}?(?:{words})(?:s|es)?)\b(?! (?:farm|house|shelter|walker|sitter|in law)s?\b)"
+
+
+_OWNED = _things("animal", "child", "sibling", "family", "partner", "vehicle", "body", "health")
+# Where a rule begins, the relation, the words: from special to general, since the first to claim a stretch keeps it
+_RULES: tuple[tuple[str, str, str], ...] = (
+    ("my", "name", r"name(?: is|'s) (?P<object>[^\s.,!?;:]{1,25})"),
+    ("", "favorite_{kind}", rf"\b{_FAVORITE} (?P<kind>\w+)(?: {_WORD}){{0,3}}? (?:is|are|was|has to be) {_FIVE}"),
+    ("", "favorite", rf"\b(?:{_FAVORITE}|mine) (?:is|are|was|has to be|would be) (?!\d){_FIVE}"),
+    ("", "favorite", rf"{_CLAUSE}(?P<object>{_WORD}(?: {_WORD}){{0,3}}?)(?: is| are|'s| has always been)(?: \w+)? {_FAVORITE}"),
+    ("", "like", rf"{_CLAUSE}(?P<object>{_WORD}(?: {_WORD}){{0,3}}?)(?: is| are) my (?:\w+ )?(?:passion|hobby|love|weakness)\b"),
+    ("my", "like_activity", rf"(?:\w+ )?(?:hobby|hobbies|passion|pastime) (?:is|are|include) (?:to )?{_FIVE}"),
+    ("am", "physical_attribute", r"(?:(?:almost|about|over|gonna be|turning) )?(?P<object>\d{1,3}(?: y(?:ea)?rs? old)?)\b"),
+    ("am", "physical_attribute", r"(?:an? )?(?P<object>(?:very |so |pretty |too |quite )?(?:tall|short|blonde?|brunette|bald|"
+     r"overweight|skinny|muscular|strong|old|color ?blind|left handed)|\d+ year old|allergic to \w+)\b"),
+    ("am", "diet", rf"(?:an? )?(?P<object>(?:{_WORD} )?(?:vegan|vegetarian))\b"),
+    ("we", "health_status", rf"{_ON} (?P<object>pregnant|diabetic|deaf|disabled|alcoholic)\b"),
+    ("am", "marital_status", r"(?P<object>(?:happily |recently |newly )?(?:married|divorced|single|engaged|widowed))\b"),
+    ("we", "marital_status", rf"{_ON} (?:get|got|getting) (?P<object>married|divorced|engaged)\b"),
+    ("am", "job_status", r"(?P<object>retired|unemployed|self[ -]employed)\b"),
+    ("am", "like", rf"an? (?:(?:big|huge|real) )*(?P<object>{_WORD}(?: {_WORD})?) (?:lover|person|fan|addict|buff)\b(?! of)"),
+    ("am", "like", rf"(?:a (?:big |huge )?fan of|into|obsessed with|addicted to|fond of|crazy about|interested in) {_FIVE}"),
+    ("i", "used_to", rf"used to be an? {_FIVE}"),
+    ("we", "want_job", rf"{_ON} (?:to be|to become|be|becoming|being) an? {_FIVE}"),
+    ("we", "attend_school", rf"{_ON} (?:to|in|at|attend|finished|graduated|for|into) (?:my |the )?"
+     rf"(?P<object>(?:(?!(?:{_LINK}|an?|for|my|the|between) ){_WORD} ){{0,2}}?(?:school|college|university|grade))\b"),
+    ("am", "has_profession", rf"(?:an?|the) (?!(?:kid|child|baby|youngest|oldest)\b){_FIVE}"),
+    ("we", "has_profession", rf"{_ON} (?:work|working|worked|became|started)(?: as)? an? {_FIVE}"),
+    ("i", "has_profession", rf"(?P<object>(?:teach|repair|build|sell|coach) (?!{_LINK}\b){_WORD}(?: {_WORD}){{0,3}}?){_END}"),
+    ("i", "has_profession", rf"(?P<object>{_WORD}(?: {_WORD}){{0,4}}?) for a living\b"),
+    ("we", "employed_by", rf"{_ON} (?:work|working|worked|employed)(?: \w+ time| nights)?"
+     rf" (?:at|for|in|on|with|by|from) {_FIVE}"),
+    ("we", "employed_by_general", rf"{_ON} volunteer(?:ing|ed)? (?:at|for|in|on|with) {_FIVE}"),
+    ("we", "live_in", rf"{_ON} (?:live|lived|living|grew up|was born|was raised|come from|moved|moving)"
+     rf"(?: (?:here|out|back|up|down|over|close|right|far))* (?:in|on|near|at|from|to|into|by) {_FIVE}"),
+    ("am", "live_in", rf"(?:originally )?(?:from|(?:close to|near)(?= the )) {_FIVE}"),
+    ("am", "live_in", rf"in (?!(?:love|bed|need|pain|trouble|debt|charge|shape|class|town|my|an?|the|no|it)\b){_TWO}"),
+    ("i", "dislike", rf"(?:hate|dislike|despise|detest|loathe|{_NOT} (?:like|stand|eat|enjoy|drink|care for))(?: to| the)? {_FIVE}"),
+    ("am", "dislike", rf"(?:not (?:\w+ )?(?:fan of|into|fond of|crazy about|good at)|(?:afraid|scared|terrified) of) {_FIVE}"),
+    ("we", "want_do", rf"(?:(?:['’]m| am| would)?{_OFTEN} (?:hope|hoping|want|wanting|planning|plan|dream)|(?:['’]d| would)"
+     rf"{_OFTEN} (?:love|like)| can(?:['’]?t| ?not) wait) (?:to|of) (?!(?:hear|know|say|ask|tell|talk|chat|meet|see|do|be able)\b)"
+     rf"(?:be |own |visit |buy |get |adopt |have )?{_FIVE}"),
+    ("", "want_do", rf"\bwish i (?:could|had (?:the )?time to|was able to) {_FIVE}"),
+    ("am", "want_do", rf"(?:thinking (?:of|about)|planning on|looking into) {_FIVE}"),
+    ("i", "want_do", rf"(?:want|need) {_COUNT} {_TWO}"),
+    ("i", "have_vehicle", rf"drive (?=(?:an?|my|the) ){_FIVE}"),
+    ("i", "like", rf"{_LIKE}(?: to| eating| drinking)? {_things('animal', 'food', 'drink', 'color')}"),
+    ("i", "like_watching", rf"(?:{_LIKE} )?(?:to watch|watching|watch) {_THREE}"),
+    ("i", "like_read", rf"(?:{_LIKE} )?(?:to read|reading|read) {_THREE}"),
+    ("i", "like", rf"(?:{_LIKE} )?(?:to listen to|listening to|listen to) {_THREE}"),
+    ("i", "like_activity", rf"{_LIKE} (?:to go(?: to| on)?|to|doing|going(?: to)?) {_FIVE}"),
+    ("i", "like", rf"{_LIKE} (?:me )?{_FIVE}"),
+    ("have", "own", _OWNED),
+    ("my", "own", _OWNED),
+    ("have", "own", rf"(?=(?:{_COUNT}|my own) ){_FIVE}"),
+    ("my", "own", rf"(?<!\bis my )(?<!\bare my )(?<!\bnot my )(?!own\b|fav){_THREE}"),
+    ("i", "like_food", rf"(?:eat|cook|bake|drink) {_THREE}"),
+    ("i", "like_goto", rf"(?:go|travel) to (?!(?:bed|sleep|work)\b){_THREE}"),
+    ("am", "like_activity", rf"(?P<object>{_DOING}){_END}"),
+    ("", "like_activity", rf"(?:^|(?<=[.,!?;:] ))(?:just )?(?![^.!?]{{0,50}} (?:is|are|like|takes)\b)(?P<object>{_DOING}){_END}"),
+    ("", "like_activity", rf"\bgot back from {_THREE}"),
+    ("i", "like_activity", rf"(?:go|do|do some|spend(?: {_WORD}){{1,6}}?) (?P<object>\w{{3,20}}ing(?: {_WORD}){{0,2}}?){_END}"),
+    ("i", "has_ability", rf"(?:can )?(?P<object>(?:play|sing|dance|write|paint|draw|knit|sew|swim|speak|collect|hunt|fish|surf|"
+     rf"ski|skate|climb|run|race|train)\b(?: {_WORD}){{0,4}}?){_END}"),
+    ("i", "like_activity", rf"(?P<object>(?!{_NO_HABIT}\b)[a-z]{{3,20}} (?!{_LINK}\b){_WORD}(?: {_WORD}){{0,3}}?){_END}"),
+    ("", "like", rf"\bdo you (?:like|love|enjoy) (?:to )?{_THREE}[^?]{{0,20}}\? (?:\w+ ,? ?)?i (?:do|love|like|enjoy)\b(?! not)"),
+)  # fmt: skip
+_COMPILED = tuple((place, relation, re.compile(pattern, re.IGNORECASE)) for place, relation, pattern in _RULES)
+_STARTS = {place: re.compile(pattern, re.IGNORECASE) for place, pattern in _PLACES.items()}
+_MORE = re.compile(
+    rf"(?: ,)? (?:and|or) (?:{_COUNT} |to |my )?(?!{_NO_HABIT}\b){_TWO}", re.IGNORECASE
+)  # cats and a dog
+_LISTED = ("like", "own", "dislike", "like_activity", "has_ability")
 # Objects that show nothing of a person: moods, pleasantries, "a lot", "good time"
 _EMPTY = re.compile(
     r"(?:an? )?(?:bit|little|lot|lots|ton|tons|couple|few)(?: .*)?|"
-    r"(?:an? )?(?:(?:very|so|too|pretty|really|doing|just|quite) )*(?:good|great|fine|ok|okay|well|sorry|glad|happy|"
-    r"sure|here|back|fun|it|that|this|them|you|him|her|one|same|way|too|so|not|to|been|do|all|mess|guess|blast|hand|"
-    r"feeling|thing|things|something|anything|nothing|everything|(?:good |great |nice |hard |long |bad |bit |real )?"
-    r"(?:time|times|day|night|one|idea|question|point|person|problem|plan|moment|second|luck))",
+    r"(?:(?:an?|my|the|so|really) )*(?:(?:very|so|too|pretty|really|doing|just|quite) )*(?:good|great|fine|ok|okay|well|bad|"
+    r"sorry|glad|happy|sure|here|there|back|fun|me|one|same|too|so|not|to|been|do|all|mess|guess|blast|hand|feeling|mind|"
+    r"something|anything|nothing|everything|god|goodness|gosh|break|opinion|life|head|turn|pleasure|friend|name|self|best|"
+    r"kind|own|heart|feet|money|ability|work|job|age|play|try|keep|much|though|someday|"
+    r"(?:good |great |nice |hard |long |bad |bit |real |free |spare )?(?:times?|days?|night|one|idea|question|point|person|"
+    r"problem|plan|moment|second|luck|things?))|"
+    r"(?:\w+ )?(?:hobby|hobbies|passion|pastime|goal|dream|weakness|love|cup of tea)|"
+    r"(?:you|yours?|he|him|her|that|it|this|them|how|why|what|who|when|where|to|the way)\b.*",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"^(?:an?|the|my|some) ", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:an?|the|my|our|some) ", re.IGNORECASE)
 
 
 def extract(utterances: Sequence[str]) -> list[list[Triple]]:
@@ -104,20 +158,28 @@ def extract(utterances: Sequence[str]) -> list[list[Triple]]:
 
 
 def _extract_one(utterance: str) -> list[Triple]:
-    found: dict[str, tuple[int, Triple]] = {}
-    for relation, pattern in _COMPILED:
-        for match in pattern.finditer(utterance):
-            obj = _ARTICLE.sub("", match["object"].strip())
-            if not obj or _EMPTY.fullmatch(match["object"].strip()) or _asked(utterance, match.end()):
-                continue
-            label = relation.format(**{k: v.casefold() for k, v in match.groupdict().items() if k == "kind"})
-            # the first rule that claims a stretch keeps it: rules go from specific to general
-            if not any(obj.casefold() in known or known in obj.casefold() for known in found):
-                found[obj.casefold()] = (match.start("object"), Triple("i", label, obj))
-    return [triple for _, triple in sorted(found.values(), key=lambda entry: entry[0])]
+    places = {place: [match.end() for match in start.finditer(utterance)] for place, start in _STARTS.items()}
+    found: dict[str, tuple[int, int, Triple]] = {}
+    for place, relation, pattern in _COMPILED:
+        for match in map(pattern.match, repeat(utterance), places[place]) if place else pattern.finditer(utterance):
+            if match is not None and not _asked(utterance, match.end()):
+                kind = match.groupdict().get("kind", "").casefold()
+                _claim(found, relation.format(kind=kind), match)
+                if relation in _LISTED and (more := _MORE.match(utterance, match.end("object"))):
+                    _claim(found, relation, more)
+    return [triple for *_, triple in sorted(found.values(), key=lambda entry: entry[:2])]
+
+
+def _claim(found: dict[str, tuple[int, int, Triple]], relation: str, match: re.Match[str]) -> None:
+    """Keeps what a match states, unless it shows nothing or an earlier rule has claimed the stretch or the object."""
+    start, end = match.span("object")
+    obj = _ARTICLE.sub("", match["object"])
+    claimed = obj.casefold() in found or any(start < e and s < end for s, e, _ in found.values())
+    if not claimed and not _EMPTY.fullmatch(match["object"]):
+        found[obj.casefold()] = start, end, Triple("i", exact_relation(relation, match["object"].casefold()), obj)
 
 
 def _asked(utterance: str, position: int) -> bool:
-    """Whether the sentence around `position` is a question ("what do i like ?"), which states nothing."""
-    end = re.search(r"[.!?]", utterance[position:])
+    """Whether the clause around `position` is a question ("what do i like ?"), which states nothing."""
+    end = re.search(r"[.!?,]", utterance[position:])
     return end is not None and end.group() == "?" and " you" not in utterance[position : position + end.start()]

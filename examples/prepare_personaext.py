@@ -1,0 +1,131 @@
+"""Samples to train the persona extractor on, out of PersonaExt's sentences (paper 3.2.1, A.2).
+
+    python examples/prepare_personaext.py --personaext train.jsonl --negatives <folder with ConvAI2> --output_dir extractor
+
+PersonaExt is published with PAED, divided in 15 ways: give one file with each of its sentences once. The negatives are
+turns that state nothing, out of ConvAI2's train split or of dialogues as JSON Lines (see the README); several may be given.
+Writes train.jsonl and validation.jsonl, whose columns "prompt" and "completion" are what TRL's SFTTrainer trains on.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from trl import TrlParser
+
+from idl_hf.corpora import convai2, jsonl
+from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.corpora.personaext import Sample, is_plainly_no_statement, read_sentences, split_sentences, stack
+from idl_hf.persona import patterns
+from idl_hf.persona.triples import format_prompt, format_sample
+from idl_hf.schema import Dialogue
+
+
+@dataclass
+class PrepareArguments:
+    """What to make samples of, and where to write them."""
+
+    personaext: str = field(metadata={"help": "PersonaExt's JSON Lines."})
+    output_dir: str = field(metadata={"help": "Folder for train.jsonl and validation.jsonl."})
+    negatives: list[str] = field(
+        default_factory=list, metadata={"help": "Folders with ConvAI2's files, or .jsonl files with dialogues."}
+    )
+    negative_share: float = field(
+        default=0.3, metadata={"help": "Share of sentences that state nothing; 0 where no --negatives are given."}
+    )
+    held_out: float = field(default=0.1, metadata={"help": "Share of the sentences for validation."})
+    seed: int = field(default=0, metadata={"help": "Which sentences are held out, and what is stacked with what."})
+    on_error: Literal["raise", "skip"] = field(default="raise", metadata={"help": "What to do at malformed lines."})
+
+
+def main(args: PrepareArguments) -> None:
+    log = ErrorLog(args.on_error)
+    sentences = read_sentences(args.personaext, log)
+    print(f"{args.personaext}: {len(sentences)} sentences")
+    _show(log)
+    negatives = plain_turns(args.negatives, {sentence.text for sentence in sentences}, args.on_error)
+    if not negatives:
+        print("No negatives: an extractor trained on this finds a fact in every utterance.")
+    share = args.negative_share if args.negatives else 0.0
+    parts = zip(
+        ("train", "validation"),
+        split_sentences(sentences, args.seed, args.held_out),
+        split_sentences(negatives, args.seed, args.held_out),
+        strict=True,
+    )
+    write(args.output_dir, {split: stack(own, plain, share, args.seed) for split, own, plain in parts})
+
+
+def plain_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> list[str]:
+    """Each turn of the dialogues that states nothing of its speaker, once."""
+    found: dict[str, None] = {}
+    for source in sources:
+        log = ErrorLog(on_error)
+        texts = dict.fromkeys(turn.text for dialogue in _dialogues(source, log) for turn in dialogue.turns)
+        plain = [text for text in texts if text not in sentences and is_plainly_no_statement(text)]
+        plain = [text for text, triples in zip(plain, patterns.extract(plain), strict=True) if not triples]
+        print(f"{source}: {len(plain)} of {len(texts)} different turns plainly state nothing")
+        _show(log)
+        found |= dict.fromkeys(plain)
+    return list(found)
+
+
+def _dialogues(source: str, log: ErrorLog) -> Iterator[Dialogue]:
+    if Path(source).is_file():
+        yield from jsonl.read_dialogues(source, log)
+        return
+    files = convai2.split_files(source)
+    if "train" not in files:  # the paper's results are of the validation split, which must stay unseen
+        raise CorpusError(f"Expected ConvAI2's train split in '{source}', found only: {', '.join(files)}.")
+    for file in files["train"]:
+        yield from convai2.read_dialogues(file, log)
+
+
+def _show(log: ErrorLog) -> None:
+    for reason, count in sorted(log.drops.items()):
+        print(f"  left out {count} x {reason}")
+    for message in log.messages[:10]:
+        print(f"  {message}")
+
+
+def write(output_dir: str, splits: dict[str, list[Sample]]) -> None:
+    """All files are written under another name first, so that no file of one run stands beside one of another."""
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = {split: folder / f".{split}.jsonl.{os.getpid()}" for split in splits}
+    try:
+        for split, samples in splits.items():
+            rows = (json.dumps(_row(sample), ensure_ascii=False) + "\n" for sample in samples)
+            partial[split].write_text("".join(rows), encoding="utf-8", newline="\n")
+        for split, samples in splits.items():
+            target = partial[split].replace(folder / f"{split}.jsonl")
+            print(f"{target}: {_counts(samples)}")
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+
+
+def _row(sample: Sample) -> dict[str, str | list]:
+    return {
+        "prompt": format_prompt(sample.sentences),
+        "completion": format_sample(sample.triples),
+        "sentences": list(sample.sentences),
+        "triples": [[[t.object, t.relation, t.subject] for t in own] for own in sample.triples],
+    }
+
+
+def _counts(samples: Sequence[Sample]) -> str:
+    sentences = sum(len(sample.sentences) for sample in samples)
+    silent = sum(not own for sample in samples for own in sample.triples)
+    return f"{len(samples)} samples of {sentences} sentences, {silent} of which state nothing"
+
+
+if __name__ == "__main__":
+    arguments = TrlParser((PrepareArguments,)).parse_args_and_config()[0]
+    try:
+        main(arguments)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"prepare_personaext: {error}") from error
