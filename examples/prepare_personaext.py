@@ -9,6 +9,8 @@ Writes train.jsonl and validation.jsonl, whose columns "prompt" and "completion"
 
 import json
 import os
+import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +38,12 @@ class PrepareArguments:
     negative_share: float = field(
         default=0.3, metadata={"help": "Share of sentences that state nothing; 0 where no --negatives are given."}
     )
+    hard_share: float = field(
+        default=0.3,
+        metadata={
+            "help": "Share of these that are no plain courtesy: the rules find nothing in them, and err at times."
+        },
+    )
     held_out: float = field(default=0.1, metadata={"help": "Share of the sentences for validation."})
     seed: int = field(default=0, metadata={"help": "Which sentences are held out, and what is stacked with what."})
     on_error: Literal["raise", "skip"] = field(default="raise", metadata={"help": "What to do at malformed lines."})
@@ -46,7 +54,9 @@ def main(args: PrepareArguments) -> None:
     sentences = read_sentences(args.personaext, log)
     print(f"{args.personaext}: {len(sentences)} sentences")
     _show(log)
-    negatives = plain_turns(args.negatives, {sentence.text for sentence in sentences}, args.on_error)
+    plain, hard = silent_turns(args.negatives, {sentence.text for sentence in sentences}, args.on_error)
+    wanted = round(len(plain) * args.hard_share / (1 - args.hard_share))
+    negatives = plain + random.Random(args.seed).sample(hard, min(wanted, len(hard)))
     if not negatives:
         print("No negatives: an extractor trained on this finds a fact in every utterance.")
     share = args.negative_share if args.negatives else 0.0
@@ -59,18 +69,27 @@ def main(args: PrepareArguments) -> None:
     write(args.output_dir, {split: stack(own, plain, share, args.seed) for split, own, plain in parts})
 
 
-def plain_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> list[str]:
-    """Each turn of the dialogues that states nothing of its speaker, once."""
-    found: dict[str, None] = {}
+def silent_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> tuple[list[str], list[str]]:
+    """Turns of the dialogues in which the rules find no statement, each once: those that plainly make none, and the rest,
+    which have the first person and other traps in them. Rules miss a fact at times, so the rest is used sparingly."""
+    found: dict[str, bool] = {}
     for source in sources:
         log = ErrorLog(on_error)
-        texts = dict.fromkeys(turn.text for dialogue in _dialogues(source, log) for turn in dialogue.turns)
-        plain = [text for text in texts if text not in sentences and is_plainly_no_statement(text)]
-        plain = [text for text, triples in zip(plain, patterns.extract(plain), strict=True) if not triples]
-        print(f"{source}: {len(plain)} of {len(texts)} different turns plainly state nothing")
+        said = (spelled_apart(turn.text) for dialogue in _dialogues(source, log) for turn in dialogue.turns)
+        texts = [text for text in dict.fromkeys(said) if text not in sentences]
+        silent = [text for text, triples in zip(texts, patterns.extract(texts), strict=True) if not triples]
+        plain = {text: is_plainly_no_statement(text) for text in silent}
+        print(
+            f"{source}: {len(silent)} of {len(texts)} different turns state nothing, {sum(plain.values())} plainly so"
+        )
         _show(log)
-        found |= dict.fromkeys(plain)
-    return list(found)
+        found |= plain
+    return [text for text, plain in found.items() if plain], [text for text, plain in found.items() if not plain]
+
+
+def spelled_apart(text: str) -> str:
+    """As PersonaExt and ConvAI2 spell, so that the spelling does not tell which sentences state nothing."""
+    return " ".join(re.sub(r"([.,!?;:])", r" \1 ", text.lower()).split())
 
 
 def _dialogues(source: str, log: ErrorLog) -> Iterator[Dialogue]:

@@ -15,14 +15,16 @@ _LAZY = {
     "DPOCConfig": "idl_hf.dpoc.config",
     "DPOCTrainer": "idl_hf.dpoc.trainer",
     "PersonaChat": "idl_hf.chat",
+    "PersonaExtractor": "idl_hf.extractor",
 }
 
-__all__ = ["DPOCConfig", "DPOCTrainer", "PersonaChat", "__version__"]
+__all__ = ["DPOCConfig", "DPOCTrainer", "PersonaChat", "PersonaExtractor", "__version__"]
 
 if TYPE_CHECKING:
     from idl_hf.chat import PersonaChat
     from idl_hf.dpoc.config import DPOCConfig
     from idl_hf.dpoc.trainer import DPOCTrainer
+    from idl_hf.extractor import PersonaExtractor
 
 registration.register()
 

@@ -20,9 +20,10 @@ from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.files import check_sha256, unpack
 from idl_hf.corpus import Corpus, usable_dialogues
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
+from idl_hf.extractor import PATTERNS, extractor_identity
 from idl_hf.offline import OFFLINE
 from idl_hf.options import RowOptions, option_names, preset_options
-from idl_hf.rows import encoder_texts, enough_dialogues, generate_rows
+from idl_hf.rows import encoder_texts, enough_dialogues, extractor_texts, generate_rows
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
 from idl_hf.tally import Tally
 
@@ -65,6 +66,8 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         kwargs.setdefault("encoder", default_encoder())
         if isinstance(kwargs["encoder"], str) and kwargs["encoder"] != OFFLINE:
             kwargs["hash"] = Hasher.hash((kwargs.get("hash"), encoder_identity(kwargs["encoder"])))
+        if kwargs.get("extractor", PATTERNS) != PATTERNS:
+            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), extractor_identity(kwargs["extractor"])))
         if data_dir is not None and data_files is not None:
             raise ValueError("Pass either data_dir or data_files, not both.")
         config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
@@ -132,7 +135,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         """Every choice that shaped the rows, so that a saved dataset says what it is."""
         choices = {name: getattr(self.config, name) for name in self._option_names()}
         versions = {name.replace("-", "_"): version(name) for name in _VERSIONS}
-        made = {**choices, "extractor": "patterns", **versions}
+        made = {**choices, **versions}
         return ", ".join(f"{name}={value!r}" for name, value in made.items())
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
@@ -189,7 +192,8 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         """All at once and before any worker is forked: long batches, and workers only read the cache."""
         if self.config.name != "sessions":
             options = self.config.row_options()
-            corpus = Corpus(persons, SentenceEncoder(options.encoder))
+            corpus = Corpus(persons, SentenceEncoder(options.encoder), options.extractor)
+            corpus.extract_ahead(extractor_texts(persons, self.config.name))
             corpus.encoder.encode_ahead(encoder_texts(persons, corpus, self.config.name, options))
 
     def rows(
@@ -197,7 +201,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(key, row) of some persons of a split of which `everyone` are all: the same however they are divided up."""
         options = self.config.row_options()
-        corpus = Corpus(everyone, SentenceEncoder(options.encoder))
+        corpus = Corpus(everyone, SentenceEncoder(options.encoder), options.extractor)
         for person in persons:
             for number, row in enumerate(generate_rows(self.config.name, person, corpus, options, drops)):
                 yield f"{person.person_id}/{row['dialogue_id']}/{number}", row

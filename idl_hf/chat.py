@@ -131,7 +131,9 @@ class PersonaChat:
         context = [*self._turns, Turn("partner", text.strip())]
         if not self._turns:
             person = Person("person", tuple(self._dialogues))
-            self._references = choose_for_context(person, context, Corpus([person], self._encoder), self._options)
+            self._references = choose_for_context(
+                person, context, Corpus([person], self._encoder, self._options.extractor), self._options
+            )
         prompt = prompting.render([reference.turns for reference in self._references], context)
         count = prompting.token_counter(self._tokenizer)
         messages, self.dropped_references = prompting.fit_to_budget(

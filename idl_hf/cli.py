@@ -11,6 +11,7 @@ from idl_hf.launch import config_path, launch, split_off_config
 _DESCRIPTION = """usage: idl-hf VERB [options]        idl-hf VERB --help tells a verb's options
 
   build      raw dialogues -> rows, saved as Parquet
+  extract    the persona triples of a file's utterances; --extractor NAME for a model
   msl        train the first stage (supervised, paper 3.2)
   dpoc       train the second stage (paper 3.3)
   evaluate   NLL, persona gain and scores on people never trained on
@@ -83,6 +84,14 @@ def _build(arguments: list[str]) -> None:
             finally:
                 partial.unlink(missing_ok=True)
             print(f"{target}: {len(rows)} rows")
+
+
+def _extract(arguments: list[str]) -> None:
+    from idl_hf.extract import ExtractArguments, extract_file
+
+    if arguments and not arguments[0].startswith("-"):  # `idl-hf extract FILE`
+        arguments = ["--file", *arguments]
+    extract_file(_parse((ExtractArguments,), arguments, "extract")[0])
 
 
 def _msl(arguments: list[str]) -> None:
@@ -164,6 +173,7 @@ def _accelerate_config(arguments: list[str]) -> None:
 
 _VERBS: dict[str, Callable[[list[str]], None]] = {
     "build": _build,
+    "extract": _extract,
     "msl": _msl,
     "dpoc": _dpoc,
     "evaluate": _evaluate,

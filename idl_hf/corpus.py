@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from idl_hf.cache import Cache
 from idl_hf.encoding import SentenceEncoder
+from idl_hf.extractor import PATTERNS, Extract, extractor_identity, load_extractor
 from idl_hf.offline import cache_folder
-from idl_hf.persona import patterns
 from idl_hf.schema import Dialogue, Person, Triple
 
 _RANKED = 200  # statements kept in order for each text
@@ -20,9 +20,10 @@ _RANKED_AT_ONCE = 64  # bounds memory: so many rows of a similarity for each sta
 class Corpus:
     """All persons of a split, with what rows of one person take from the others."""
 
-    def __init__(self, persons: Sequence[Person], encoder: SentenceEncoder) -> None:
+    def __init__(self, persons: Sequence[Person], encoder: SentenceEncoder, extractor: str = PATTERNS) -> None:
         self.persons = persons
         self.encoder = encoder
+        self.extractor = extractor
         self.choices = Cache(cache_folder() / "references" / "choices.sqlite")
         self.chosen_anew = 0  # persons whose references were not in the cache, for reports and tests
         self._triples: dict[str, list[Triple]] = {}
@@ -44,14 +45,28 @@ class Corpus:
 
     def triples(self, texts: Sequence[str]) -> list[list[Triple]]:
         new = [text for text in dict.fromkeys(texts) if text not in self._triples]
-        self._triples.update(zip(new, patterns.extract(new), strict=True))
+        self._triples.update(zip(new, self._extract(new), strict=True))
         return [self._triples[text] for text in texts]
+
+    def extract_ahead(self, texts: Iterable[str]) -> None:
+        """Has a model extract all at once, in long batches; the rules need no more time later."""
+        if self.extractor != PATTERNS:
+            self.triples(list(texts))
+
+    @cached_property
+    def extractor_identity(self) -> str:
+        return extractor_identity(self.extractor)
+
+    @cached_property
+    def _extract(self) -> Extract:
+        return load_extractor(self.extractor)
 
     @cached_property
     def statements(self) -> tuple[list[str], NDArray[np.float32], list[list[Triple]]]:
         """Every utterance that states a persona fact: texts, unit vectors, triples."""
         said = (text for person in self.persons for dialogue in person.dialogues for text in dialogue.texts("self"))
-        found = [text for text in dict.fromkeys(said) if self.triples([text])[0]]
+        unique = list(dict.fromkeys(said))
+        found = [text for text, triples in zip(unique, self.triples(unique), strict=True) if triples]
         return found, self.encoder.encode(found), self.triples(found)
 
     def statements_near(self, text: str, asked_with: Sequence[str]) -> Iterator[tuple[str, list[Triple]]]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from idl_hf import criteria, dpi
 from idl_hf.encoding import default_encoder
+from idl_hf.extractor import PATTERNS
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "targets": ("one", "last", "all"),
@@ -47,6 +48,7 @@ class RowOptions:
     criterion_type: str | None = None  # None: one of those that can be built
     conditioning: str = "references"  # what the prompt knows of the person
     encoder: str = field(default_factory=default_encoder)
+    extractor: str = PATTERNS  # the rules, or a PersonaExtractor: an adapter or model, on the Hub or in a folder
     seed: int = 0
 
     def check(self, config: str) -> None:

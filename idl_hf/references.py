@@ -158,6 +158,7 @@ def _key(person: Person, dialogues: list[Dialogue], reply: str, corpus: Corpus, 
     settings = {name: value for name, value in asdict(options).items() if name not in _OF_REPLIES}
     conditioning = options.conditioning if options.conditioning in ("out_of_cluster", "random") else "references"
     settings |= {"conditioning": conditioning, "encoder": corpus.encoder.identity, "reply": reply}
+    settings["extractor"] = corpus.extractor_identity
     return hashlib.sha256(repr((_code(), sorted(settings.items()), person.person_id, said)).encode()).digest()
 
 

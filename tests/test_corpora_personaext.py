@@ -363,13 +363,13 @@ def test_the_example_writes_what_an_extractor_trains_on(example, inputs, tmp_pat
     assert not set(texts["train"]) & set(texts["validation"])
     printed = capsys.readouterr().out
     assert "60 sentences" in printed
-    assert "3 of 4 different turns plainly state nothing" in printed
+    assert "3 of 4 different turns state nothing, 3 plainly so" in printed
     assert "samples of 56 sentences, 2 of which state nothing" in printed
 
 
 def test_the_example_takes_no_turn_that_is_a_sentence_or_may_state_a_fact(example, inputs):
     known = {"wow ! what do you feed them ?"}
-    found = example.plain_turns(inputs["negatives"], known, "raise")
+    found, _ = example.silent_turns(inputs["negatives"], known, "raise")
     assert found == ["hi , how are you ?", "that is a good question ."]
 
 
@@ -378,18 +378,22 @@ def test_the_example_takes_no_turn_in_which_the_rules_find_a_fact(example, input
         return [[SENTENCES[0].triple] if "feed" in text else [] for text in texts]
 
     monkeypatch.setattr(example.patterns, "extract", extract)
-    found = example.plain_turns(inputs["negatives"], set(), "raise")
+    found, _ = example.silent_turns(inputs["negatives"], set(), "raise")
     assert found == ["hi , how are you ?", "that is a good question ."]
 
 
 def test_the_example_takes_turns_of_the_train_split_only(example, convai2, tmp_path):
     train = {turn.text for d in convai2_reader(convai2 / "train_self_original_no_cands.txt") for turn in d.turns}
-    found = example.plain_turns([str(convai2)], set(), "raise")
+    found, _ = example.silent_turns([str(convai2)], set(), "raise")
     assert len(found) > 100
-    assert set(found) <= train
+    assert set(found) <= set(map(example.spelled_apart, train))
     (tmp_path / "valid_self_original.txt").write_text("1 hi\thello\n")
     with pytest.raises(CorpusError, match="Expected ConvAI2's train split"):
-        example.plain_turns([str(tmp_path)], set(), "raise")
+        example.silent_turns([str(tmp_path)], set(), "raise")
+
+
+def test_texts_are_spelled_as_the_sentences_are(example):
+    assert example.spelled_apart("Well, I'm fine!  And you?") == "well , i'm fine ! and you ?"
 
 
 def test_a_run_that_fails_leaves_the_files_of_the_last_one(example, inputs, tmp_path):

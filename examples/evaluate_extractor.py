@@ -1,0 +1,114 @@
+"""Persona extractors side by side: the rules, an instruct model as it is, fine-tuned ones. Writes a Markdown table.
+
+    python examples/evaluate_extractor.py --data <folder>/validation.jsonl --instruct offline --models runs/extractor
+
+Models are scored by what they write; `extract` also leaves out objects that are not in the utterance. A fine-tuned model
+stands in two rows: each sentence by itself, which is how the rows are made, and the paper's stacked form.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trl import TrlParser
+
+from idl_hf.evaluation.extraction import ExtractSamples, evaluate_extractor, one_by_one
+from idl_hf.extractor import Extract, PersonaExtractor
+from idl_hf.hub import load_model
+from idl_hf.line_generation import generate_lines
+from idl_hf.persona import patterns
+from idl_hf.persona.triples import parse_triples
+from idl_hf.schema import Triple
+
+INSTRUCTION = (
+    "Say what the sentence states of its speaker as <object, relation, subject>, where object and subject are words of "
+    "the sentence and the relation is a label such as like_activity, have_pet, like_food, physical_attribute, "
+    "employed_by_general, has_profession, live_in_general. Say <> if it states nothing of the speaker."
+)
+EXAMPLES = [
+    ("i have two dogs at home .", "<two dogs, have_pet, i>"),
+    ("how was your weekend ?", "<>"),
+    ("my parents live in norway .", "<norway, live_in_general, my parents>"),
+]
+COLUMNS = ["sample_accuracy", "triple_accuracy", "f1", "object_f1", "persona_precision", "persona_recall"]
+
+
+@dataclass
+class Arguments:
+    """Which extractors, on which samples."""
+
+    data: str = field(metadata={"help": "validation.jsonl, as examples/prepare_personaext.py makes it."})
+    models: list[str] = field(default_factory=list, metadata={"help": "Fine-tuned extractors."})
+    instruct: str | None = field(default=None, metadata={"help": "An instruct model, asked with three examples."})
+    max_samples: int | None = field(default=None, metadata={"help": "Scores the first so many samples; default all."})
+    batch_size: int = field(default=32, metadata={"help": "Prompts at a time."})
+    output: str = field(default="runs/extractor.md", metadata={"help": "File for the table."})
+
+
+def main(args: Arguments) -> None:
+    lines = Path(args.data).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()][: args.max_samples]
+    table = Table(rows, Path(args.output))
+    table.add("patterns", one_by_one(patterns.extract))
+    if args.instruct:
+        table.add(f"{args.instruct}, three examples", one_by_one(instructed(args.instruct, args.batch_size)))
+    for name in args.models:
+        extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size, copy_only=False)
+        alone = one_by_one(lambda texts, e=extractor: [one for (one,) in e.extract_samples([[t] for t in texts])])
+        table.add(name, alone)
+        table.add(f"{name}, stacked", extractor.extract_samples)
+
+
+def instructed(name: str, batch_size: int) -> Extract:
+    """`extract` of a chat model that was told what to do."""
+    model, tokenizer = load_model(name)
+
+    def extract(sentences: Sequence[str]) -> list[list[Triple]]:
+        texts = [tokenizer.apply_chat_template(ask(s), tokenize=False, add_generation_prompt=True) for s in sentences]
+        prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        written: dict[int, str] = {}
+        for batch in generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size):
+            written |= batch
+        return [parse_triples(written[i].split("\n")[0]) for i in range(len(prompts))]
+
+    return extract
+
+
+def ask(sentence: str) -> list[dict[str, str]]:
+    shown = [
+        {"role": role, "content": content}
+        for example in EXAMPLES
+        for role, content in zip(("user", "assistant"), example, strict=True)
+    ]
+    shown[0] = {"role": "user", "content": f"{INSTRUCTION}\n\n{shown[0]['content']}"}
+    return [*shown, {"role": "user", "content": sentence}]
+
+
+class Table:
+    """Scores in percent, written after each row, so that a failure with a later model loses nothing."""
+
+    def __init__(self, rows: list[dict[str, Any]], file: Path) -> None:
+        self.rows, self.file = rows, file
+        sentences = sum(len(row["sentences"]) for row in rows)
+        titles = [column.replace("_", " ") for column in COLUMNS]
+        self.lines = [
+            f"{len(rows)} samples of {sentences} sentences in all; scores x 100.",
+            "",
+            f"| extractor | {' | '.join(titles)} | sentences/s |",
+            "|---" * (len(COLUMNS) + 2) + "|",
+        ]
+
+    def add(self, label: str, extract_samples: ExtractSamples) -> None:
+        scores = evaluate_extractor(extract_samples, self.rows)
+        cells = ["-" if math.isnan(scores[name]) else f"{100 * scores[name]:.1f}" for name in COLUMNS]
+        self.lines.append(f"| {label} | {' | '.join(cells)} | {scores['sentences_per_second']:.1f} |")
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
+        print(self.lines[-1])
+
+
+if __name__ == "__main__":
+    main(TrlParser((Arguments,)).parse_args_and_config()[0])
