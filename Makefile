@@ -32,7 +32,7 @@ $(VENV)/.ready: setup.cfg constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/idl-hf demo $(if $(DATA),--data_dir $(DATA) --msl_rows 200 --dpoc_rows 100 --evaluated_dialogues 50 --generated_replies 30)
+	$(BIN)/idl-hf demo $(if $(DATA),--data_dir $(DATA) --msl_rows 200 --dpoc_rows 24 --evaluated_dialogues 50 --generated_replies 30)
 
 test: setup quality
 	$(BIN)/python -m pytest

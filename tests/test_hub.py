@@ -372,7 +372,7 @@ def test_an_adapter_of_the_offline_model_says_so(hub, pushed):
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
-        ("unknown metric", "There is no metric 'bleu'. The metrics are: p_co, p_f1"),
+        ("unknown metric", "There is no metric 'bleu'. The metrics are: coh_con, distinct,"),
         ("other name", "must be pushed to '<user>/p_co', found 'ruth/mine'"),
         ("local base", "Pass --base_model <user>/<name> with the Hub id of the same model, or --base_model offline"),
         ("lost base", "The base model 'ruth/nowhere' is not on the Hub"),

@@ -1,10 +1,9 @@
-"""Scores of generated replies, all fractions and means over replies."""
+"""Scores of generated replies, each as the metric of this package defines it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import evaluate
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU
 
 from idl_hf.registration import folder
 
@@ -14,39 +13,30 @@ def score_replies(
 ) -> dict[str, float]:
     """predictions: replies. references: the persons' own. histories: each person's past utterances.
 
-    Word BLEU of order 1 and 2 (sentence level, no smoothing), ROUGE-L F1 without stemming, distinct-1 and -2 within a
-    reply and over all, P-F1 and P-Co.
+    All are fractions and means over replies: word BLEU of order 1 and 2 (sentence level, no smoothing), ROUGE-L F1
+    without stemming, distinct-1 and -2 within a reply and over all, P-F1 and P-Co.
     """
     if not len(predictions) == len(references) == len(histories):
         raise ValueError(
             f"Expected one reference and one history per prediction, found {len(predictions)} predictions, "
             f"{len(references)} references and {len(histories)} histories."
         )
-    rouge = RougeScorer(["rougeL"])
-    count = len(predictions)
-    scores = {
-        f"bleu_{order}": sum(_bleu(p, r, order) for p, r in zip(predictions, references, strict=True)) / count
-        for order in (1, 2)
+    replies: dict[str, list[Any]] = {"predictions": list(predictions)}
+    pairs = {**replies, "references": list(references)}
+    persona = {**replies, "histories": [list(history) for history in histories]}
+    bleu, distinct = _compute("idl_bleu", pairs), _compute("distinct", replies)
+    return {
+        "bleu_1": bleu["bleu_1"],
+        "bleu_2": bleu["bleu_2"],
+        "rouge_l": _compute("idl_rouge_l", pairs)["rouge_l"],
+        "distinct_1": distinct["distinct_1"],
+        "corpus_distinct_1": distinct["corpus_distinct_1"],
+        "distinct_2": distinct["distinct_2"],
+        "corpus_distinct_2": distinct["corpus_distinct_2"],
+        "p_f1": _compute("p_f1", persona)["p_f1"],
+        "p_co": _compute("p_co", persona)["p_co"],
     }
-    pairs = zip(references, predictions, strict=True)
-    scores["rouge_l"] = sum(rouge.score(r, p)["rougeL"].fmeasure for r, p in pairs) / count
-    for order in (1, 2):
-        scores[f"distinct_{order}"] = sum(_distinct([p], order) for p in predictions) / count
-        scores[f"corpus_distinct_{order}"] = _distinct(predictions, order)
-    persona = {"predictions": list(predictions), "histories": [list(history) for history in histories]}
-    scores["p_f1"] = evaluate.load(str(folder("metrics") / "p_f1")).compute(**persona)["p_f1"]
-    scores["p_co"] = evaluate.load(str(folder("metrics") / "p_co")).compute(**persona)["p_co"]
-    return scores
 
 
-def _bleu(prediction: str, reference: str, order: int) -> float:
-    """Lower-case words split at blanks, as in the corpora."""
-    metric = BLEU(lowercase=True, tokenize="none", max_ngram_order=order, smooth_method="none", effective_order=False)
-    return metric.corpus_score([prediction], [[reference]]).score / 100
-
-
-def _distinct(texts: Sequence[str], order: int) -> float:
-    """Distinct n-grams over n-grams, never across texts; 0 where there is none."""
-    split = [text.lower().split() for text in texts]
-    grams = [tuple(words[i : i + order]) for words in split for i in range(len(words) - order + 1)]
-    return len(set(grams)) / len(grams) if grams else 0.0
+def _compute(metric: str, columns: dict[str, list[Any]]) -> dict[str, float]:
+    return evaluate.load(str(folder("metrics") / metric), keep_in_memory=True).compute(**columns)

@@ -1,17 +1,27 @@
-"""Scores against the worked numbers."""
+"""Scores against the worked numbers, and against the libraries on real replies."""
 
+import numpy as np
 import pytest
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU
 
 import idl_hf  # noqa: F401
 from idl_hf.evaluation.scoring import score_replies
 
+NAMES = [
+    "bleu_1", "bleu_2", "rouge_l", "distinct_1", "corpus_distinct_1", "distinct_2", "corpus_distinct_2", "p_f1", "p_co",
+]  # fmt: skip
+
 
 def test_worked_values():
     scores = score_replies(["i like dogs"], ["i like my two dogs"], [["i love my two dogs ."]])
+    assert list(scores) == NAMES  # the columns of the reports
     assert scores["bleu_1"] == pytest.approx(0.513417119032592)
     assert scores["bleu_2"] == pytest.approx(0.3630407264452067)
     assert scores["rouge_l"] == pytest.approx(0.75)
     assert scores["distinct_1"] == scores["corpus_distinct_2"] == 1.0
+    assert scores["p_f1"] == pytest.approx(2 * 1 / (2 + 3))  # {like, dogs} and {love, two, dogs}
+    assert scores["p_co"] == pytest.approx(2 / np.sqrt(3 * 6))
 
 
 def test_all_worked_numbers(vectors):
@@ -20,8 +30,8 @@ def test_all_worked_numbers(vectors):
     history = [worked["persona"]["history_of_target_user"]] * len(pairs)
     scores = score_replies([p["response"] for p in pairs], [p["gold"] for p in pairs], history)
     mean = worked["bleu"]["mean_over_pairs"]["word_cumulative"]
-    assert scores["bleu_1"] == pytest.approx(mean[0], abs=1e-7)
-    assert scores["bleu_2"] == pytest.approx(mean[1], abs=1e-7)
+    assert scores["bleu_1"] == pytest.approx(mean[0], abs=1e-9)
+    assert scores["bleu_2"] == pytest.approx(mean[1], abs=1e-9)
     pairs = worked["rouge_l"]["pairs"]
     scores = score_replies([p["response"] for p in pairs], [p["gold"] for p in pairs], [["x"]] * len(pairs))
     assert scores["rouge_l"] == pytest.approx(sum(p["f1"] for p in pairs) / len(pairs), abs=1e-9)
@@ -29,10 +39,30 @@ def test_all_worked_numbers(vectors):
     responses = distinct["responses"]
     scores = score_replies(responses, responses, [["x"]] * len(responses))
     for order in ("1", "2"):
-        assert scores[f"distinct_{order}"] == pytest.approx(distinct["macro"][order])
-        assert scores[f"corpus_distinct_{order}"] == pytest.approx(distinct["corpus"][order])
+        assert scores[f"distinct_{order}"] == pytest.approx(distinct["macro"][order], abs=1e-9)
+        assert scores[f"corpus_distinct_{order}"] == pytest.approx(distinct["corpus"][order], abs=1e-9)
+
+
+def test_real_replies_score_as_sacrebleu_and_rouge_score_say(convai2):
+    lines = (convai2 / "valid_self_original_no_cands.txt").read_text(encoding="utf-8").splitlines()
+    replies = [line.split("\t")[1] for line in lines if "\t" in line][:200]
+    predictions, references = replies[:100], replies[100:]
+    scores = score_replies(predictions, references, [replies] * 100)
+    pairs = list(zip(predictions, references, strict=True))
+    for order in (1, 2):
+        bleu = BLEU(lowercase=True, tokenize="none", max_ngram_order=order, smooth_method="none")
+        expected = np.mean([bleu.corpus_score([p], [[r]]).score / 100 for p, r in pairs])
+        assert scores[f"bleu_{order}"] == pytest.approx(expected, abs=1e-9)
+    rouge = RougeScorer(["rougeL"])
+    expected = np.mean([rouge.score(r, p)["rougeL"].fmeasure for p, r in pairs])
+    assert scores["rouge_l"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_unequal_numbers_are_named():
     with pytest.raises(ValueError, match="2 predictions, 1 references and 1 histories"):
         score_replies(["a", "b"], ["a"], [["a"]])
+
+
+def test_no_replies_are_named():
+    with pytest.raises(ValueError, match="at least one prediction, but found none"):
+        score_replies([], [], [])

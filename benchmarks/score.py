@@ -1,0 +1,151 @@
+"""Seconds to score replies by each text metric, and by the library that has the same numbers.
+
+    python benchmarks/score.py            # 10,000 replies, 100 past utterances for each
+    python benchmarks/score.py --quick    # 200 replies, for the test suite
+
+Ours is a whole `evaluate.load(...).compute(...)`: checks, Arrow, all that the metric returns. The peer is a plain loop
+over a library's own function for the same values. Both take turns; the ratio is that of one turn. The last row is all
+that `score_replies` computes for a report. Replies are made of halves of utterances of the included sample data, so
+that they share words with their references.
+"""
+
+import argparse
+import random
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import evaluate
+import nltk
+import numpy as np
+from nltk.translate.bleu_score import sentence_bleu
+from rouge_score.rouge_scorer import RougeScorer
+
+import idl_hf
+from idl_hf.evaluation.scoring import score_replies
+from idl_hf.extract import read_utterances
+
+SAMPLE = Path(idl_hf.__file__).parent / "sample_data" / "train.jsonl"
+ORDERS = (1, 2, 3, 4)
+Columns = dict[str, list]
+Values = dict[str, float]
+
+
+def make_replies(count: int, utterances: int, seed: int = 0) -> Columns:
+    """predictions, references and histories; twenty replies of a person share a history."""
+    rng = random.Random(seed)
+    said = read_utterances(SAMPLE)
+    references = rng.choices(said, k=count)
+    starts, ends = ([text.split() for text in column] for column in (references, rng.choices(said, k=count)))
+    predictions = [" ".join(a[: len(a) // 2] + b[len(b) // 2 :]) for a, b in zip(starts, ends, strict=True)]
+    people = [rng.choices(said, k=utterances) for _ in range(-(-count // 20))]
+    return {"predictions": predictions, "references": references, "histories": [people[i // 20] for i in range(count)]}
+
+
+def of_nltk(predictions: Sequence, references: Sequence, weights: list[tuple[float, ...]]) -> Values:
+    pairs = zip(predictions, references, strict=True)
+    rows = [sentence_bleu([reference], prediction, weights) for prediction, reference in pairs]
+    return {f"bleu_{order}": value for order, value in zip(ORDERS, np.mean(rows, axis=0).tolist(), strict=True)}
+
+
+def nltk_words(columns: Columns) -> Values:
+    predictions, references = ([text.lower().split() for text in columns[name]] for name in list(columns)[:2])
+    return of_nltk(predictions, references, [(1 / order,) * order for order in ORDERS])
+
+
+def nltk_characters(columns: Columns) -> Values:
+    """As released: the texts as they are, the response as the reference."""
+    single = [(0.0,) * (order - 1) + (1.0,) for order in ORDERS]
+    return of_nltk(columns["references"], columns["predictions"], single)
+
+
+def nltk_distinct(columns: Columns) -> Values:
+    values = {}
+    for order in (1, 2):
+        grams = [list(nltk.ngrams(text.lower().split(), order)) for text in columns["predictions"]]
+        values[f"distinct_{order}"] = float(np.mean([len(set(own)) / len(own) if own else 0.0 for own in grams]))
+    return values
+
+
+def rouge_score(columns: Columns, use_stemmer: bool = False) -> Values:
+    scorer = RougeScorer(["rougeL"], use_stemmer=use_stemmer)
+    pairs = zip(columns["references"], columns["predictions"], strict=True)
+    return {"rouge_l": float(np.mean([scorer.score(*pair)["rougeL"].fmeasure for pair in pairs]))}
+
+
+def rouge_score_stemmed(columns: Columns) -> Values:
+    return rouge_score(columns, use_stemmer=True)
+
+
+TEXTS, HISTORIES = ("predictions", "references"), ("predictions", "histories")
+# What is timed: metric, its options, the columns it reads, the peer
+RUNS: list[tuple[str, dict[str, str], tuple[str, ...], Callable[[Columns], Values] | None]] = [
+    ("idl_bleu", {}, TEXTS, nltk_words),
+    ("idl_bleu", {"preset": "paper"}, TEXTS, nltk_characters),
+    ("idl_rouge_l", {}, TEXTS, rouge_score),
+    ("idl_rouge_l", {"preset": "paper"}, TEXTS, rouge_score_stemmed),
+    ("idl_rouge_l", {"preset": "dhap"}, TEXTS, None),
+    ("distinct", {}, TEXTS[:1], nltk_distinct),
+    ("parlai_f1", {}, TEXTS, None),
+    ("p_f1", {}, HISTORIES, None),
+    ("p_co", {}, HISTORIES, None),
+    ("p_co", {"method": "cover_msp"}, HISTORIES, None),
+]
+
+
+def timed(run: Callable[[], Values]) -> tuple[float, Values]:
+    start = time.perf_counter()
+    values = run()
+    return time.perf_counter() - start, values
+
+
+def compare(
+    ours: Callable[[], Values], peer: Callable[[Columns], Values] | None, columns: Columns, repeats: int
+) -> tuple[float, list[str]]:
+    """Median seconds of ours, and the cells of one row."""
+    turns = [(timed(ours), timed(lambda: peer(columns)) if peer else None) for _ in range(repeats)]
+    seconds = statistics.median(own[0] for own, _ in turns)
+    (_, values), theirs = turns[-1]
+    if theirs is None or peer is None:
+        return seconds, [f"{seconds:.2f}", "", "", "", ""]
+    ratios = [other[0] / own[0] for own, other in turns if other]
+    difference = max(abs(values[name] - value) for name, value in theirs[1].items())
+    peer_seconds = statistics.median(other[0] for _, other in turns if other)
+    ratio = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
+    return seconds, [f"{seconds:.2f}", peer.__name__, f"{peer_seconds:.2f}", ratio, f"{difference:.0e}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--replies", type=int, default=10_000)
+    parser.add_argument("--utterances", type=int, default=100, help="Past utterances of each person.")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if args.quick:
+        args.replies, args.utterances, args.repeats = 200, 10, 1
+    warnings.filterwarnings("ignore", message=r"\s*The hypothesis contains", category=UserWarning)  # of nltk
+    columns = make_replies(args.replies, args.utterances)
+    print(f"{args.replies:,} replies, {args.utterances} past utterances for each. Medians of {args.repeats}.\n")
+    print("| metric | ours, s | peer | peer, s | times faster | largest difference |")
+    print("|---|---|---|---|---|---|")
+    total = 0.0
+    for name, options, read, peer in RUNS:
+        own = {column: columns[column] for column in read}
+
+        def ours(name: str = name, own: Columns = own, options: dict[str, str] = options) -> Values:
+            return evaluate.load(name, keep_in_memory=True).compute(**own, **options)
+
+        seconds, cells = compare(ours, peer, columns, args.repeats)
+        total += seconds
+        label = ", ".join([name, *options.values()])
+        print(f"| {' | '.join([label, *cells])} |", flush=True)
+    _, cells = compare(lambda: score_replies(**columns), None, columns, args.repeats)
+    print(f"| all of the above | {total:.2f} | | | | |")
+    print(f"| {' | '.join(['score_replies', *cells])} |")
+
+
+if __name__ == "__main__":
+    main()

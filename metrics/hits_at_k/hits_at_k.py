@@ -1,0 +1,143 @@
+"""Hits@k: how often a model prefers the gold reply among candidates."""
+
+import math
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+
+import datasets
+import evaluate
+
+_CITATION = """\
+@inproceedings{zhang2018personalizing,
+  title     = {Personalizing Dialogue Agents: {I} have a dog, do you have pets too?},
+  author    = {Zhang, Saizheng and Dinan, Emily and Urbanek, Jack and Szlam, Arthur and Kiela, Douwe and Weston, Jason},
+  booktitle = {Proceedings of the 56th Annual Meeting of the Association for Computational Linguistics
+               (Volume 1: Long Papers)},
+  pages     = {2204--2213},
+  year      = {2018}
+}
+"""
+
+_DESCRIPTION = """\
+Hits@k is the share of contexts in which the gold reply is among the k candidates that a model scores highest. With it
+come the mean reciprocal rank and the mean rank of the gold reply.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    predictions (`list[list[float]]`): for each context the score of every candidate, higher is better (a log-prob, or
+        minus a loss). Contexts may have different numbers of candidates.
+    references (`list[int]`): for each context the index of the gold reply among its candidates, from 0 on.
+    ks (`list[int]`, defaults to [1, 5, 10]): the numbers of candidates to look at.
+Returns:
+    hits_at_k (`float`): share of the contexts whose gold reply has rank k or better, for each k. Its rank is 1 + the
+        number of other candidates that score as high or higher: a tie counts against it.
+    mrr (`float`): mean of 1 / rank.
+    mean_rank (`float`): mean rank, 1 is best.
+    n_tied (`int`): in how many contexts another candidate scored exactly as high as the gold reply.
+Raises:
+    ValueError: for no contexts, scores that are not numbers, indices out of range, or inputs of the wrong shape.
+Examples:
+    >>> import idl_hf
+    >>> import evaluate
+    >>> hits_at_k = evaluate.load("hits_at_k")
+    >>> scores = [[-2.1, -0.3, -1.5], [-0.9, -0.2, -0.4], [-1.0, -1.0, -3.0]]
+    >>> results = hits_at_k.compute(predictions=scores, references=[1, 0, 0], ks=[1, 2])
+    >>> print({name: round(value, 4) for name, value in results.items()})
+    {'hits_at_1': 0.3333, 'hits_at_2': 0.6667, 'mrr': 0.6111, 'mean_rank': 2.0, 'n_tied': 1}
+"""
+
+
+def rank(scores: Sequence[float], gold: int) -> int:
+    """1 + the number of other candidates that score as high as the gold reply or higher."""
+    return sum(score >= scores[gold] for score in scores)
+
+
+def read_ks(ks: Iterable[int]) -> list[int]:
+    """The numbers of candidates to look at, each once."""
+    if isinstance(ks, str) or not isinstance(ks, Iterable):
+        raise ValueError(f"hits_at_k expected `ks` to be a list of whole numbers, but found {ks!r}.")
+    ks = list(dict.fromkeys(ks))
+    for k in ks:
+        if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+            raise ValueError(f"hits_at_k expected `ks` to hold whole numbers from 1 on, but found {k!r}.")
+    return ks
+
+
+def read_row(row: int, scores: Iterable[float], gold: int) -> list[float]:
+    """The scores of one context, checked."""
+    if isinstance(scores, str) or not isinstance(scores, Iterable):
+        raise ValueError(
+            f"hits_at_k expected prediction {row} to be a list with a score per candidate, "
+            f"but found {type(scores).__name__}."
+        )
+    scores = list(scores)
+    for score in scores:
+        if isinstance(score, bool) or not isinstance(score, Real) or math.isnan(score):
+            raise ValueError(f"hits_at_k expected the scores of prediction {row} to be numbers, but found {score!r}.")
+    if isinstance(gold, bool) or not isinstance(gold, Real) or gold % 1 or not 0 <= gold < len(scores):
+        raise ValueError(
+            f"hits_at_k expected reference {row} to be the index of one of {len(scores)} candidates, from 0 on, "
+            f"but found {gold!r}."
+        )
+    return [float(score) for score in scores]
+
+
+def read_rows(predictions: Iterable[Iterable[float]], references: Iterable[int]) -> list[list[float]]:
+    """The scores as lists of floats. Raise ValueError for what cannot be ranked."""
+    for name, column in (("predictions", predictions), ("references", references)):
+        if isinstance(column, str) or not isinstance(column, Iterable):
+            raise ValueError(
+                f"hits_at_k expected `{name}` to be a list with one entry per context, "
+                f"but found {type(column).__name__}."
+            )
+    if len(predictions) != len(references):
+        raise ValueError(
+            f"hits_at_k expected one reference for each prediction, but found {len(predictions)} predictions "
+            f"and {len(references)} references."
+        )
+    return [read_row(row, *pair) for row, pair in enumerate(zip(predictions, references, strict=True))]
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class HitsAtK(evaluate.Metric):
+    """Rank of the gold reply among candidates."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Sequence(datasets.Value("float64")),
+                    "references": datasets.Value("int64"),
+                }
+            ),
+            reference_urls=["https://aclanthology.org/P18-1205"],
+        )
+
+    def add(self, *, prediction=None, reference=None, **kwargs):
+        """Add the scores of the candidates of one context, and the index of the gold reply."""
+        rows = read_rows([prediction], [reference])
+        evaluate.Metric.add(self, prediction=rows[0], reference=reference, **kwargs)
+
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Add the scores of the candidates of several contexts, and for each the index of the gold reply."""
+        rows = read_rows(predictions, references)
+        evaluate.Metric.add_batch(self, predictions=rows, references=references, **kwargs)
+
+    def _compute(
+        self, predictions: list[list[float]], references: list[int], ks: Iterable[int] = (1, 5, 10)
+    ) -> dict[str, float]:
+        ks = read_ks(ks)
+        if len(predictions) == 0:
+            raise ValueError("hits_at_k expected at least one prediction, but found none.")
+        pairs = list(zip(predictions, references, strict=True))
+        ranks = [rank(scores, gold) for scores, gold in pairs]
+        return {
+            **{f"hits_at_{k}": sum(own <= k for own in ranks) / len(ranks) for k in ks},
+            "mrr": math.fsum(1 / own for own in ranks) / len(ranks),
+            "mean_rank": sum(ranks) / len(ranks),
+            "n_tied": sum(list(scores).count(scores[gold]) > 1 for scores, gold in pairs),
+        }

@@ -1,0 +1,147 @@
+"""ParlAI F1: words that responses share with gold replies, normalised and counted as ParlAI does."""
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Iterable
+
+import datasets
+import evaluate
+
+PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+_CITATION = """\
+@inproceedings{miller2017parlai,
+  title     = {{ParlAI}: A Dialog Research Software Platform},
+  author    = {Miller, Alexander and Feng, Will and Batra, Dhruv and Bordes, Antoine and Fisch, Adam and Lu, Jiasen
+               and Parikh, Devi and Weston, Jason},
+  booktitle = {Proceedings of the 2017 Conference on Empirical Methods in Natural Language Processing: System
+               Demonstrations},
+  pages     = {79--84},
+  year      = {2017}
+}
+@article{dinan2019second,
+  title   = {The Second Conversational Intelligence Challenge ({ConvAI2})},
+  author  = {Dinan, Emily and Logacheva, Varvara and Malykh, Valentin and Miller, Alexander and Shuster, Kurt and
+             Urbanek, Jack and Kiela, Douwe and Szlam, Arthur and Serban, Iulian and Lowe, Ryan and others},
+  journal = {arXiv preprint arXiv:1902.00098},
+  year    = {2019}
+}
+"""
+
+_DESCRIPTION = """\
+ParlAI F1 is the F1 of the words of a response and of the gold reply, after ParlAI's normalisation: lower case, without
+punctuation and articles. It is the F1 that papers on PersonaChat and ConvAI2 report.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    predictions (`list[str]`): the responses.
+    references (`list[str]` or `list[list[str]]`): for each response the gold reply, or several right ones, of which the
+        best counts.
+Returns:
+    parlai_f1 (`float`): mean over the responses of 2 * precision * recall / (precision + recall) of the words, each
+        counted as often as it occurs on both sides, in [0, 1]. A response that shares no word scores 0.
+Raises:
+    ValueError: for no responses, a response without a gold reply, or inputs of the wrong shape.
+Examples:
+    >>> import idl_hf
+    >>> import evaluate
+    >>> parlai_f1 = evaluate.load("parlai_f1")
+    >>> predictions = ["I like the dog!", "yes yes yes"]
+    >>> results = parlai_f1.compute(predictions=predictions, references=["the dog , I like it", "yes"])
+    >>> print(round(results["parlai_f1"], 4))
+    0.6786
+    >>> references = [["i like dogs", "the dog , I like it"], ["yes", "yes , yes !"]]
+    >>> print(round(parlai_f1.compute(predictions=predictions, references=references)["parlai_f1"], 4))
+    0.8286
+"""
+
+
+def words(text: str) -> list[str]:
+    """The lower-cased words without punctuation and articles."""
+    return ARTICLES.sub(" ", PUNCTUATION.sub(" ", text.lower())).split()
+
+
+def f1(response: list[str], reply: list[str]) -> float:
+    """F1 of two bags of words; 0 if they share nothing."""
+    shared = (Counter(response) & Counter(reply)).total()
+    return 2 * shared / (len(response) + len(reply)) if shared else 0.0
+
+
+def read_rows(predictions: Iterable[str], references: Iterable[str | Iterable[str]]) -> list[list[str]]:
+    """The gold replies of each response as a list. Raise ValueError for the wrong shapes that `datasets` would turn
+    into strings without a word."""
+    for name, column in (("predictions", predictions), ("references", references)):
+        if column is None or isinstance(column, str):
+            raise ValueError(
+                f"parlai_f1 expected `{name}` to be a list with one entry per response, "
+                f"but found {type(column).__name__}."
+            )
+    if len(predictions) != len(references):
+        raise ValueError(
+            f"parlai_f1 expected one reference for each prediction, but found {len(predictions)} predictions "
+            f"and {len(references)} references."
+        )
+    rows = []
+    for row, (prediction, own) in enumerate(zip(predictions, references, strict=True)):
+        if not isinstance(prediction, str):
+            raise ValueError(
+                f"parlai_f1 expected prediction {row} to be a string, but found {type(prediction).__name__}."
+            )
+        if not isinstance(own, Iterable):
+            raise ValueError(
+                f"parlai_f1 expected reference {row} to be a string or a list of strings, "
+                f"but found {type(own).__name__}."
+            )
+        replies = [own] if isinstance(own, str) else list(own)
+        if not replies:
+            raise ValueError(f"parlai_f1 expected at least one gold reply in reference {row}, but found none.")
+        for reply in replies:
+            if not isinstance(reply, str):
+                raise ValueError(
+                    f"parlai_f1 expected the gold replies of reference {row} to be strings, "
+                    f"but found {type(reply).__name__}."
+                )
+        rows.append(replies)
+    return rows
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class ParlaiF1(evaluate.Metric):
+    """Mean unigram F1 of responses and gold replies."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Value("string"),
+                    "references": datasets.Sequence(datasets.Value("string")),
+                }
+            ),
+            reference_urls=["https://github.com/facebookresearch/ParlAI", "https://arxiv.org/abs/1902.00098"],
+        )
+
+    def add(self, *, prediction=None, reference=None, **kwargs):
+        """Add one response and its gold reply, or several right ones."""
+        rows = read_rows([prediction], [reference])
+        evaluate.Metric.add(self, prediction=prediction, reference=rows[0], **kwargs)
+
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Add responses and, for each, its gold reply, or several right ones."""
+        rows = read_rows(predictions, references)
+        evaluate.Metric.add_batch(self, predictions=predictions, references=rows, **kwargs)
+
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
+        if len(predictions) == 0:
+            raise ValueError("parlai_f1 expected at least one prediction, but found none.")
+        best = [
+            max(f1(words(prediction), words(reply)) for reply in replies)
+            for prediction, replies in zip(predictions, references, strict=True)
+        ]
+        return {"parlai_f1": math.fsum(best) / len(best)}
