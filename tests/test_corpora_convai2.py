@@ -406,3 +406,8 @@ def test_any_file_yields_dialogues_or_a_corpus_error(tmp_path_factory, content, 
     assert not stopped_at or (on_error == "raise" and stopped_at.startswith(f"{path}:"))
     assert all(dialogue.turns and dialogue.source for dialogue in dialogues)
     assert all(turn.text.strip() for dialogue in dialogues for turn in dialogue.turns)
+
+
+def test_the_first_real_dialogues_are_read_as_ever(convai2):
+    dialogues = group_persons(read_with_profiles(convai2 / "valid_self_original_no_cands.txt"))
+    assert hashlib.sha256(repr(dialogues[:20]).encode()).hexdigest()[:16] == "09232eb622ed3235"
