@@ -34,6 +34,7 @@ def rows(sample_data, config, **options):
     return built["train"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["msl", "dpoc"])
 def test_rows_are_those_of_the_rules_where_the_model_writes_what_these_find(knows_the_rules, sample_data, config):
     name, asked = knows_the_rules

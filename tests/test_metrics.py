@@ -337,6 +337,7 @@ def compute_in_process(process_id: int, name: str, cache_dir: str, results) -> N
     results.put((process_id, metric.compute(predictions=RESPONSES[rows], histories=[FARMER, [], OTHERS][rows])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METRICS)
 def test_two_processes_equal_one(name, tmp_path):
     context = multiprocessing.get_context("spawn")

@@ -140,6 +140,7 @@ def compute_in_process(process_id: int, cache_dir: str, results) -> None:
     results.put((process_id, metric.compute(predictions=predictions[own], references=references[own])))
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(metric, tmp_path):
     context = multiprocessing.get_context("spawn")
     results = context.Queue()

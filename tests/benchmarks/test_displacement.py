@@ -80,6 +80,7 @@ def test_the_report_has_a_row_and_a_line_for_every_method(bench):
     assert 1_000 < (folder / "results.svg").stat().st_size < 100_000
 
 
+@pytest.mark.slow
 def test_an_interrupted_bench_goes_on_and_finds_the_same(bench):
     folder, _, runs = bench
     finished = (folder / "dpo.json").stat().st_mtime_ns
