@@ -13,6 +13,7 @@ from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, c
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
 
 from idl_hf import cards
+from idl_hf.hub import RECIPE_FILE, load_recipe
 from idl_hf.offline import OFFLINE
 from idl_hf.registration import ORGANIZATION, folder, metric_names
 
@@ -21,7 +22,7 @@ _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # All else stays: checkpoints, optimizer states, and pickles, such as training_args.bin, which may hold a token
 _OTHER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "chat_template.jinja", "idl_config.json",
+    "vocab.json", "merges.txt", "chat_template.jinja", RECIPE_FILE,
 )  # fmt: skip
 
 
@@ -146,6 +147,7 @@ def push_adapter(args: PushAdapterArguments) -> str:
             "Pass --base_model <user>/<name> with the Hub id of the same model, or --base_model offline if it is the "
             "offline model of this package."
         )
+    _check_recipe(source)
     report = _report(args)
     if base != OFFLINE:
         _check_that_base_is_published(base)
@@ -165,6 +167,18 @@ def push_adapter(args: PushAdapterArguments) -> str:
     with _hub_errors_in_sentences(args.repo_id):
         api.create_commit(args.repo_id, operations, commit_message="Upload adapter")
     return _address(api, args.repo_id)
+
+
+def _check_recipe(source: Path) -> None:
+    """A recipe that names a folder of this machine helps nobody, and tells where it lies."""
+    recipe = load_recipe(str(source)).get("options", {})
+    named = {name: Path(str(recipe[name])) for name in ("encoder", "extractor") if name in recipe}
+    local = [f"{name}='{path}'" for name, path in named.items() if path.is_absolute() or path.is_dir()]
+    if local:
+        raise ValueError(
+            f"'{source / RECIPE_FILE}' names a folder of this machine: {', '.join(local)}. Put the Hub id of the same model "
+            "there, since a chat with the adapter loads it."
+        )
 
 
 def _adapter_config(source: Path) -> dict[str, Any]:

@@ -445,3 +445,14 @@ def test_the_arguments_can_be_typed():
     words.append(["--repo_id", "a/b", "--adapter", "runs/dpoc"])
     for kind, options in zip(types, words, strict=True):
         assert HfArgumentParser(kind).parse_args_into_dataclasses(options)[0].repo_id.startswith("a/")
+
+
+def test_a_recipe_that_names_a_folder_of_this_machine_is_not_pushed(tmp_path):
+    from idl_hf.hub import save_recipe
+    from idl_hf.publish import _check_recipe
+
+    save_recipe(tmp_path, {"encoder": "offline"}, 1024)
+    _check_recipe(tmp_path)
+    save_recipe(tmp_path, {"encoder": str(tmp_path)}, 1024)
+    with pytest.raises(ValueError, match="names a folder of this machine: encoder="):
+        _check_recipe(tmp_path)
