@@ -2,8 +2,8 @@
 
     python examples/evaluate_extractor.py --data <folder>/validation.jsonl --instruct offline --models runs/extractor
 
-Models are scored by what they write; `extract` also leaves out objects that are not in the utterance. A fine-tuned model
-stands in two rows: each sentence by itself, which is how the rows are made, and the paper's stacked form.
+A fine-tuned model stands in two rows: each sentence by itself and without objects that are not in it, which is how the rows
+are made, and the paper's stacked form, as the model wrote it.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 from trl import TrlParser
 
 from idl_hf.evaluation.extraction import ExtractSamples, evaluate_extractor, one_by_one
+from idl_hf.evaluation.labelled_turns import LabelledTurn, read_labelled_turns, score_labelled_turns
 from idl_hf.extractor import Extract, PersonaExtractor
 from idl_hf.hub import load_model
 from idl_hf.line_generation import generate_lines
@@ -33,6 +34,7 @@ EXAMPLES = [
     ("how was your weekend ?", "<>"),
     ("my parents live in norway .", "<norway, live_in_general, my parents>"),
 ]
+OF_TURNS = ["precision", "recall", "f1", "object_f1"]
 COLUMNS = ["sample_accuracy", "triple_accuracy", "f1", "object_f1", "persona_precision", "persona_recall"]
 
 
@@ -45,20 +47,33 @@ class Arguments:
     instruct: str | None = field(default=None, metadata={"help": "An instruct model, asked with three examples."})
     max_samples: int | None = field(default=None, metadata={"help": "Scores the first so many samples; default all."})
     batch_size: int = field(default=32, metadata={"help": "Prompts at a time."})
-    output: str = field(default="runs/extractor.md", metadata={"help": "File for the table."})
+    labels: str | None = field(
+        default=None, metadata={"help": "tests/data/persona_labels.json: 300 turns of ConvAI2, read by hand."}
+    )
+    convai2: str | None = field(default=None, metadata={"help": "Folder with ConvAI2's files, for --labels."})
+    output: str = field(default="runs/extractor.md", metadata={"help": "File for the tables."})
+
+    def __post_init__(self) -> None:
+        if (self.labels is None) != (self.convai2 is None):
+            raise ValueError("--labels and --convai2 go together: where the labels are, and where the turns.")
 
 
 def main(args: Arguments) -> None:
     lines = Path(args.data).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines if line.strip()][: args.max_samples]
-    table = Table(rows, Path(args.output))
+    turns = [] if args.labels is None or args.convai2 is None else read_labelled_turns(args.labels, args.convai2)
+    table = Table(rows, turns, Path(args.output))
     table.add("patterns", one_by_one(patterns.extract))
     if args.instruct:
         table.add(f"{args.instruct}, three examples", one_by_one(instructed(args.instruct, args.batch_size)))
     for name in args.models:
+        extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size)
+        table.add(
+            name, one_by_one(lambda texts, e=extractor: [one for (one,) in e.extract_samples([[t] for t in texts])])
+        )
+        refused = ", ".join(f"{count} x {reason}" for reason, count in extractor.refused.most_common())
+        print(f"Refused: {refused or 'nothing'}.")
         extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size, copy_only=False)
-        alone = one_by_one(lambda texts, e=extractor: [one for (one,) in e.extract_samples([[t] for t in texts])])
-        table.add(name, alone)
         table.add(f"{name}, stacked", extractor.extract_samples)
 
 
@@ -90,21 +105,28 @@ def ask(sentence: str) -> list[dict[str, str]]:
 class Table:
     """Scores in percent, written after each row, so that a failure with a later model loses nothing."""
 
-    def __init__(self, rows: list[dict[str, Any]], file: Path) -> None:
-        self.rows, self.file = rows, file
+    def __init__(self, rows: list[dict[str, Any]], turns: list[LabelledTurn], file: Path) -> None:
+        self.rows, self.turns, self.file = rows, turns, file
         sentences = sum(len(row["sentences"]) for row in rows)
-        titles = [column.replace("_", " ") for column in COLUMNS]
+        titles = [column.replace("_", " ") for column in COLUMNS] + ["sentences/s"]
+        titles += [f"turns: {name.replace('_', ' ')}" for name in OF_TURNS] if turns else []
+        labelled = f" The last columns: {len(turns)} labelled turns of ConvAI2." if turns else ""
         self.lines = [
-            f"{len(rows)} samples of {sentences} sentences in all; scores x 100.",
+            f"{len(rows)} samples of {sentences} sentences in all; scores x 100.{labelled}",
             "",
-            f"| extractor | {' | '.join(titles)} | sentences/s |",
-            "|---" * (len(COLUMNS) + 2) + "|",
+            f"| extractor | {' | '.join(titles)} |",
+            "|---" * (len(titles) + 1) + "|",
         ]
 
     def add(self, label: str, extract_samples: ExtractSamples) -> None:
         scores = evaluate_extractor(extract_samples, self.rows)
         cells = ["-" if math.isnan(scores[name]) else f"{100 * scores[name]:.1f}" for name in COLUMNS]
-        self.lines.append(f"| {label} | {' | '.join(cells)} | {scores['sentences_per_second']:.1f} |")
+        cells.append(f"{scores['sentences_per_second']:.1f}")
+        if self.turns:
+            found = [own for (own,) in extract_samples([[turn.text] for turn in self.turns])]
+            scores = score_labelled_turns(self.turns, found)
+            cells += [f"{100 * scores[name]:.1f}" for name in OF_TURNS]
+        self.lines.append(f"| {label} | {' | '.join(cells)} |")
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
         print(self.lines[-1])

@@ -4,6 +4,7 @@
 
 PersonaExt is published with PAED, divided in 15 ways: give one file with each of its sentences once. The negatives are
 turns that state nothing, out of ConvAI2's train split or of dialogues as JSON Lines (see the README); several may be given.
+PersonaExt's sentences are not quite what people say in a chat: --taught adds such turns, with what the rules find in them.
 Writes train.jsonl and validation.jsonl, whose columns "prompt" and "completion" are what TRL's SFTTrainer trains on.
 """
 
@@ -20,10 +21,17 @@ from trl import TrlParser
 
 from idl_hf.corpora import convai2, jsonl
 from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.corpora.personaext import Sample, is_plainly_no_statement, read_sentences, split_sentences, stack
+from idl_hf.corpora.personaext import (
+    Sample,
+    in_blocks,
+    is_plainly_no_statement,
+    read_sentences,
+    split_sentences,
+    stack,
+)
 from idl_hf.persona import patterns
 from idl_hf.persona.triples import format_prompt, format_sample
-from idl_hf.schema import Dialogue
+from idl_hf.schema import Dialogue, Triple
 
 
 @dataclass
@@ -44,6 +52,13 @@ class PrepareArguments:
             "help": "Share of these that are no plain courtesy: the rules find nothing in them, and err at times."
         },
     )
+    taught: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Dialogues, as --negatives, whose turns are taken with what the rules say of them, to train on."
+        },
+    )
+    taught_turns: int = field(default=4000, metadata={"help": "How many of these."})
     held_out: float = field(default=0.1, metadata={"help": "Share of the sentences for validation."})
     seed: int = field(default=0, metadata={"help": "Which sentences are held out, and what is stacked with what."})
     on_error: Literal["raise", "skip"] = field(default="raise", metadata={"help": "What to do at malformed lines."})
@@ -66,7 +81,29 @@ def main(args: PrepareArguments) -> None:
         split_sentences(negatives, args.seed, args.held_out),
         strict=True,
     )
-    write(args.output_dir, {split: stack(own, plain, share, args.seed) for split, own, plain in parts})
+    samples = {split: stack(own, plain, share, args.seed) for split, own, plain in parts}
+    samples["train"] += taught(args, {sentence.text for sentence in sentences})
+    write(args.output_dir, samples)
+
+
+def taught(args: PrepareArguments, sentences: set[str]) -> list[Sample]:
+    """Turns in which the rules find something, which is right in nearly all, and turns that plainly state nothing. What lies
+    between, where the rules miss facts, is left to the model."""
+    found: dict[str, tuple[Triple, ...]] = {}
+    for source in args.taught:
+        log = ErrorLog(args.on_error)
+        said = (spelled_apart(turn.text) for dialogue in _dialogues(source, log) for turn in dialogue.turns)
+        texts = [text for text in dict.fromkeys(said) if text not in sentences]
+        for text, triples in zip(texts, patterns.extract(texts), strict=True):
+            if triples or is_plainly_no_statement(text):
+                found[text] = tuple(triples)
+    rng = random.Random(args.seed)
+    rows = rng.sample(list(found.items()), min(args.taught_turns, len(found)))
+    if rows:
+        print(
+            f"{len(rows)} turns taught by the rules, {sum(not triples for _, triples in rows)} of which state nothing"
+        )
+    return in_blocks(rows, rng)
 
 
 def silent_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> tuple[list[str], list[str]]:

@@ -1,66 +1,27 @@
-"""The page of `idl-hf stats --html`: tables, plots and an example. One file that fetches nothing; needs matplotlib."""
+"""The page of `idl-hf stats --html`: tables, plots and an example. One file that fetches nothing."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
+from idl_hf.pages import Figure, colour, frame, new_figure, plot, table, write_whole
 from idl_hf.schema import Dialogue
 from idl_hf.stats import Stats, Table, shows_persona
 
-try:
-    import matplotlib
-    from matplotlib.figure import Figure
-except ImportError as error:
-    raise ImportError(
-        "The plots of --html are drawn by matplotlib, which is not installed. Install it with `pip install matplotlib`."
-    ) from error
-
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # of Okabe and Ito, for the colour-blind
 _BARS = 25
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: left; }
-svg { max-width: 100%; height: auto; }
-mark { background: #fff3b0; }
-"""
 
 
 def write_page(file: str, name: str, stats: Stats, tables: Iterable[Table]) -> None:
-    """Written under another name and moved into place, so that a page that is there is whole."""
-    target = Path(file)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        partial.write_text(page(name, stats, tables), encoding="utf-8")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(Path(file), page(name, stats, tables))
 
 
 def page(name: str, stats: Stats, tables: Iterable[Table]) -> str:
     parts = [*map(_table, tables), "<h2>Plots</h2>", *plots(stats)]
     if stats.example is not None:
         parts.append(_example(stats.example))
-    # The policy has browsers fetch and run nothing, whatever a dialogue holds
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(name)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{escape(name)}</h1>
-{chr(10).join(parts)}
-</body>
-</html>
-"""
+    return frame(name, parts)
 
 
 def plots(stats: Stats) -> list[str]:
@@ -84,14 +45,14 @@ def histogram(values: Mapping[str, Sequence[int]], label: str) -> str:
     low, high = min(map(np.min, series.values())), max(map(np.max, series.values()))
     width = -(-(high - low + 1) // _BARS)  # each bar stands for as many whole numbers
     edges = (np.arange(low, high + width + 1, width) - 0.5).tolist()
-    figure = Figure(figsize=(6, 3), layout="constrained")  # not pyplot: no window, and nothing kept afterwards
+    figure = new_figure(6, 3)
     axes = figure.subplots()
     axes.hist(
         list(series.values()),
         bins=edges,
         weights=[np.full(len(numbers), 100 / len(numbers)) for numbers in series.values()],
         label=list(series),
-        color=[_colour(i) for i in range(len(series))],
+        color=[colour(i) for i in range(len(series))],
     )
     axes.locator_params(axis="x", integer=True)
     return _svg(figure, label)
@@ -104,17 +65,13 @@ def bars(counts: Mapping[str, Mapping[str, int]], label: str) -> str:
         return ""
     names = sorted({name for found in series.values() for name in found})
     width = 0.8 / len(series)
-    figure = Figure(figsize=(6, 3), layout="constrained")
+    figure = new_figure(6, 3)
     axes = figure.subplots()
     for i, (title, found) in enumerate(series.items()):
         shares = [100 * found.get(name, 0) / sum(found.values()) for name in names]
-        axes.bar(np.arange(len(names)) + i * width, shares, width, label=title, color=_colour(i))
+        axes.bar(np.arange(len(names)) + i * width, shares, width, label=title, color=colour(i))
     axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
     return _svg(figure, label)
-
-
-def _colour(i: int) -> str:
-    return _COLOURS[i % len(_COLOURS)]
 
 
 def _svg(figure: Figure, label: str) -> str:
@@ -123,29 +80,19 @@ def _svg(figure: Figure, label: str) -> str:
     axes.set_ylabel("%")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    file = io.StringIO()
-    # Text stays text, and the salt keeps the ids of several plots in one page apart
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = file.getvalue()
-    figcaption = f"<figcaption>{escape(label)}</figcaption>"
-    return (
-        f"<figure>{text[text.index('<svg') :]}{figcaption}</figure>"  # without the declarations of a file of its own
-    )
+    return plot(figure, label, label)
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in table.rows)
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<h2>{escape(table.title)}</h2>\n<table>\n<tr>{head}</tr>\n{body}\n</table>"
+def _table(of: Table) -> str:
+    rows = [[escape(cell) for cell in row] for row in of.rows]
+    made = table(of.title, [escape(cell) for cell in of.header], {"": rows})
+    return f"<h2>{escape(of.title)}</h2>\n{made}"
 
 
 def _example(dialogue: Dialogue) -> str:
-    lines = []
+    rows = []
     for turn, shows in zip(dialogue.turns, shows_persona(dialogue), strict=True):
-        text = f"<mark>{escape(turn.text)}</mark>" if shows else escape(turn.text)
-        lines.append(f"<tr><th>{escape(turn.role)}</th><td>{text}</td></tr>")
-    title = f"{dialogue.dialogue_id} of {dialogue.person_id}"
-    body = "\n".join(lines)
-    return f"<h2>The first dialogue: {escape(title)}</h2>\n<p>Marked: shows a persona fact.</p>\n<table>\n{body}\n</table>"
+        rows.append([escape(turn.role), f"<mark>{escape(turn.text)}</mark>" if shows else escape(turn.text)])
+    title = f"The first dialogue: {dialogue.dialogue_id} of {dialogue.person_id}"
+    made = table(title, [], {"": rows})
+    return f"<h2>{escape(title)}</h2>\n<p>Marked: shows a persona fact.</p>\n{made}"

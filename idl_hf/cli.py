@@ -14,7 +14,7 @@ _DESCRIPTION = """usage: idl-hf VERB [options]        idl-hf VERB --help tells a
   extract    the persona triples of a file's utterances; --extractor NAME for a model
   msl        train the first stage (supervised, paper 3.2)
   dpoc       train the second stage (paper 3.3)
-  evaluate   NLL, persona gain and scores on people never trained on
+  evaluate   NLL, persona gain and scores on people never trained on; --experiment table3 --quick: a table of the paper
   chat       talk to a person known from past dialogues
   demo       all of it in a few minutes
   show       one person: dialogues, clusters, references in order, the prompt
@@ -120,6 +120,11 @@ def _train(verb: str, types: tuple, train: Callable[..., Any], arguments: list[s
 
 
 def _evaluate(arguments: list[str]) -> None:
+    if any(argument.partition("=")[0] == "--experiment" for argument in arguments):
+        from idl_hf.evaluation.reproduction import ExperimentArguments, run_experiment
+
+        run_experiment(_parse((ExperimentArguments,), arguments, "evaluate --experiment NAME")[0])
+        return
     from idl_hf.evaluation.report import EvaluateArguments, evaluate_models
 
     evaluate_models(_parse((EvaluateArguments,), arguments, "evaluate")[0])

@@ -12,7 +12,8 @@ from trl import ModelConfig, SFTConfig
 
 from idl_hf.chat import PersonaChat
 from idl_hf.dpoc.config import DPOCConfig
-from idl_hf.evaluation.report import EvaluationData, ModelReport, evaluate_model, markdown_table, scores_table
+from idl_hf.evaluation.data import EvaluationData
+from idl_hf.evaluation.report import ModelReport, evaluate_model, markdown_table, scores_table
 from idl_hf.hub import load_model
 from idl_hf.options import RowOptions
 from idl_hf.training import DataArguments, train_dpoc, train_msl

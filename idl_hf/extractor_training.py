@@ -11,16 +11,8 @@ import numpy as np
 from datasets import Dataset, load_dataset
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
-from idl_hf.dpoc.card import append_section
 from idl_hf.persona.triples import format_prompt, format_sample, parse_sample
-from idl_hf.training import (
-    _last_checkpoint_of_this_run,
-    _model,
-    _name_offline_base,
-    _peft_config,
-    _refuse_processes_that_train_alone,
-    _rows_recipe,
-)
+from idl_hf.training import model_to_train, peft_config, run
 
 COLUMNS = ("prompt", "completion", "sentences")
 
@@ -76,33 +68,16 @@ def train_extractor(data: ExtractorDataArguments, args: SFTConfig, model_args: M
     if data.max_rows is not None and len(train) > data.max_rows:
         train = train.shuffle(seed=0).select(range(data.max_rows))
     evaluated = str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
-    model, tokenizer = _model(args, model_args)
+    model, tokenizer = model_to_train(args, model_args)
     trainer = SFTTrainer(  # ends each completion with the tokenizer's end of text
         model=model,
         args=args,
         train_dataset=take_apart(train, data.single_share, args.seed),
         eval_dataset=data.load("validation") if evaluated else None,
         processing_class=tokenizer,
-        peft_config=_peft_config(model, model_args),
+        peft_config=peft_config(model, model_args),
     )
-    _run(trainer, data, model_args)
-    return trainer
-
-
-def _run(trainer: Any, data: ExtractorDataArguments, model_args: ModelConfig) -> None:
-    """As the stages of a chat model run, but for the recipe by which these choose what a prompt shows."""
-    _refuse_processes_that_train_alone(trainer.accelerator)
-    _name_offline_base(trainer.model)
-    resume = trainer.args.resume_from_checkpoint
-    if resume == "last":  # continue an interrupted run, start where there is none
-        resume = _last_checkpoint_of_this_run(trainer, model_args)
-    trainer.train(resume_from_checkpoint=None if resume == "never" else resume)
-    trainer.save_model(trainer.args.output_dir)
-    trainer.create_model_card(dataset_name=data.dataset_name)
-    if trainer.is_world_process_zero():
-        append_section(Path(trainer.args.output_dir, "README.md"), "Rows", _rows_recipe(data, model_args))  # type: ignore[arg-type]
-    if trainer.args.push_to_hub:
-        trainer.push_to_hub(dataset_name=data.dataset_name)
+    return run(trainer, data, model_args)
 
 
 def take_apart(rows: Dataset, share: float, seed: int = 0) -> Dataset:

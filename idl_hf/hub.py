@@ -17,6 +17,12 @@ from huggingface_hub.errors import (
 from idl_hf.offline import OFFLINE, hub_errors_name_offline, resolve_model
 
 RECIPE_FILE = "idl_config.json"
+# For base models such as GPT-2, which have none: "user: hello\nassistant: hi<|endoftext|>\n"
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ':' }}{% if message['content'] %}{{ ' ' + message['content'] }}"
+    "{% endif %}{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+)
 _HINT = "--model_name_or_path offline (PersonaChat.from_pretrained('offline'))"
 
 
@@ -35,6 +41,7 @@ def load_model(
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import get_logger
 
     path = resolve_model(name)
     dtype = dtype or (torch.float32 if trainable else inference_dtype())
@@ -49,6 +56,11 @@ def load_model(
         model = PeftModel.from_pretrained(model, path, is_trainable=trainable)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.chat_template is None:
+        get_logger(__name__).warning(
+            f"'{name}' has no chat template; its messages are written as plain lines, 'user: ...'."
+        )
+        tokenizer.chat_template = PLAIN_TEMPLATE
     if not trainable:
         model = model.eval().to(device or default_device())
     return model, tokenizer

@@ -22,9 +22,9 @@ _PACKAGE = Path(__file__).parent
 
 
 def folder(name: str) -> Path:
-    """`dataset_scripts`, `metrics` or `recipes`: inside the installed package, or beside it in a checkout."""
-    beside = {"recipes": _PACKAGE.parent / "examples" / "recipes"}.get(name, _PACKAGE.parent / name)
-    return next(path for path in (_PACKAGE / name, beside) if path.is_dir())
+    """`dataset_scripts`, `metrics`, `recipes` or `experiments`: inside the installed package, or beside it in a checkout."""
+    places = (_PACKAGE / name, _PACKAGE.parent / name, _PACKAGE.parent / "examples" / name)
+    return next(path for path in places if path.is_dir())
 
 
 def dataset_names() -> list[str]:

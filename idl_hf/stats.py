@@ -39,7 +39,7 @@ class StatsArguments:
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Whose tokens prompts are counted in, or 'offline'; words if not given."}
     )
-    html: str | None = field(default=None, metadata={"help": "Also writes this page, with plots (needs matplotlib)."})
+    html: str | None = field(default=None, metadata={"help": "Also writes this page, with plots."})
 
 
 @dataclass
@@ -89,7 +89,7 @@ def show_stats(args: StatsArguments) -> None:
     if args.html is None:
         print(_report(args, tables(collect(args))))
         return
-    from idl_hf.charts import write_page  # before the work, so that a missing matplotlib is said at once
+    from idl_hf.charts import write_page  # charts draw what this file counts
 
     stats = collect(args)
     print(_report(args, tables(stats)))

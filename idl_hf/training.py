@@ -84,7 +84,7 @@ def parse_options(options: dict | str | None) -> dict[str, Any]:
 
 def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> SFTTrainer:
     """Supervised fine-tuning on the msl rows, the loss on the person's replies only. Saves to `args.output_dir`."""
-    model, tokenizer = _model(args, model_args)
+    model, tokenizer = model_to_train(args, model_args)
     if args.max_length not in (None, SFTConfig.max_length) or args.completion_only_loss is False or args.packing:
         raise ValueError(
             "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues: max_length, packing "
@@ -104,14 +104,14 @@ def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> 
         train_dataset=encoded["train"],
         eval_dataset=encoded.get("eval"),
         processing_class=tokenizer,
-        peft_config=_peft_config(model, model_args),
+        peft_config=peft_config(model, model_args),
     )
-    return _run(trainer, data, model_args)
+    return run(trainer, data, model_args, _row_options(data))
 
 
 def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -> DPOCTrainer:
     """DPOC on the dpoc rows, from an MSL adapter (which becomes the reference) or a plain model."""
-    model, tokenizer = _model(args, model_args)
+    model, tokenizer = model_to_train(args, model_args)
     splits = _splits(data, "dpoc", args.eval_strategy)
     with args.main_process_first(desc="fitting prompts"):
         fitted = {name: fit_rows(rows, tokenizer, data.max_prompt_tokens) for name, rows in splits.items()}
@@ -121,9 +121,9 @@ def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -
         train_dataset=fitted["train"],
         eval_dataset=fitted.get("eval"),
         processing_class=tokenizer,
-        peft_config=_peft_config(model, model_args),
+        peft_config=peft_config(model, model_args),
     )
-    return _run(trainer, data, model_args)
+    return run(trainer, data, model_args, _row_options(data))
 
 
 def fit_rows(rows: Dataset, tokenizer: Any, max_prompt_tokens: int | None) -> Dataset:
@@ -155,7 +155,7 @@ def _encode_msl(rows: Dataset, tokenizer: Any) -> Dataset:
     return rows.map(encode, remove_columns=rows.column_names, desc="Tokenizing")
 
 
-def _model(args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
+def model_to_train(args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
     if model_args.model_name_or_path is None:
         raise ValueError("Pass --model_name_or_path: a Hub id, a folder with a model or an adapter, or 'offline'.")
     if get_quantization_config(model_args) is not None:
@@ -167,7 +167,7 @@ def _model(args: Any, model_args: ModelConfig) -> tuple[Any, Any]:
     return load_model(model_args.model_name_or_path, trainable=True, dtype=dtype, **options)
 
 
-def _peft_config(model: Any, model_args: ModelConfig) -> Any:
+def peft_config(model: Any, model_args: ModelConfig) -> Any:
     """None for a PeftModel: its own adapter goes on training."""
     return None if isinstance(model, PeftModel) else get_peft_config(model_args)
 
@@ -189,7 +189,17 @@ def _refuse_processes_that_train_alone(accelerator: Any) -> None:
         )
 
 
-def _run(trainer: Any, data: DataArguments, model_args: ModelConfig) -> Any:
+def _row_options(data: DataArguments) -> dict[str, Any]:
+    given = parse_options(data.dataset_options)
+    return {"encoder": default_encoder(), **{name: value for name, value in given.items() if name in option_names()}}
+
+
+def run(trainer: Any, data: Any, model_args: ModelConfig, row_options: dict[str, Any] | None = None) -> Any:
+    """Trains, or continues an interrupted run, and saves with a card.
+
+    data: a dataclass that says which rows, with `dataset_name`. row_options: how prompts were made, and its
+    `max_prompt_tokens`, are saved beside an adapter that a chat loads.
+    """
     _refuse_processes_that_train_alone(trainer.accelerator)
     _name_offline_base(trainer.model)
     resume = trainer.args.resume_from_checkpoint
@@ -202,16 +212,14 @@ def _run(trainer: Any, data: DataArguments, model_args: ModelConfig) -> Any:
     trainer.create_model_card(dataset_name=data.dataset_name)
     if trainer.is_world_process_zero():
         append_section(Path(trainer.args.output_dir, "README.md"), "Rows", _rows_recipe(data, model_args))
-        options = {
-            name: value for name, value in parse_options(data.dataset_options).items() if name in option_names()
-        }
-        save_recipe(trainer.args.output_dir, {"encoder": default_encoder(), **options}, data.max_prompt_tokens)
+        if row_options is not None:
+            save_recipe(trainer.args.output_dir, row_options, data.max_prompt_tokens)
     if trainer.args.push_to_hub:
         trainer.push_to_hub(dataset_name=data.dataset_name)
     return trainer
 
 
-def _rows_recipe(data: DataArguments, model_args: ModelConfig) -> dict[str, Any]:
+def _rows_recipe(data: Any, model_args: ModelConfig) -> dict[str, Any]:
     """What the rows are and what they trained; of folders on this machine only the name."""
     found = {name: value for name, value in asdict(data).items() if value is not None and name != "data_dir"}
     return {**found, "model": Path(str(model_args.model_name_or_path)).name}

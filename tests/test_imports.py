@@ -44,6 +44,7 @@ ABOVE = {
     "extract",
     "extractor_training",
     "launch",
+    "pages",
     "publish",
     "show",
     "stats",

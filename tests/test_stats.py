@@ -1,7 +1,6 @@
 """The numbers of `idl-hf stats` against the files they are of, and a page that is safe to open."""
 
 import json
-import sys
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -224,14 +223,6 @@ def test_the_bars_of_a_series_add_up_to_a_hundred_percent(monkeypatch):
         assert heights.sum() == pytest.approx(100)
     assert len(seen["bins"]) <= 27
     assert all(edge % 1 == 0.5 for edge in seen["bins"])
-
-
-def test_without_matplotlib_the_page_says_how_to_get_it_before_any_work(arguments, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "idl_hf.charts")
-    monkeypatch.setattr("idl_hf.stats.collect", lambda args: pytest.fail("nothing should be counted"))
-    with pytest.raises(ImportError, match="pip install matplotlib"):
-        show_stats(arguments(html=str(tmp_path / "stats.html")))
 
 
 def test_arguments_are_read_off_the_command_line():

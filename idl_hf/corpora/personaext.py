@@ -135,8 +135,12 @@ def stack(
     rng = Random(seed)
     rows: list[tuple[str, tuple[Triple, ...]]] = [(sentence.text, (sentence.triple,)) for sentence in sentences]
     rows += [(text, ()) for text in rng.sample(negatives, needed)]
-    rng.shuffle(rows)
-    rest = iter(rows)
+    return in_blocks(rows, rng)
+
+
+def in_blocks(rows: Sequence[tuple[str, tuple[Triple, ...]]], rng: Random) -> list[Sample]:
+    """Sentences with their triples, in random order, as samples of 6 to 12."""
+    rest = iter(rng.sample(rows, len(rows)))
     blocks = [list(islice(rest, size)) for size in _sizes(len(rows), rng)]
     return [Sample(*map(tuple, zip(*block, strict=True))) for block in blocks]
 

@@ -6,30 +6,15 @@ person, whatever else it learnt (format, register, length).
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.stats import bootstrap
 from tqdm.auto import tqdm
 
 from idl_hf import prompting
+from idl_hf.evaluation.significance import Estimate, mean_over_people
 
 CONDITIONINGS = {"own": "references", "other": "other_person", "none": "none", "profile": "profile"}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over people with its 95 % bootstrap interval; the bounds are NaN below two people."""
-
-    mean: float
-    low: float
-    high: float
-    people: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def nll_by_person(model: Any, tokenizer: Any, rows: Iterable[dict[str, Any]], label: str = "") -> dict[str, float]:
@@ -54,15 +39,6 @@ def reply_logprobs(model: Any, tokenizer: Any, prompt: Sequence[Any], completion
     scored = torch.tensor(encoded["completion_mask"], device=model.device).nonzero()[:, 0]
     logits = model(input_ids=ids[None], logits_to_keep=scored - 1, use_cache=False).logits[0]
     return logits.float().log_softmax(-1).gather(1, ids[scored, None])[:, 0]
-
-
-def mean_over_people(values: dict[str, float], seed: int = 0) -> Estimate:
-    """People are the unit: dialogues of one person are not independent."""
-    sample = np.array([values[person] for person in sorted(values)])
-    if len(sample) < 2:
-        return Estimate(float(sample.mean()), float("nan"), float("nan"), len(sample))
-    interval = bootstrap((sample,), np.mean, method="percentile", rng=np.random.default_rng(seed)).confidence_interval
-    return Estimate(float(sample.mean()), float(interval.low), float(interval.high), len(sample))
 
 
 def persona_gain(own: dict[str, float], other: dict[str, float], seed: int = 0) -> Estimate:

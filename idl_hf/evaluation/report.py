@@ -1,66 +1,17 @@
 """One model under all conditionings, and several models in one table."""
 
 import json
-from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset
-
 from idl_hf.encoding import default_encoder
+from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.generation import generate_replies
 from idl_hf.evaluation.nll import CONDITIONINGS, Estimate, mean_over_people, nll_by_person, persona_gain
 from idl_hf.evaluation.scoring import score_replies
 from idl_hf.hub import load_model
 from idl_hf.training import fit_rows, parse_options
-
-
-@dataclass
-class EvaluationData:
-    """Rows of held-out people: every reply of every dialogue, under each conditioning."""
-
-    dataset_name: str = "idl_hf/convai2_idl"
-    data_dir: str | None = None
-    split: str = "validation"
-    max_prompt_tokens: int = 2048
-    dialogues_per_person: int | None = None  # None: all
-    options: dict[str, Any] = field(default_factory=dict)  # of the builder
-
-    def rows(self, conditioning: str, reply: str = "all") -> Dataset:
-        options = {"targets": "all", "reply": reply, **self.options, "conditioning": conditioning}
-        if self.data_dir is not None:
-            options["data_dir"] = self.data_dir
-        rows = load_dataset(self.dataset_name, "msl", split=self.split, **options)
-        return rows if self.dialogues_per_person is None else rows.select(self._first_of_each(rows))
-
-    def _first_of_each(self, rows: Dataset) -> list[int]:
-        seen: dict[str, int] = defaultdict(int)
-        kept = []
-        for i, person in enumerate(rows["person_id"]):
-            seen[person] += 1
-            if seen[person] <= (self.dialogues_per_person or 0):
-                kept.append(i)
-        return kept
-
-    def sessions(self) -> Dataset:
-        """The dialogues behind the rows, with the options that shape them."""
-        extra = {k: v for k, v in self.options.items() if k in ("variant", "person", "on_error")}
-        if self.data_dir is not None:
-            extra["data_dir"] = self.data_dir
-        whole_split = self.split.partition("[")[0]  # histories are of all dialogues, whatever rows are scored
-        return load_dataset(self.dataset_name, "sessions", split=whole_split, **extra)
-
-    def histories(self, rows: Dataset) -> list[list[str]]:
-        """All utterances of each row's person in other dialogues than the row's own."""
-        said: dict[str, dict[str, list[str]]] = defaultdict(dict)
-        for session in self.sessions():
-            own = [turn["text"] for turn in session["turns"] if turn["role"] == "self"]
-            said[session["person_id"]][session["dialogue_id"]] = own
-        return [
-            [text for name, texts in said[row["person_id"]].items() if name != row["dialogue_id"] for text in texts]
-            for row in rows
-        ]
 
 
 @dataclass
@@ -103,7 +54,8 @@ def _add_generated(
     rows = data.rows("references", reply="last")
     rows = rows.select(range(0, len(rows), max(1, len(rows) // count))[:count])  # spread over people
     rows = fit_rows(rows, tokenizer, data.max_prompt_tokens)
-    predictions = generate_replies(model, tokenizer, rows, max_new_tokens, report.label)
+    written = generate_replies(model, tokenizer, rows["prompt"], max_new_tokens, report.label)
+    predictions = [text for _, text in sorted(written)]
     references = [row["completion"][0]["content"] for row in rows]
     report.scores = {"replies": float(len(rows)), **score_replies(predictions, references, data.histories(rows))}
     report.replies = [

@@ -1,0 +1,155 @@
+"""Replies a second: prompts that share their beginnings computed once, against `model.generate` on each and in batches.
+
+    python benchmarks/generate.py --dataset_name idl_hf/convai2_idl --data_dir path/to/convai2    # 1,000 replies
+    python benchmarks/generate.py --replies 8 --turns 1                                           # of the sample data
+    python benchmarks/generate.py --quick                             # a tiny model of random weights, for the test suite
+
+The prompts are those of an evaluation: every reply of whole held-out dialogues after their references, cut to 2,048 tokens.
+They are dealt out in turns; in each, all ways generate the same greedy replies one after the other, and the ratio is
+that of one turn. The batches of the peer have the same size and prompts of similar length, padded on the left. The last
+column says how many replies are the very text that each prompt gives alone; in half precision close calls fall
+differently.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import load_dataset
+from tqdm.auto import tqdm
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+import idl_hf
+from idl_hf import prompting
+from idl_hf.evaluation.generation import common_length, generate_replies, generate_reply
+from idl_hf.hub import load_model
+from idl_hf.offline import resolve_model
+from idl_hf.training import fit_rows
+
+SAMPLE = str(Path(idl_hf.__file__).parent / "sample_data")
+Prompts = list[list[dict[str, str]]]
+
+
+def tiny() -> tuple[Any, Any]:
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model("offline"))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=False, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config).eval(), tokenizer
+
+
+def read_dialogues(args: argparse.Namespace, tokenizer: Any) -> list[Prompts]:
+    """The prompts of each dialogue, of as many whole dialogues as make so many replies."""
+    options = {"data_dir": args.data_dir, "encoder": "offline", "targets": "all", "reply": "all"}
+    rows = load_dataset(args.dataset_name, "msl", split=args.split, **options)
+    dialogues: list[Prompts] = []
+    for row in fit_rows(rows.select(range(min(len(rows), args.replies))), tokenizer, 2048):
+        if sum(map(len, dialogues)) >= args.replies:
+            break
+        messages = [*row["prompt"], *row["completion"]]
+        dialogues.append([messages[:i] for i in range(len(row["prompt"]), len(messages), 2)])
+    return dialogues
+
+
+def share(model: Any, tokenizer: Any, prompts: Prompts, args: argparse.Namespace) -> list[str]:
+    replies = generate_replies(model, tokenizer, prompts, args.max_new_tokens, batch_size=args.batch_size)
+    return [text for _, text in sorted(replies)]
+
+
+def one_by_one(model: Any, tokenizer: Any, prompts: Prompts, args: argparse.Namespace) -> list[str]:
+    return [
+        generate_reply(model, tokenizer, prompt, max_new_tokens=args.max_new_tokens)
+        for prompt in tqdm(prompts, desc="One by one")
+    ]
+
+
+@torch.inference_mode()
+def in_batches(model: Any, tokenizer: Any, prompts: Prompts, args: argparse.Namespace) -> list[str]:
+    encoded = [prompting.prompt_ids(tokenizer, prompt) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
+    replies = [""] * len(prompts)
+    for start in tqdm(range(0, len(order), args.batch_size), desc="In batches"):
+        batch = order[start : start + args.batch_size]
+        inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, padding_side="left", return_tensors="pt")
+        output = model.generate(
+            **inputs.to(model.device), max_new_tokens=args.max_new_tokens, do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+        texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        for i, text in zip(batch, texts, strict=True):
+            replies[i] = text.strip()
+    return replies
+
+
+WAYS: dict[str, Callable[..., list[str]]] = {"shared": share, "in batches": in_batches, "one by one": one_by_one}
+
+
+def take_turns(
+    model: Any, tokenizer: Any, dialogues: list[Prompts], args: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
+    """Seconds of each turn and all replies, by way."""
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    replies: dict[str, list[str]] = {way: [] for way in WAYS}
+    size = -(-len(dialogues) // args.turns)
+    for start in range(0, len(dialogues), size):
+        prompts = [prompt for dialogue in dialogues[start : start + size] for prompt in dialogue]
+        for way, generate in WAYS.items():
+            begun = time.perf_counter()
+            replies[way] += generate(model, tokenizer, prompts, args)
+            seconds[way].append(time.perf_counter() - begun)
+    return seconds, replies
+
+
+def print_prompts(tokenizer: Any, dialogues: list[Prompts], replies: list[str]) -> None:
+    encoded = sorted(prompting.prompt_ids(tokenizer, prompt) for dialogue in dialogues for prompt in dialogue)
+    tokens = sum(map(len, encoded))
+    nodes = tokens - sum(common_length(*pair) for pair in pairwise(encoded))
+    written = statistics.mean(len(ids) for ids in tokenizer(replies)["input_ids"])
+    print(
+        f"{len(encoded):,} replies of {len(dialogues):,} dialogues, {tokens / len(encoded):,.0f} tokens a prompt, "
+        f"{nodes / len(encoded):,.0f} with shared ones counted once; {written:.0f} tokens a reply. "
+        "Ratios: median [lowest, highest] of the turns.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="offline", help="Adapter or model: a Hub id, a folder, or 'offline'.")
+    parser.add_argument("--dataset_name", default="idl_hf/dialogues_idl")
+    parser.add_argument("--data_dir", default=SAMPLE, help="Folder with the raw files of the corpus.")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--replies", type=int, default=1000, help="At least; dialogues are whole.")
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--max_new_tokens", type=int, default=40)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if args.quick:
+        args.replies, args.turns, args.batch_size, args.max_new_tokens = 12, 2, 4, 8
+    model, tokenizer = tiny() if args.quick else load_model(args.model)
+    dialogues = read_dialogues(args, tokenizer)
+    for generate in WAYS.values():  # to warm up
+        generate(model, tokenizer, dialogues[0][:1], args)
+    seconds, replies = take_turns(model, tokenizer, dialogues, args)
+    print_prompts(tokenizer, dialogues, replies["shared"])
+    print("| way | seconds | replies/s | shared is faster by | same text |")
+    print("|---|---|---|---|---|")
+    for way, taken in seconds.items():
+        ratios = [other / own for own, other in zip(seconds["shared"], taken, strict=True)]
+        same = sum(a == b for a, b in zip(replies[way], replies["one by one"], strict=True))
+        print(
+            f"| {way} | {sum(taken):.1f} | {len(replies[way]) / sum(taken):.2f} | {statistics.median(ratios):.2f} "
+            f"[{min(ratios):.2f}, {max(ratios):.2f}] | {same} of {len(replies[way])} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

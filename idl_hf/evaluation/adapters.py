@@ -1,0 +1,57 @@
+"""The adapters that conditions ask for, each trained once for all experiments."""
+
+import gc
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trl import ModelConfig, SFTConfig
+
+from idl_hf.dpoc.config import DPOCConfig
+from idl_hf.evaluation.conditions import Condition
+from idl_hf.evaluation.experiment import Scale
+from idl_hf.hub import RECIPE_FILE
+from idl_hf.training import DataArguments, train_dpoc, train_msl
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains what is missing in `folder`, from the rows of one corpus."""
+
+    folder: Path
+    scale: Scale
+    corpus: DataArguments  # dataset_name, data_dir and the options of all rows
+
+    def adapter(self, condition: Condition) -> str:
+        """The folder of the condition's adapter, or its model where nothing is trained."""
+        model = condition.model or self.scale.model_name_or_path
+        if condition.msl is not None:
+            model = self._stage("msl", model, condition.msl, {})
+        if condition.dpoc is not None:
+            options = {name: value for name, value in (condition.msl or {}).items() if name == "conditioning"}
+            model = self._stage("dpoc", model, options, condition.dpoc)
+        return model
+
+    def _stage(self, stage: str, model: str, options: dict[str, Any], settings: dict[str, Any]) -> str:
+        """The folder is named by all that the adapter depends on, so that one that is there is the one asked for."""
+        scale = self.scale
+        own = scale.msl_options if stage == "msl" else scale.dpoc_options
+        given = {"encoder": scale.encoder, **(self.corpus.dataset_options or {}), **own, **options}  # type: ignore[dict-item]
+        rows = scale.msl_rows if stage == "msl" else scale.dpoc_rows
+        data = replace(self.corpus, dataset_options=given, max_rows=rows, max_prompt_tokens=scale.max_prompt_tokens)
+        arguments = {**scale.training, **(scale.msl if stage == "msl" else scale.dpoc), **settings}
+        made_of = [stage, Path(model).name, given, rows, scale.max_prompt_tokens, arguments, scale.model]
+        made_of += [data.load(stage, data.train_split)._fingerprint]
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        target = self.folder / f"{stage}-{digest}"
+        if not (target / RECIPE_FILE).is_file():  # the last thing that a training saves
+            print(f"Training {target.name}: {given}, {arguments}", flush=True)
+            arguments |= {"output_dir": str(target), "resume_from_checkpoint": "last"}
+            if stage == "msl":
+                train_msl(data, SFTConfig(**arguments), ModelConfig(model_name_or_path=model, **scale.model))
+            else:
+                train_dpoc(data, DPOCConfig(**arguments), ModelConfig(model_name_or_path=model))
+            gc.collect()  # a trainer and its model refer to each other, and the next one needs their memory
+        return str(target)

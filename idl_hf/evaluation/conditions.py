@@ -1,0 +1,41 @@
+"""The lines of the paper's tables: what was trained, and what a prompt knows of the person (paper 4.2, 4.5.1)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from idl_hf.evaluation.lines import Role
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`name` as the paper writes it. All conditions of an experiment answer for the same people and dialogues."""
+
+    name: str
+    role: Role
+    msl: dict[str, Any] | None = None  # row options of the first stage; None: not trained
+    dpoc: dict[str, Any] | None = None  # fields of DPOCConfig for the second stage; None: none
+    prompt: dict[str, Any] = field(default_factory=dict)  # row options when it is evaluated
+    model: str | None = None  # instead of the experiment's
+
+
+_NO_HISTORY = {"conditioning": "none"}
+_PROFILE = {"conditioning": "profile"}
+CONDITIONS = {
+    "idl": Condition("IDL", "ours", msl={}, dpoc={}),
+    "icl": Condition("ICL", "baseline"),
+    "ft": Condition("FT", "baseline", msl=_NO_HISTORY, prompt=_NO_HISTORY),
+    "system": Condition("System", "baseline", prompt=_PROFILE),
+    "gold": Condition("gold", "bound", msl=_PROFILE, prompt=_PROFILE),
+    "wo_criterion": Condition("w/o Criterion", "ablation", msl={}, dpoc={"penalty": 0.0}),  # which is DPO
+    "wo_dpa": Condition("w/o DPA", "ablation", msl={}),
+    # Of the rows that MSL trains on, as the paper says; all of them answer to the same prompts
+    "wo_spi": Condition("w/o SPI", "ablation", msl={"spi": False}),
+    "wo_dpi": Condition("w/o DPI", "ablation", msl={"spi": False, "dpi": False}),
+    "gpt2": Condition("GPT-2, profile", "baseline", msl=_PROFILE, prompt=_PROFILE, model="openai-community/gpt2"),
+}
+
+
+def condition(name: str) -> Condition:
+    if name not in CONDITIONS:
+        raise ValueError(f"The condition '{name}' is unknown. The conditions are: {', '.join(CONDITIONS)}.")
+    return CONDITIONS[name]

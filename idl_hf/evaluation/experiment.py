@@ -1,0 +1,119 @@
+"""What an experiment of the paper compares, and at what size: the YAML files of examples/experiments as dataclasses."""
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from idl_hf.evaluation.columns import COLUMNS
+from idl_hf.evaluation.conditions import Condition, condition
+from idl_hf.registration import dataset_names, folder
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One way to change what all prompts know of the person. x: its place on a curve."""
+
+    name: str = ""
+    options: dict[str, Any] = field(default_factory=dict)  # of the rows
+    x: float | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Conditions, each under all variations, on each test corpus."""
+
+    title: str
+    about: str
+    trained_on: str  # a built-in dataset, without idl_hf/
+    tests: list[str]
+    conditions: list[Condition]
+    columns: list[str]
+    variations: list[Variation] = field(default_factory=lambda: [Variation()])
+    x_label: str = ""  # what the variations' x counts
+    min_dialogues: int = 2  # of a person, so that there is something to refer to
+    attention_rows: int = 0  # dialogues whose attention is read (Figure 5)
+    paper: dict[str, dict[str, dict[str, float]]] = field(
+        default_factory=dict
+    )  # test, line, column: the paper's figure
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _refuse_unknown("column", self.columns, COLUMNS)
+        _refuse_unknown("dataset", [self.trained_on, *self.tests], dataset_names())
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Which models, and how much of everything."""
+
+    model_name_or_path: str
+    encoder: str
+    model: dict[str, Any]  # fields of ModelConfig, for the first stage
+    training: dict[str, Any]  # fields of both stages' training arguments
+    msl: dict[str, Any]  # fields of SFTConfig
+    dpoc: dict[str, Any]  # fields of DPOCConfig
+    max_prompt_tokens: int
+    max_new_tokens: int
+    msl_options: dict[str, Any] = field(default_factory=dict)  # of the rows
+    dpoc_options: dict[str, Any] = field(default_factory=dict)
+    msl_rows: int | None = None  # None: all
+    dpoc_rows: int | None = None
+    people: int | None = None
+    dialogues_per_person: int | None = None
+    batch_size: int = 8  # of generation
+    nli_model: str | None = None
+    sample_data: bool = False  # train and test on the package's own dialogues, whatever the experiment says
+
+
+def experiment_names() -> list[str]:
+    return sorted(file.stem for file in folder("experiments").glob("*.yaml"))
+
+
+def load_experiment(name: str) -> Experiment:
+    """By name, or a YAML file."""
+    found = _read(name, folder("experiments"), "experiment", experiment_names())
+    found["conditions"] = [_condition(entry) for entry in found.get("conditions", [])]
+    if "variations" in found:
+        found["variations"] = [_filled(Variation, entry, name) for entry in found["variations"]]
+    return _filled(Experiment, found, name)
+
+
+def load_scale(name: str) -> Scale:
+    """By name, or a YAML file."""
+    scales = folder("experiments") / "scales"
+    return _filled(Scale, _read(name, scales, "scale", sorted(file.stem for file in scales.glob("*.yaml"))), name)
+
+
+def _condition(entry: str | dict[str, Any]) -> Condition:
+    """A name, or a name with what this experiment calls it or takes it for."""
+    if isinstance(entry, str):
+        return condition(entry)
+    return replace(condition(entry["condition"]), **{k: v for k, v in entry.items() if k != "condition"})
+
+
+def _read(name: str, place: Path, kind: str, known: list[str]) -> dict[str, Any]:
+    file = Path(name) if name.endswith((".yaml", ".yml")) else place / f"{name}.yaml"
+    if not file.is_file():
+        raise ValueError(f"There is no {kind} '{name}'. There are: {', '.join(known)}; or pass a .yaml file.")
+    found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"'{file}' must hold a mapping, found {type(found).__name__}.")
+    return found
+
+
+def _filled(kind: type[T], values: dict[str, Any], source: str) -> T:
+    _refuse_unknown(f"{kind.__name__.lower()} field of '{source}'", values, [f.name for f in fields(kind)])  # type: ignore[arg-type]
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"'{source}' lacks something: {error}.") from error
+
+
+def _refuse_unknown(kind: str, names: Any, known: Any) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"Unknown {kind}: {', '.join(unknown)}. Known are: {', '.join(known)}.")

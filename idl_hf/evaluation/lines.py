@@ -1,0 +1,102 @@
+"""What was measured, before any statistics: the lines of tables, with their values by person."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["ours", "baseline", "bound", "ablation"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One score. Values are multiplied by `scale` where they are shown."""
+
+    key: str
+    label: str
+    scale: float = 100.0
+    lower_is_better: bool = False
+    note: str = ""  # one sentence: what it is and which scorer
+
+    @property
+    def digits(self) -> int:
+        """After the point: scores x 100 vary in their first decimal, nats in their third."""
+        return 1 if self.scale >= 100 else 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured of one model under one condition. A column key stands in `values`, in `whole` or in neither."""
+
+    name: str
+    role: Role
+    values: dict[str, dict[str, float]]  # by column key and person_id
+    whole: dict[str, float] = field(default_factory=dict)  # without people, such as corpus-level distinct
+    rows: dict[str, int] = field(default_factory=dict)  # how many replies or dialogues were scored
+    paper: dict[str, float] = field(
+        default_factory=dict
+    )  # the paper's figure, as it is shown there, of the same scorer
+    x: float | None = None  # the position on a curve, such as the number of references
+    group: str = ""  # which curve, or which test corpus
+
+    def __post_init__(self) -> None:
+        twice = sorted(self.values.keys() & self.whole.keys())
+        if twice:
+            raise ValueError(
+                f"The line '{self.name}' has {', '.join(twice)} both by person and as a whole. Expected one."
+            )
+
+    @property
+    def curve(self) -> str:
+        return self.group or self.name
+
+
+@dataclass(frozen=True)
+class Table:
+    """Lines of one kind: all with x (curves) or all without."""
+
+    title: str
+    columns: list[Column]
+    lines: list[Line]
+    x_label: str = ""  # what x counts
+
+    def __post_init__(self) -> None:
+        if 0 < sum(line.x is None for line in self.lines) < len(self.lines):
+            without = ", ".join(f"'{line.name}'" for line in self.lines if line.x is None)
+            raise ValueError(
+                f"'{self.title}' has lines with x and lines without ({without}). Put them into two tables."
+            )
+        places = Counter(
+            (line.curve, f"x = {line.x}") if self.on_x else (line.group, line.name) for line in self.lines
+        )
+        twice = [", ".join(filter(None, place)) for place, count in places.items() if count > 1]
+        if twice:
+            raise ValueError(f"'{self.title}' has several lines for '{twice[0]}'. Expected one.")
+
+    @property
+    def on_x(self) -> bool:
+        return any(line.x is not None for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Highlighted:
+    """A text with the weight, 0 to 1, of each span, for figures of attention. The spans join as they are."""
+
+    title: str
+    spans: list[tuple[str, float, bool]]  # text, weight, whether it is a keyword
+
+    def __post_init__(self) -> None:
+        outside = [weight for _, weight, _ in self.spans if not 0 <= weight <= 1]
+        if outside:
+            raise ValueError(f"'{self.title}' has a span with weight {outside[0]}. Expected weights from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class Report:
+    title: str
+    intro: str
+    tables: list[Table]
+    examples: list[dict[str, str]] = field(default_factory=list)  # partner, gold, and a reply per condition
+    highlighted: list[Highlighted] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what was not run and why
+    seconds: float = 0.0

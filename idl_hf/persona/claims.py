@@ -1,0 +1,100 @@
+"""What statements of a person claim, and which of them deny one another.
+
+Relations of one claim stand in the same sentence ("i am a ..."), so that what a person states by one of them is true in
+the sentence of another. What is not known to deny another statement is taken not to: one may like, own and do many things.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from idl_hf.persona import grammar
+from idl_hf.schema import Triple
+
+# The claim, by how the relation begins
+_CLAIMS = {
+    "dislike": "dislikes", "do_not": "dislikes", "have_no": "has no", "want_no": "has no", "have": "has",
+    "like_goto": "going", "international_exp": "going", "live_in": "living", "place_origin": "living",
+    "like": "likes", "favorite": "favorite", "employed_by": "working", "want_job": "wish",
+    "has_profession": "being", "school_status": "being", "belief": "being", "diet": "being", "gender": "being",
+}  # fmt: skip
+# Of these a person has one at a time, so that another object contradicts; those of these claims make sense there
+_SINGLE = {
+    "being": ("wish", "used_to", "has_degree"),
+    "wish": ("being", "used_to", "has_degree"),
+    "living": ("going", "working", "pre_employed_by_company"),
+    "working": ("going", "living", "pre_employed_by_company"),
+    "favorite": ("likes", "dislikes"),
+}
+_OPPOSITES = {
+    "likes": ("dislikes",), "dislikes": ("likes", "habit", "has"), "has": ("has no",), "has no": ("has",),
+}  # fmt: skip
+# Two values of these deny one another even where the person gives both; of all others both are taken for true
+_EXCLUSIVE = ("age", "marital_status", "name")
+_LIKING = re.compile(r"\b(?:lov|lik|enjoy|ador|prefer|fan of|into)\w*(?: the| to)? $", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A triple as it was said, with what matters when objects are swapped."""
+
+    subject: str
+    relation: str
+    object: str
+    form: grammar.Form | None
+    claim: str
+    words: frozenset[str]  # of the object
+
+
+@lru_cache(maxsize=1 << 14)
+def fact_of(triple: Triple, utterance: str) -> Fact:
+    form = grammar.form(triple, utterance)
+    shape = form.shape if form else ""
+    relation = "age" if shape == "age" else triple.relation
+    claim = next((claim for start, claim in _CLAIMS.items() if relation.startswith(start)), relation)
+    before = utterance.casefold().partition(triple.object.casefold())[0]
+    if (claim == "likes" and not _LIKING.search(before)) or (claim == "being" and shape in ("verb", "gerund")):
+        claim = "habit"  # "i teach piano"
+    words = frozenset(grammar.content(triple.object) or {triple.object.casefold()})
+    return Fact(triple.subject.casefold(), relation, triple.object, form, claim, words)
+
+
+def contradicting(slot: Fact, facts: Sequence[Fact], chosen: str) -> Iterator[tuple[Fact, Fact]]:
+    """The facts whose object makes the slot's statement deny what the person states, without being stated itself."""
+    own = {word for fact in facts if (fact.claim, fact.subject) == (slot.claim, slot.subject) for word in fact.words}
+    in_reply = grammar.content(chosen) | slot.words
+    for fact in facts:
+        if not grammar.share(fact.words, in_reply):
+            exclusive = slot.relation == fact.relation in _EXCLUSIVE
+            if exclusive or (not grammar.share(fact.words, own) and _denies(slot, fact)):
+                yield slot, fact
+    yield from ((slot, fact) for fact in _recounted(slot, facts))
+
+
+def _denies(slot: Fact, fact: Fact) -> bool:
+    if fact.claim in _OPPOSITES.get(slot.claim, ()):
+        return fact.subject == slot.subject
+    if slot.claim not in _SINGLE or slot.form is None or slot.form.article == "my":
+        return False  # "i work with my husband" names no workplace
+    if slot.claim == "favorite" and not _same_sort(slot, fact):
+        return False
+    return slot.relation == fact.relation or fact.claim in _SINGLE[slot.claim]
+
+
+def _same_sort(slot: Fact, fact: Fact) -> bool:
+    """Whether both are, say, a color, as far as their relations ("like_color") and words tell."""
+    of_slot, of_fact = (fact.relation.rpartition("_")[2] for fact in (slot, fact))
+    kinds = grammar.kinds(slot.object)
+    return of_slot == of_fact or bool(kinds & grammar.kinds(fact.object)) or (of_slot == "favorite" and not kinds)
+
+
+def _recounted(slot: Fact, facts: Sequence[Fact]) -> Iterator[Fact]:
+    """The slot's fact with each number that the person gives of other things alone: "two dogs", where there are "three
+    kids", as "three dogs"."""
+    counted = grammar.counted(slot.object)
+    if counted is not None and slot.claim == "has":
+        counts = [(fact, *found) for fact in facts if (found := grammar.counted(fact.object))]
+        of_this = {counted[0], *(number for fact, number, _, _ in counts if fact.words & slot.words)}
+        others = {said: number for _, number, said, _ in counts if number not in of_this}
+        yield from (replace(slot, object=f"{said} {counted[2]}") for said in others)

@@ -1,0 +1,101 @@
+"""The experiments of the paper as YAML: each is whole, and a wrong word in one is named."""
+
+import pytest
+import yaml
+
+from idl_hf.evaluation.conditions import CONDITIONS, condition
+from idl_hf.evaluation.experiment import experiment_names, load_experiment, load_scale
+from idl_hf.options import RowOptions, option_names
+
+NAMES = ["figure4", "figure5", "generalize", "low_resource", "table1", "table2", "table3", "table5"]
+SCALES = ["paper", "quick", "smollm2_cpu"]
+
+
+def test_all_experiments_are_there():
+    assert experiment_names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_papers_figures_are_of_lines_and_columns_that_the_experiment_has(name):
+    experiment = load_experiment(name)
+    lines = {
+        ", ".join(filter(None, (one.name, variation.name)))
+        for one in experiment.conditions
+        for variation in experiment.variations
+    }
+    for test, paper in experiment.paper.items():
+        assert test in experiment.tests
+        assert paper.keys() <= lines
+        assert {column for figures in paper.values() for column in figures} <= set(experiment.columns)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_prompt_of_an_experiment_can_be_built(name):
+    experiment = load_experiment(name)
+    for one in experiment.conditions:
+        for options in (one.msl or {}, *({**one.prompt, **variation.options} for variation in experiment.variations)):
+            assert options.keys() <= set(option_names())
+            RowOptions(**{"encoder": "offline", **options}).check("msl")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_has_a_line_to_test_against_a_baseline(name):
+    experiment = load_experiment(name)
+    roles = [one.role for one in experiment.conditions]
+    assert "ours" in roles
+    assert "baseline" in roles or len(experiment.variations) > 1
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_the_training_settings_of_a_scale_are_fields_of_their_trainers(name):
+    from dataclasses import fields
+
+    from trl import ModelConfig, SFTConfig
+
+    from idl_hf.dpoc.config import DPOCConfig
+
+    scale = load_scale(name)
+    assert {*scale.training, *scale.msl} <= {f.name for f in fields(SFTConfig)}
+    assert {*scale.training, *scale.dpoc} <= {f.name for f in fields(DPOCConfig)}
+    assert set(scale.model) <= {f.name for f in fields(ModelConfig)}
+
+
+def test_the_conditions_are_the_papers():
+    assert list(CONDITIONS) == [
+        "idl", "icl", "ft", "system", "gold", "wo_criterion", "wo_dpa", "wo_spi", "wo_dpi", "gpt2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": ["nll", "bleu"]}, "Unknown column: bleu"),
+        ({"tests": ["convai"]}, "Unknown dataset: convai"),
+        ({"conditions": ["idl", "icc"]}, "The condition 'icc' is unknown"),
+        ({"colums": []}, "Unknown experiment field of .*: colums"),
+    ],
+)
+def test_a_wrong_word_is_named(tmp_path, change, message):
+    whole = {"title": "t", "about": "a", "trained_on": "convai2_idl", "tests": ["movie_idl"], "conditions": ["idl"]}
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({**whole, "columns": ["nll"], **change}))
+    with pytest.raises(ValueError, match=message):
+        load_experiment(str(file))
+
+
+def test_a_field_that_is_not_there_is_named(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("title: t\n")
+    with pytest.raises(ValueError, match=r"lacks something: .*'about'"):
+        load_experiment(str(file))
+
+
+def test_an_unknown_experiment_is_answered_with_the_known():
+    with pytest.raises(ValueError, match=r"There is no experiment 'table9'\. There are: figure4, .*table5"):
+        load_experiment("table9")
+
+
+def test_an_experiment_may_call_a_condition_by_another_name(tmp_path):
+    renamed = next(one for one in load_experiment("table1").conditions if one.msl == {} and one.dpoc is None)
+    assert (renamed.name, renamed.role) == ("IDL, MSL alone", "ours")
+    assert condition("wo_dpa").name == "w/o DPA"

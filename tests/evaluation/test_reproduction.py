@@ -1,0 +1,112 @@
+"""A table of the paper by one command: what is missing is trained and measured, once."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from idl_hf.cli import main
+from idl_hf.evaluation.reproduction import ExperimentArguments, run_experiment
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_llama, tokenizer, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    tiny_llama(seed=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def table3(tiny, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("experiments")
+    assert main(quick("table3", tiny, output)) == 0
+    return output
+
+
+def quick(experiment: str, model: str, output: Path, *more: str) -> list[str]:
+    options = ["--quick", "--model_name_or_path", model, "--output_dir", str(output)]
+    return ["evaluate", "--experiment", experiment, *options, *more]
+
+
+def report(output: Path, name: str) -> dict:
+    return json.loads((output / name / "report.json").read_text(encoding="utf-8"))
+
+
+def files(folder: Path) -> dict[str, float]:
+    return {str(file): os.stat(file).st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+
+
+def test_table_3_has_all_ablations_on_the_same_people(table3):
+    (table,) = report(table3, "table3-quick")["tables"]
+    lines = {line["name"]: line for line in table["lines"]}
+    assert list(lines) == ["IDL", "w/o Criterion", "w/o DPA", "w/o SPI", "w/o DPI"]
+    people = {tuple(sorted(line["values"][key])) for line in lines.values() for key in ("nll", "gain", "bleu_1")}
+    assert len(people) == 1
+    assert len(people.pop()) == 4
+    assert {line["rows"]["nll"] for line in lines.values()} == {4}
+
+
+def test_each_adapter_is_trained_once_and_shared(table3):
+    names = sorted(folder.name.partition("-")[0] for folder in (table3 / "adapters").iterdir())
+    assert names == ["dpoc", "dpoc", "msl", "msl", "msl"]  # with and without criterion; all, w/o SPI, w/o DPI
+
+
+def test_persona_gain_is_the_difference_of_two_likelihoods(table3):
+    (table,) = report(table3, "table3-quick")["tables"]
+    kept = [json.loads(line) for file in table3.glob("measured/*/nll.jsonl") for line in file.read_text().splitlines()]
+    assert len(kept) == 5 * 4 * 2  # five lines, four dialogues, own references and another person's
+    assert all(abs(value) < 20 for line in table["lines"] for value in line["values"]["gain"].values())
+
+
+def test_a_second_run_trains_and_measures_nothing(table3, tiny, capsys):
+    before, first = files(table3 / "adapters") | files(table3 / "measured"), report(table3, "table3-quick")
+    assert main(quick("table3", tiny, table3)) == 0
+    assert files(table3 / "adapters") | files(table3 / "measured") == before
+    assert report(table3, "table3-quick")["tables"] == first["tables"]
+    assert "Training" not in capsys.readouterr().out
+
+
+def test_what_a_crash_left_out_is_made_up_for(table3, tiny):
+    first = report(table3, "table3-quick")
+    for file in (table3 / "measured").rglob("*.jsonl"):
+        file.write_bytes(file.read_bytes()[:-9])  # the last record of each is cut off
+    (table3 / "table3-quick" / "report.json").unlink()
+    assert main(quick("table3", tiny, table3)) == 0
+    assert report(table3, "table3-quick")["tables"] == first["tables"]
+
+
+def test_conditions_can_be_chosen_on_any_model(tiny, tmp_path):
+    folder = run_experiment(
+        ExperimentArguments(
+            "table1", quick=True, conditions=["icl", "system"], model_name_or_path=tiny, output_dir=str(tmp_path)
+        )
+    )
+    (table,) = json.loads((folder / "report.json").read_text())["tables"]
+    assert [line["name"] for line in table["lines"]] == ["ICL", "System"]
+    assert "gain" not in table["lines"][1]["values"]  # no past dialogues that could be another person's
+    assert not (tmp_path / "adapters").exists()
+
+
+def test_figure_5_reads_attention_and_figure_4_counts_references(tiny, tmp_path):
+    assert main(quick("figure5", tiny, tmp_path, "--conditions", "icl")) == 0
+    found = report(tmp_path, "figure5-quick")
+    assert len(found["highlighted"]) == 1
+    assert 0 < max(found["tables"][0]["lines"][0]["values"]["mass"].values()) < 1
+    assert main(quick("figure4", tiny, tmp_path, "--conditions", "icl")) == 0
+    (table,) = report(tmp_path, "figure4-quick")["tables"]
+    assert [line["x"] for line in table["lines"]] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--experiment", "table9", "--quick"], "There is no experiment 'table9'"),
+        (["--experiment", "table3", "--scale", "huge"], "There is no scale 'huge'"),
+        (["--experiment", "table3", "--quick", "--conditions", "icc"], "The condition 'icc' is unknown"),
+    ],
+)
+def test_a_wrong_word_is_answered_in_a_sentence(arguments, message, tmp_path, capsys):
+    assert main(["evaluate", *arguments, "--output_dir", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err
