@@ -1,81 +1,133 @@
 """Criterion replies (paper 3.3.2): between the chosen and the rejected, each wrong about the person in one known way.
 
-A builder returns None where it cannot make a reply that is what it claims; rows.py then tries another type.
+A builder raises RefusedError where it cannot make a reply that is what it claims; rows.py then tries another type. `known` is
+what the person says in all dialogues, each utterance with the triples it states.
 """
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from idl_hf.persona import grammar
+from idl_hf.persona.claims import contradicting, fact_of, of_partner
 from idl_hf.schema import Triple
 
 CRITERION_TYPES = ("inconsistency", "fabrication", "inversion")
-TOP_M = 10  # the paper's m, unpublished
+TOP_M = 20  # the paper's m, unpublished
+
+Statement = tuple[str, Sequence[Triple]]  # what was said and what it states
+
+_FIRST_PERSON = re.compile(r"\b(?:i|my|me|mine|myself|we|our|us)\b", re.IGNORECASE)
+
+
+class RefusedError(Exception):
+    """No reply of this type can be made; the message says why in a few words that can be counted."""
 
 
 def inconsistency(
-    chosen: str, stated: Sequence[Triple], known: Sequence[Triple], rng: np.random.Generator
-) -> str | None:
-    """The chosen reply with the object of one of its triples swapped for another that the person's dialogues show.
+    chosen: str,
+    stated: Sequence[Triple],
+    known: Sequence[Statement],
+    partner: Sequence[Statement],
+    rng: np.random.Generator,
+) -> str:
+    """The chosen reply with the object of one of its triples swapped for another from the person's dialogues, so that it
+    denies what the person states and is not itself stated. One of the same relation is preferred; of what is counted the
+    number alone is swapped.
 
-    stated: the triples of the chosen reply. known: those of the references and the context. Another object of the same
-    relation is preferred, so that "i am a farmer" becomes "i am a spaceman" rather than "i am a pizza".
+    stated: the triples of the chosen reply. partner: what the partners said in the references and the context.
     """
-    for i in rng.permutation(len(stated)):
-        triple = stated[i]
-        others = [other for other in known if other.object.casefold() not in chosen.casefold()]
-        same = [other for other in others if other.relation == triple.relation]
-        pool = list(dict.fromkeys(other.object for other in same or others))
-        if not pool:
-            continue
-        reply = _swap(chosen, triple.object, pool[rng.integers(len(pool))])
+    if not stated:
+        raise RefusedError("the reply states nothing")
+    shown = _shown(known)
+    facts = [fact_of(triple, utterance) for utterance, found in known for triple in found]
+    facts += [
+        of_partner(fact_of(triple, utterance))
+        for utterance, found in partner
+        for triple in found
+        if _is_foreign(triple, shown)
+    ]
+    pairs = [(slot, fact) for triple in stated for slot, fact in contradicting(fact_of(triple, chosen), facts, chosen)]
+    if not pairs:
+        raise RefusedError("nothing that was said contradicts it")
+    fitting: dict[bool, list[str]] = {}
+    for slot, fact in pairs:
+        reply = grammar.swap(chosen, slot.object, fact.object) if grammar.fits(slot.form, fact.form) else None
         if reply is not None:
-            return reply
-    return None
+            fitting.setdefault(slot.relation != fact.relation, []).append(reply)
+    if not fitting:
+        raise RefusedError("nothing that contradicts it fits its grammar")
+    nearest = list(dict.fromkeys(fitting[min(fitting)]))
+    return nearest[rng.integers(len(nearest))]
 
 
 def fabrication(
-    statements: Iterable[tuple[str, Sequence[Triple]]], known: Sequence[Triple], rng: np.random.Generator
-) -> str | None:
-    """Another person's statement, near the chosen reply in meaning, none of whose facts the person ever showed.
+    statements: Iterable[Statement], known: Sequence[Statement], taken: Collection[str], rng: np.random.Generator
+) -> str:
+    """Another person's statement, near the chosen reply in meaning, that shares nothing with the person's: a random one
+    of the TOP_M most similar.
 
-    statements: sentences with their facts, the most similar to the chosen reply first. Chosen at random from the first
-    TOP_M that qualify.
+    statements: those of the dataset, the most similar to the chosen reply first. taken: replies that must not be repeated.
     """
-    shown = {(triple.relation, triple.object.casefold()) for triple in known}
-    qualified: list[str] = []
-    for sentence, stated in statements:
-        facts = {(triple.relation, triple.object.casefold()) for triple in stated}
-        if facts and not facts & shown:
-            qualified.append(sentence)
-        if len(qualified) == TOP_M:
-            break
-    return qualified[rng.integers(len(qualified))] if qualified else None
+    shown, passed = _shown(known), {plain(text) for text in (*taken, *(utterance for utterance, _ in known))}
+    near = islice((statement for statement in statements if plain(statement[0]) not in passed), TOP_M)
+    qualified = [
+        text
+        for text, stated in near
+        if any(grammar.form(triple, text) for triple in stated)
+        and all(_is_foreign(triple, shown) for triple in stated)
+    ]
+    if not qualified:
+        raise RefusedError("the most similar statements all share something with the person")
+    return qualified[rng.integers(len(qualified))]
 
 
 def inversion(
-    chosen_vector: NDArray, partner_texts: Sequence[str], vectors: NDArray, taken: Collection[str]
-) -> str | None:
-    """The partner's utterance most similar to the chosen reply, as if the person were the partner.
+    chosen_vector: NDArray,
+    partner: Sequence[Statement],
+    vectors: NDArray,
+    known: Sequence[Statement],
+    taken: Collection[str],
+) -> str:
+    """The partner's utterance most similar to the chosen reply, as if the person were the partner, of those that state
+    something of the partner which the person does not share.
 
-    partner_texts: of the references and the context, with their unit vectors (n, d); those in `taken` are passed over.
+    partner: what the partners said in the references and the context, with its unit vectors (n, d). taken: as above.
     """
-    similarity = vectors @ chosen_vector if len(partner_texts) else np.zeros(0)
+    shown, passed = _shown(known), {plain(text) for text in taken}
+    similarity = vectors @ chosen_vector if len(partner) else np.zeros(0)
     for i in np.argsort(-similarity, kind="stable"):
-        if partner_texts[i] not in taken:
-            return partner_texts[i]
-    return None
+        text, stated = partner[i]
+        foreign = any(grammar.form(triple, text) and _is_foreign(triple, shown) for triple in stated)
+        if foreign and plain(text) not in passed:
+            return text
+    raise RefusedError("the partners state nothing that the person does not share")
 
 
-def _swap(text: str, old: str, new: str) -> str | None:
-    """`old` replaced by `new` where it first stands as whole words, with the article before it in agreement."""
-    match = re.search(rf"(?:\b(an?) )?(?<!\w){re.escape(old)}(?!\w)", text, re.IGNORECASE)
-    if match is None:
-        return None
-    article = match.group(1)
-    if article:
-        agreeing = "an" if new[0].lower() in "aeiou" else "a"
-        new = f"{agreeing} {new}"
-    return text[: match.start()] + new + text[match.end() :]
+def plain(text: str) -> str:
+    """A text without case and punctuation, to tell whether two are the same reply."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _shown(known: Iterable[Statement]) -> set[str]:
+    """The words of all that the person states: of the objects, and of whole sentences in the first person, for no
+    extractor finds every fact."""
+    objects = (grammar.content(triple.object) for _, stated in known for triple in stated)
+    return set().union(*objects, *(_of_oneself(utterance) for utterance, _ in known))
+
+
+@lru_cache(maxsize=1 << 14)
+def _of_oneself(utterance: str) -> frozenset[str]:
+    sentences = re.findall(r"[^.!?]+[.!?]?", utterance)
+    own = (sentence for sentence in sentences if _FIRST_PERSON.search(sentence) and not sentence.endswith("?"))
+    return frozenset(grammar.content(" ".join(own)))
+
+
+def _is_foreign(triple: Triple, shown: set[str]) -> bool:
+    """Whether nothing of the object is among what the person shows."""
+    words = grammar.content(triple.object)
+    return bool(words) and not grammar.share(words, shown)

@@ -12,7 +12,7 @@ from idl_hf.corpus import Corpus, usable_dialogues
 from idl_hf.options import RowOptions
 from idl_hf.prompting import Prompt, render, render_replies
 from idl_hf.references import choose, first_predicted, is_chosen, ordered, seed_of, texts_to_choose_by
-from idl_hf.schema import Dialogue, Person, Triple, Turn
+from idl_hf.schema import Dialogue, Person, Role, Turn
 
 
 def encoder_texts(persons: Iterable[Person], corpus: Corpus, config: str, options: RowOptions) -> Iterator[str]:
@@ -29,6 +29,8 @@ def extractor_texts(persons: Iterable[Person], config: str) -> Iterator[str]:
     for person in persons:
         for dialogue in person.dialogues:
             yield from dialogue.texts("self")
+            if config == "dpoc":
+                yield from dialogue.texts("partner")
         if config == "dpoc":
             yield from _replies(person.dialogues)
 
@@ -37,7 +39,9 @@ def generate_rows(
     config: str, person: Person, corpus: Corpus, options: RowOptions, drops: Counter[str]
 ) -> Iterator[dict[str, Any]]:
     """The rows of one person, the same whatever else runs in this process. `drops` counts what made no row, and why: the
-    dialogues that rows show as target or reference and the drops called "dialogue ..." are together all that there are."""
+    dialogues that rows show as target or reference and the drops called "dialogue ..." are together all that there are.
+    So are the rows of dpoc and the drops called "reply ..." of the replies that they may predict; "refused ..." counts
+    criterion replies."""
     if config == "sessions":
         yield from (_session(dialogue) for dialogue in person.dialogues)
         return
@@ -141,7 +145,7 @@ def _dpoc_rows(
         if rejected is None:
             drops["reply without a rejected reply (no candidates and no other person)"] += 1
             continue
-        made = _criterion(target, start, chosen, rejected, corpus, options)
+        made = _criterion(target, start, chosen, rejected, corpus, options, drops)
         if made is None:
             drops["reply for which no criterion reply could be built"] += 1
             continue
@@ -164,28 +168,40 @@ def _rejected(target: _Target, turns: Sequence[Turn], corpus: Corpus, options: R
 
 
 def _criterion(
-    target: _Target, start: int, chosen: str, rejected: str, corpus: Corpus, options: RowOptions
+    target: _Target, start: int, chosen: str, rejected: str, corpus: Corpus, options: RowOptions, drops: Counter[str]
 ) -> tuple[str, str] | None:
-    """(type, reply) of the first type, in random order, that can be built and repeats neither other reply."""
-    types = [options.criterion_type] if options.criterion_type else target.rng.permutation(criteria.CRITERION_TYPES)
-    visible = [*target.references, Dialogue("", "", target.dialogue.turns[:start])]
-    for kind in types:
-        if kind == "inversion":
-            texts = [text for dialogue in visible for text in dialogue.texts("partner")]
-            vectors = corpus.vectors([chosen, *texts])
-            reply = criteria.inversion(vectors[0], texts, vectors[1:], {chosen, rejected})
-        elif kind == "inconsistency":
-            reply = criteria.inconsistency(chosen, corpus.triples([chosen])[0], _known(visible, corpus), target.rng)
-        else:
-            near = corpus.statements_near(chosen, _replies(target.person.dialogues))
-            reply = criteria.fabrication(near, _known(target.person.dialogues, corpus), target.rng)
-        if reply is not None and reply not in (chosen, rejected):
-            return str(kind), reply
+    """(type, reply) of the first type that can be built and repeats neither other reply. Inconsistency has the first try,
+    since few replies allow it; nearly all allow the others, of which one is drawn."""
+    scarce, *common = criteria.CRITERION_TYPES
+    types = [options.criterion_type] if options.criterion_type else [scarce, *target.rng.permutation(common)]
+    taken = {criteria.plain(chosen), criteria.plain(rejected)}
+    for kind in map(str, types):
+        try:
+            reply = _built(kind, target, start, chosen, rejected, corpus)
+            if criteria.plain(reply) in taken:
+                raise criteria.RefusedError("it would repeat the chosen or the rejected reply")
+            return kind, reply
+        except criteria.RefusedError as reason:
+            drops[f"refused {kind}, where another type may have served: {reason}"] += 1
     return None
 
 
-def _known(dialogues: Iterable[Dialogue], corpus: Corpus) -> list[Triple]:
-    return [triple for dialogue in dialogues for found in corpus.triples(dialogue.texts("self")) for triple in found]
+def _built(kind: str, target: _Target, start: int, chosen: str, rejected: str, corpus: Corpus) -> str:
+    visible = [*target.references, Dialogue("", "", target.dialogue.turns[:start])]
+    known, partner = _said(target.person.dialogues, "self", corpus), _said(visible, "partner", corpus)
+    if kind == "inconsistency":
+        return criteria.inconsistency(chosen, corpus.triples([chosen])[0], known, partner, target.rng)
+    if kind == "fabrication":
+        near = corpus.statements_near(chosen, _replies(target.person.dialogues))
+        return criteria.fabrication(near, known, (chosen, rejected), target.rng)
+    vectors = corpus.vectors([chosen, *(text for text, _ in partner)])
+    return criteria.inversion(vectors[0], partner, vectors[1:], known, (chosen, rejected))
+
+
+def _said(dialogues: Iterable[Dialogue], role: Role, corpus: Corpus) -> list[criteria.Statement]:
+    """Each utterance of one side, with the triples it states."""
+    texts = [text for dialogue in dialogues for text in dialogue.texts(role)]
+    return list(zip(texts, corpus.triples(texts), strict=True))
 
 
 def _other_references(person: Person, count: int, corpus: Corpus, rng: np.random.Generator) -> list[Dialogue]:

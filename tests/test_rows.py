@@ -264,7 +264,8 @@ def test_dpoc_predicts_each_reply_and_counts_those_it_leaves_out(build, persons,
     drops: Counter[str] = Counter()
     rows = build("dpoc", targets="all", drops=drops)
     expected = [text for dialogue in dialogues.values() for text in dialogue.texts("self")]
-    assert len(rows) + drops.total() == len(expected)
+    left_out = sum(count for reason, count in drops.items() if reason.startswith("reply "))
+    assert len(rows) + left_out == len(expected)
     assert {text(row["chosen"]) for row in rows} <= set(expected)
     assert len(rows) > 0.9 * len(expected)
 
@@ -308,13 +309,24 @@ def test_the_three_replies_of_a_dpoc_row_differ(dpoc):
 def test_every_criterion_type_occurs(dpoc):
     counts = Counter(row["criterion_type"] for row in dpoc)
     assert set(counts) == set(CRITERION_TYPES)
-    assert min(counts.values()) > len(dpoc) / 20
+    # Few replies state something that another fact denies
+    assert min(counts["fabrication"], counts["inversion"]) > len(dpoc) / 3
 
 
 @pytest.mark.parametrize("kind", CRITERION_TYPES)
 def test_a_criterion_type_may_be_asked_for(build, persons, kind):
     rows = build("dpoc", persons[:3], targets="all", criterion_type=kind)
     assert {row["criterion_type"] for row in rows} == {kind}
+
+
+@pytest.mark.parametrize("kind", CRITERION_TYPES)
+def test_every_criterion_reply_is_made_or_counted_as_refused(build, persons, kind):
+    drops: Counter[str] = Counter()
+    rows = build("dpoc", persons[:3], targets="all", criterion_type=kind, drops=drops)
+    refused = sum(count for reason, count in drops.items() if reason.startswith(f"refused {kind}"))
+    replies = sum(len(dialogue.replies()) for one in persons[:3] for dialogue in one.dialogues)
+    assert len(rows) + refused == replies
+    assert refused == drops["reply for which no criterion reply could be built"]
 
 
 def test_an_inversion_was_said_by_the_partner_before_the_reply(build, persons):
@@ -428,7 +440,8 @@ def test_a_person_alone_cannot_be_conditioned_on_another(build, encoder):
 
 def test_a_reply_of_a_person_with_one_dialogue_can_be_rejected(build, encoder):
     alone = person("kai", "hi / i sail .")
-    rows = build("dpoc", [RUTH], corpus=small_corpus(encoder, RUTH, alone), targets="all")
+    owner = person("ruth", "i am a pilot . / i have two cats .", "i am a nurse . / i live in maine .")
+    rows = build("dpoc", [owner], corpus=small_corpus(encoder, owner, alone), targets="all")
     assert {text(row["rejected"]) for row in rows} == {"i sail ."}
 
 

@@ -30,7 +30,7 @@ class Experiment:
     about: str
     trained_on: str  # a built-in dataset, without idl_hf/
     tests: list[str]
-    conditions: list[Condition]
+    conditions: dict[str, Condition]
     columns: list[str]
     variations: list[Variation] = field(default_factory=lambda: [Variation()])
     x_label: str = ""  # what the variations' x counts
@@ -76,7 +76,8 @@ def experiment_names() -> list[str]:
 def load_experiment(name: str) -> Experiment:
     """By name, or a YAML file."""
     found = _read(name, folder("experiments"), "experiment", experiment_names())
-    found["conditions"] = [_condition(entry) for entry in found.get("conditions", [])]
+    entries = [entry if isinstance(entry, dict) else {"condition": entry} for entry in found.get("conditions", [])]
+    found["conditions"] = {entry["condition"]: _condition(entry) for entry in entries}
     if "variations" in found:
         found["variations"] = [_filled(Variation, entry, name) for entry in found["variations"]]
     return _filled(Experiment, found, name)
@@ -88,10 +89,8 @@ def load_scale(name: str) -> Scale:
     return _filled(Scale, _read(name, scales, "scale", sorted(file.stem for file in scales.glob("*.yaml"))), name)
 
 
-def _condition(entry: str | dict[str, Any]) -> Condition:
-    """A name, or a name with what this experiment calls it or takes it for."""
-    if isinstance(entry, str):
-        return condition(entry)
+def _condition(entry: dict[str, Any]) -> Condition:
+    """A condition with what this experiment calls it or takes it for."""
     return replace(condition(entry["condition"]), **{k: v for k, v in entry.items() if k != "condition"})
 
 

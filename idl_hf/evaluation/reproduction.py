@@ -70,12 +70,13 @@ def run_experiment(args: ExperimentArguments) -> Path:
     scale = _scale(args)
     experiment = load_experiment(args.experiment)
     if args.conditions is not None:
-        experiment = replace(experiment, conditions=[condition(name) for name in args.conditions])
+        chosen = {name: experiment.conditions.get(name) or condition(name) for name in args.conditions}
+        experiment = replace(experiment, conditions=chosen)
     if scale.sample_data:
         experiment = replace(experiment, trained_on="dialogues_idl", tests=["dialogues_idl"])
     run = _Run(args, experiment, scale)
     folder = Path(args.output_dir, Path(args.experiment).stem + ("-quick" if args.quick else ""))
-    for one in experiment.conditions:
+    for one in experiment.conditions.values():
         run.measure(one)
         write_report(folder, run.report(time.perf_counter() - started))
     print(f"\n{(folder / 'report.md').read_text(encoding='utf-8')}\nThe report is in {folder / 'report.html'}.")

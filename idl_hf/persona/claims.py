@@ -19,7 +19,7 @@ _CLAIMS = {
     "like": "likes", "favorite": "favorite", "employed_by": "working", "want_job": "wish",
     "has_profession": "being", "school_status": "being", "belief": "being", "diet": "being", "gender": "being",
 }  # fmt: skip
-# Of these a person has one at a time, so that another object contradicts; those of these claims make sense there
+# Of these a person has one at a time, so that another object denies it; objects of these claims make sense there
 _SINGLE = {
     "being": ("wish", "used_to", "has_degree"),
     "wish": ("being", "used_to", "has_degree"),
@@ -32,6 +32,10 @@ _OPPOSITES = {
 }  # fmt: skip
 # Two values of these deny one another even where the person gives both; of all others both are taken for true
 _EXCLUSIVE = ("age", "marital_status", "name")
+_BEING = re.compile(
+    r"(?:\b|['’])(?:am|m|is|re|are|was|be|being|been|as|become|became|becoming)(?: (?!also)\w+)? (?:an? |the )?$",
+    re.IGNORECASE,
+)
 _LIKING = re.compile(r"\b(?:lov|lik|enjoy|ador|prefer|fan of|into)\w*(?: the| to)? $", re.IGNORECASE)
 
 
@@ -53,11 +57,16 @@ def fact_of(triple: Triple, utterance: str) -> Fact:
     shape = form.shape if form else ""
     relation = "age" if shape == "age" else triple.relation
     claim = next((claim for start, claim in _CLAIMS.items() if relation.startswith(start)), relation)
-    before = utterance.casefold().partition(triple.object.casefold())[0]
-    if (claim == "likes" and not _LIKING.search(before)) or (claim == "being" and shape in ("verb", "gerund")):
-        claim = "habit"  # "i teach piano"
+    said = {"likes": _LIKING, "being": _BEING}.get(claim)
+    if said and (not said.search(grammar.before(triple.object, utterance)) or shape == "verb"):
+        claim = "habit"  # "i watch tv", "i teach piano"
     words = frozenset(grammar.content(triple.object) or {triple.object.casefold()})
     return Fact(triple.subject.casefold(), relation, triple.object, form, claim, words)
+
+
+def of_partner(fact: Fact) -> Fact:
+    """The fact as one of somebody else, whoever it is about."""
+    return replace(fact, subject=f"{fact.subject} (partner)")
 
 
 def contradicting(slot: Fact, facts: Sequence[Fact], chosen: str) -> Iterator[tuple[Fact, Fact]]:
@@ -77,9 +86,11 @@ def _denies(slot: Fact, fact: Fact) -> bool:
         return fact.subject == slot.subject
     if slot.claim not in _SINGLE or slot.form is None or slot.form.article == "my":
         return False  # "i work with my husband" names no workplace
-    if slot.claim == "favorite" and not _same_sort(slot, fact):
-        return False
-    return slot.relation == fact.relation or fact.claim in _SINGLE[slot.claim]
+    if slot.claim == "favorite":
+        return fact.claim in ("favorite", *_SINGLE["favorite"]) and _same_sort(slot, fact)
+    if fact.claim == slot.claim:  # of somebody else
+        return slot.claim in ("living", "working") or slot.relation == fact.relation
+    return fact.subject == slot.subject and fact.claim in _SINGLE[slot.claim]
 
 
 def _same_sort(slot: Fact, fact: Fact) -> bool:
