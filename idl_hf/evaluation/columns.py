@@ -2,7 +2,7 @@
 
 from idl_hf.evaluation.lines import Column
 
-_RELEASE = "as the authors' released code counts it; two unrelated human replies get about 49 % of BLEU-1"
+_RELEASE = "as the authors' released code counts it: two unrelated human replies get a BLEU-1 of 49"
 _ALL = (
     Column("nll", "NLL", 1, True, "Negative log-likelihood of the person's own replies, nats per token."),
     Column("gain", "persona gain", 1, False, "NLL given another person's dialogues instead, minus NLL; 0 for a model that ignores the person."),
@@ -18,7 +18,6 @@ _ALL = (
     Column("coh_con", "Coh-Con.", note="Share of these pairs that it calls an entailment."),
     *(Column(f"release_bleu_{n}", f"BLEU-{n}, release", note=f"Of letters, sides swapped, {_RELEASE}.") for n in range(1, 5)),
     Column("release_rouge_l", "ROUGE-L, release", note="F1 of stemmed words, as the released code counts it."),
-    Column("words", "words", 1, note="Words of a reply."),
     Column("mass", "attention on profile", note="Of the attention to content words of the person's past dialogues, the share on words of the profile."),
     Column("lift", "lift", 1, note="That share over these words' share of the tokens of all content words."),
     Column("keywords_in_top", "in top 100", 1, note="Words of the profile among the 100 tokens with the most attention (paper A.5)."),

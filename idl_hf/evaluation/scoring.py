@@ -61,7 +61,6 @@ def score_people(
         own = [i for i, speaker in enumerate(people) if speaker == person]
         said, gold, known = [predictions[i] for i in own], [references[i] for i in own], [histories[i] for i in own]
         scores = score_replies(said, gold, known, release=True)
-        scores["words"] = sum(len(text.split()) for text in said) / len(own)
         if labels is not None and profiles is not None:
             of_person: dict[str, list[Any]] = {"predictions": said, "profiles": [list(profiles[i]) for i in own]}
             judged = _compute("coh_con", of_person, labels=[labels[i] for i in own])

@@ -6,7 +6,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 import idl_hf  # noqa: F401
-from idl_hf.evaluation.scoring import score_replies
+from idl_hf.evaluation.scoring import score_people, score_replies
 
 NAMES = [
     "bleu_1", "bleu_2", "rouge_l", "distinct_1", "corpus_distinct_1", "distinct_2", "corpus_distinct_2", "p_f1", "p_co",
@@ -66,3 +66,29 @@ def test_unequal_numbers_are_named():
 def test_no_replies_are_named():
     with pytest.raises(ValueError, match="at least one prediction, but found none"):
         score_replies([], [], [])
+
+
+def test_people_are_scored_by_their_own_replies():
+    people = ["ruth", "tom", "ruth"]
+    said = ["i like dogs", "i sail the sea", "my goats are fine"]
+    gold = ["i like my two dogs", "i sail", "fine"]
+    histories = [["i love my two dogs ."], ["the sea is cold"], ["i love my two dogs ."]]
+    by_person, whole = score_people(people, said, gold, histories)
+    own = score_replies([said[0], said[2]], [gold[0], gold[2]], [histories[0], histories[2]], release=True)
+    assert {name: of["ruth"] for name, of in by_person.items()} == {
+        name: score for name, score in own.items() if not name.startswith("corpus_")
+    }
+    together = score_replies(said, gold, histories)
+    assert whole == {name: together[name] for name in ("corpus_distinct_1", "corpus_distinct_2")}
+
+
+def test_released_scores_are_those_of_the_papers_preset():
+    scores = score_replies(["abc"], ["abd"], [["x"]], release=True)
+    assert scores["release_bleu_1"] == pytest.approx(2 / 3)  # of letters
+    assert scores["release_bleu_2"] == pytest.approx(1 / 2)
+    assert scores["bleu_1"] == 0
+
+
+def test_a_person_for_each_reply_is_asked_for():
+    with pytest.raises(ValueError, match="Expected one person per prediction, found 1 and 2"):
+        score_people(["ruth"], ["a", "b"], ["a", "b"], [["a"], ["b"]])
