@@ -13,7 +13,7 @@ from idl_hf.evaluation.reproduction import ExperimentArguments, run_experiment
 @pytest.fixture(scope="module")
 def tiny(tiny_llama, tokenizer, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    tiny_llama(seed=1).save_pretrained(folder)
+    tiny_llama(seed=1, tie_word_embeddings=False).save_pretrained(folder)  # tied, it only repeats what it reads last
     tokenizer.save_pretrained(folder)
     return str(folder)
 
@@ -46,6 +46,8 @@ def test_table_3_has_all_ablations_on_the_same_people(table3):
     assert len(people) == 1
     assert len(people.pop()) == 4
     assert {line["rows"]["nll"] for line in lines.values()} == {4}
+    examples = report(table3, "table3-quick")["examples"]
+    assert all(example[name] for example in examples for name in lines)  # replies, if senseless ones
 
 
 def test_each_adapter_is_trained_once_and_shared(table3):
