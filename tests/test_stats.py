@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from idl_hf.charts import bars, histogram, write_page
 from idl_hf.prompting import token_counter
 from idl_hf.schema import Dialogue, Turn
 from idl_hf.stats import Stats, StatsArguments, Table, collect, left_out, measure_talk, show_stats, spread, tables
+from tests.html_elements import Elements
 
 DATASET = "idl_hf/dialogues_idl"
 HOSTILE = "<script>alert(1)</script><img src=https://example.org/x.png onerror='alert(2)'>"
@@ -42,22 +42,6 @@ def hostile(tmp_path):
     record = {"person_id": HOSTILE, "dialogue_id": HOSTILE, "turns": turns}
     (tmp_path / "train.jsonl").write_text(json.dumps(record))
     return tmp_path
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_people_dialogues_and_turns_are_those_of_the_file(stats, sample_data):

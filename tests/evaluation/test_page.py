@@ -2,9 +2,7 @@
 
 import re
 import shutil
-import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from handmade import HOSTILE, PEOPLE, curve_table, main_table, report
@@ -14,6 +12,7 @@ pytest.importorskip("matplotlib")
 from idl_hf.evaluation.cells import measure
 from idl_hf.evaluation.lines import Highlighted, Line, Report, Table
 from idl_hf.evaluation.page import html, write_report
+from tests.html_elements import Elements
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PLOTS = 9 + 2 + 2  # one for each column that was measured
@@ -23,25 +22,6 @@ WIDTHS = (400, 1200)
 def page_of(**about) -> str:
     of = Report("A report", "", **({"tables": []} | about))
     return html(of, [measure(table) for table in of.tables])
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
-
-    def of(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -171,14 +151,6 @@ def test_the_heavier_the_darker():
     )
     with pytest.raises(ValueError, match=r"weight 1\.2\. Expected weights from 0 to 1"):
         Highlighted("attention", [("a", 1.2, False)])
-
-
-def test_without_matplotlib_the_page_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for module in ("idl_hf.evaluation.page", "idl_hf.evaluation.plots", "idl_hf.pages"):
-        monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(ImportError, match="pip install matplotlib"):
-        __import__("idl_hf.evaluation.page")
 
 
 def test_in_a_browser_tables_and_plots_are_there_to_see(opened):
