@@ -63,6 +63,10 @@ class PrepareArguments:
     seed: int = field(default=0, metadata={"help": "Which sentences are held out, and what is stacked with what."})
     on_error: Literal["raise", "skip"] = field(default="raise", metadata={"help": "What to do at malformed lines."})
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.hard_share < 1:
+            raise ValueError(f"--hard_share must be from 0 to below 1, found {self.hard_share}.")
+
 
 def main(args: PrepareArguments) -> None:
     log = ErrorLog(args.on_error)
@@ -82,21 +86,23 @@ def main(args: PrepareArguments) -> None:
         strict=True,
     )
     samples = {split: stack(own, plain, share, args.seed) for split, own, plain in parts}
-    samples["train"] += taught(args, {sentence.text for sentence in sentences})
+    held_out = {text for sample in samples["validation"] for text in sample.sentences}
+    samples["train"] += taught(args, {sentence.text for sentence in sentences} | held_out)
     write(args.output_dir, samples)
 
 
-def taught(args: PrepareArguments, sentences: set[str]) -> list[Sample]:
+def taught(args: PrepareArguments, passed: set[str]) -> list[Sample]:
     """Turns in which the rules find something, which is right in nearly all, and turns that plainly state nothing. What lies
     between, where the rules miss facts, is left to the model."""
     found: dict[str, tuple[Triple, ...]] = {}
     for source in args.taught:
         log = ErrorLog(args.on_error)
         said = (spelled_apart(turn.text) for dialogue in _dialogues(source, log) for turn in dialogue.turns)
-        texts = [text for text in dict.fromkeys(said) if text not in sentences]
+        texts = [text for text in dict.fromkeys(said) if text not in passed]
         for text, triples in zip(texts, patterns.extract(texts), strict=True):
             if triples or is_plainly_no_statement(text):
                 found[text] = tuple(triples)
+        _show(log)
     rng = random.Random(args.seed)
     rows = rng.sample(list(found.items()), min(args.taught_turns, len(found)))
     if rows:

@@ -1,6 +1,7 @@
 """Models and adapters, from the Hub or a folder. One adapter serves all people: the persona arrives in the prompt."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from idl_hf.offline import OFFLINE, hub_errors_name_offline, resolve_model
 RECIPE_FILE = "idl_config.json"
 # For base models such as GPT-2, which have none: "user: hello\nassistant: hi<|endoftext|>\n"
 PLAIN_TEMPLATE = (
+    "{% if bos_token %}{{ bos_token }}{% endif %}"
     "{% for message in messages %}{{ message['role'] + ':' }}{% if message['content'] %}{{ ' ' + message['content'] }}"
     "{% endif %}{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
 )
+_PLAIN_TURN = re.compile(r"\n(?:system|user|assistant):")
 _HINT = "--model_name_or_path offline (PersonaChat.from_pretrained('offline'))"
 
 
@@ -39,21 +42,28 @@ def load_model(
     name: a Hub id, a folder, or "offline". dtype None: float32 to train, else the fastest exact-enough one here, which
     is bfloat16 where the processor computes in it. model_options: of the base model's from_pretrained. The model is on `device` (None: a GPU if there is one).
     """
-    from peft import PeftConfig, PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    path, base = _adapter_and_base(name)
+    dtype = dtype or (torch.float32 if trainable else inference_dtype())
+    with hub_errors_name_offline(base, _HINT):
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **model_options)
+    if path is not None:
+        model = PeftModel.from_pretrained(model, path, is_trainable=trainable)
+    if not trainable:
+        model = model.eval().to(device or default_device())
+    return model, load_tokenizer(name)
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of `load_model`, with a padding token and a chat template in any case."""
+    from transformers import AutoTokenizer
     from transformers.utils.logging import get_logger
 
-    path = resolve_model(name)
-    dtype = dtype or (torch.float32 if trainable else inference_dtype())
-    with hub_errors_name_offline(name, _HINT):
-        adapter = is_adapter(path)
-        base = PeftConfig.from_pretrained(path).base_model_name_or_path if adapter else path
+    path, base = _adapter_and_base(name)
     with hub_errors_name_offline(base, _HINT):
-        base = resolve_model(base)
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **model_options)
-        tokenizer = AutoTokenizer.from_pretrained(path if adapter and has_tokenizer(path) else base)
-    if adapter:
-        model = PeftModel.from_pretrained(model, path, is_trainable=trainable)
+        tokenizer = AutoTokenizer.from_pretrained(path if path is not None and has_tokenizer(path) else base)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:
@@ -61,9 +71,26 @@ def load_model(
             f"'{name}' has no chat template; its messages are written as plain lines, 'user: ...'."
         )
         tokenizer.chat_template = PLAIN_TEMPLATE
-    if not trainable:
-        model = model.eval().to(device or default_device())
-    return model, tokenizer
+    return tokenizer
+
+
+def first_turn(tokenizer: Any, text: str) -> str:
+    """A reply without what an untrained model goes on with under the plain template, where nothing but its own end of text
+    ends a turn."""
+    return _PLAIN_TURN.split(text)[0] if tokenizer.chat_template == PLAIN_TEMPLATE else text
+
+
+def _adapter_and_base(name: str) -> tuple[str | None, str]:
+    """Where the adapter is, if it is one, and its base model."""
+    from peft import PeftConfig
+
+    path = resolve_model(name)
+    with hub_errors_name_offline(name, _HINT):
+        if not is_adapter(path):
+            return None, path
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path
+    with hub_errors_name_offline(base, _HINT):
+        return path, resolve_model(base)
 
 
 def save_recipe(folder: str | Path, options: dict[str, Any], max_prompt_tokens: int | None) -> None:

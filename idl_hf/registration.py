@@ -84,7 +84,7 @@ def _code_hash() -> str:
 
 
 _SHAPES_NO_ROW = {
-    "cards.py", "charts.py", "chat.py", "cli.py", "demo.py", "extract.py", "extractor_training.py", "hub.py", "launch.py", "publish.py", "registration.py",
+    "cards.py", "charts.py", "chat.py", "cli.py", "demo.py", "extract.py", "extractor_training.py", "hub.py", "launch.py", "pages.py", "publish.py", "registration.py",
     "show.py", "stats.py", "tally.py", "terminal.py", "training.py",
 }  # fmt: skip
 

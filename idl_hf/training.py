@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from datasets import Dataset, load_dataset
 from peft import PeftModel
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils.logging import get_logger
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
@@ -230,7 +230,7 @@ def _last_checkpoint_of_this_run(trainer: Any, model_args: ModelConfig) -> str |
     with other settings, which would be continued as if it were this one."""
     folder = Path(trainer.args.output_dir)
     record = folder / "_run.json"  # the Trainer does not push what begins with _
-    checkpoint = get_last_checkpoint(folder) if folder.is_dir() else None
+    checkpoint = _last_whole_checkpoint(folder)
     current = json.dumps(_what_a_run_depends_on(trainer, model_args), indent=2, sort_keys=True)
     if checkpoint is not None and (not record.is_file() or record.read_text() != current):
         raise ValueError(
@@ -241,6 +241,13 @@ def _last_checkpoint_of_this_run(trainer: Any, model_args: ModelConfig) -> str |
         folder.mkdir(parents=True, exist_ok=True)
         record.write_text(current)
     return checkpoint
+
+
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    """The Trainer writes its state last, so that a checkpoint without it was being written when the run broke off."""
+    whole = [file.parent for file in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
+    steps = {int(path.name.partition("-")[2]): str(path) for path in whole if path.name.partition("-")[2].isdigit()}
+    return steps[max(steps)] if steps else None
 
 
 def _what_a_run_depends_on(trainer: Any, model_args: ModelConfig) -> dict[str, Any]:
@@ -255,12 +262,16 @@ def _what_a_run_depends_on(trainer: Any, model_args: ModelConfig) -> dict[str, A
         "penalty_form", "loss_type", "loss_weights", "f_divergence_type", "label_smoothing", "use_weighting",
     )  # fmt: skip
     return {
-        "model": model_args.model_name_or_path,
+        "model": _whole_path(str(model_args.model_name_or_path)),
         "adapter": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
         "lora": [model_args.use_peft, model_args.lora_r, model_args.lora_alpha, model_args.lora_target_modules],
         "rows": tokens.hexdigest(),
         "training": {name: value for name, value in trainer.args.to_dict().items() if name in names},
     }
+
+
+def _whole_path(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def _name_offline_base(model: Any) -> None:

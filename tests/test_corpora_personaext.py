@@ -367,6 +367,28 @@ def test_the_example_writes_what_an_extractor_trains_on(example, inputs, tmp_pat
     assert "samples of 56 sentences, 2 of which state nothing" in printed
 
 
+def test_turns_are_taught_with_what_the_rules_say_and_none_that_is_held_out(example, inputs, tmp_path):
+    folder = tmp_path / "out"
+    taught = {"negatives": [], "taught": inputs["negatives"], "negative_share": 0.0}
+    example.main(example.PrepareArguments(**(inputs | taught), output_dir=str(folder)))
+    found = {
+        text: own
+        for row in rows(folder / "train.jsonl")
+        for text, own in zip(row["sentences"], row["triples"], strict=True)
+        if "dogs" not in text or text == "i have two dogs ."
+    }
+    assert found.pop("i have two dogs .") == [["two dogs", "have_pet", "i"]]
+    assert found == {
+        text: [] for text in ("hi , how are you ?", "wow ! what do you feed them ?", "that is a good question .")
+    }
+    assert (
+        example.taught(
+            example.PrepareArguments(**(inputs | taught), output_dir=str(folder)), {*found, "i have two dogs ."}
+        )
+        == []
+    )
+
+
 def test_the_example_takes_no_turn_that_is_a_sentence_or_may_state_a_fact(example, inputs):
     known = {"wow ! what do you feed them ?"}
     found, _ = example.silent_turns(inputs["negatives"], known, "raise")

@@ -6,7 +6,7 @@ import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from idl_hf import prompting
-from idl_hf.hub import load_model
+from idl_hf.hub import first_turn, load_model
 
 MESSAGES = [
     {"role": "system", "content": "I live in maine."},
@@ -31,7 +31,7 @@ def test_messages_become_lines_that_end_with_whose_turn_it_is(loaded):
     text = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
     end = tokenizer.eos_token
     assert text == (
-        f"system: I live in maine.\nuser: any plans?\nassistant: aye, mending nets.{end}\nuser: and then?\nassistant:"
+        f"{tokenizer.bos_token}system: I live in maine.\nuser: any plans?\nassistant: aye, mending nets.{end}\nuser: and then?\nassistant:"
     )
 
 
@@ -42,6 +42,12 @@ def test_only_replies_and_their_ends_are_learnt(loaded):
     learnt = [i for i, kept in zip(encoded["input_ids"], encoded["completion_mask"], strict=True) if kept]
     end = tokenizer.eos_token
     assert tokenizer.decode(learnt) == f" supper.{end} aye, mending nets.{end}"
+
+
+def test_an_untrained_model_that_goes_on_for_both_is_cut_off(loaded, tokenizer):
+    text = "i sail.\nand fish.\nuser: what do you fish?\nassistant: cod."
+    assert first_turn(loaded[1], text) == "i sail.\nand fish."
+    assert first_turn(tokenizer, text) == text  # its template has marks of its own
 
 
 def test_a_template_of_its_own_is_kept(tiny_llama, tokenizer, tmp_path):

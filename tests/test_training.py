@@ -70,6 +70,7 @@ def test_the_loss_sees_the_persons_replies_only(base, data, tokenizer, tmp_path)
 def test_a_second_run_resumes_and_ends_the_same(base, data, tmp_path):
     train_msl(data, SFTConfig(**stage(tmp_path / "b", max_steps=2, lr_scheduler_type="constant")), model(base))
     whole = train_msl(data, SFTConfig(**stage(tmp_path / "a2", lr_scheduler_type="constant")), model(base))
+    (tmp_path / "b" / "checkpoint-3").mkdir()  # was being written when the run broke off: it has no state yet
     resumed = train_msl(data, SFTConfig(**stage(tmp_path / "b", lr_scheduler_type="constant")), model(base))
     assert [e["step"] for e in resumed.state.log_history] == [e["step"] for e in whole.state.log_history]
     assert resumed.state.log_history[3]["loss"] == pytest.approx(whole.state.log_history[3]["loss"], rel=1e-6)

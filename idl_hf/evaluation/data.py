@@ -1,7 +1,7 @@
 """Rows of people whom no model trained on."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,9 @@ class EvaluationData:
     data_dir: str | None = None
     split: str = "validation"
     max_prompt_tokens: int = 2048
-    dialogues_per_person: int | None = None  # None: all
+    dialogues_per_person: int | None = None  # the first of each; None: all
     options: dict[str, Any] = field(default_factory=dict)  # of the builder
-    people: int | None = None  # None: all; else so many, spread over the split
-    min_dialogues: int = 0  # people with fewer are left out
+    only: set[tuple[str, str]] | None = None  # (person_id, dialogue_id) of the rows; None: all
 
     def rows(self, conditioning: str, reply: str = "all", **options: Any) -> Dataset:
         """options: of the builder, over those of this data."""
@@ -28,25 +27,39 @@ class EvaluationData:
         if self.data_dir is not None:
             options["data_dir"] = self.data_dir
         rows = load_dataset(self.dataset_name, "msl", split=self.split, **options)
-        return rows.select(self._chosen(rows["person_id"][:]))
+        dialogues = list(zip(rows["person_id"], rows["dialogue_id"], strict=True))
+        kept = [i for i, dialogue in enumerate(dialogues) if self.only is None or dialogue in self.only]
+        return rows.select(_first_of_each([dialogues[i][0] for i in kept], kept, self.dialogues_per_person))
 
-    def _chosen(self, persons: list[str]) -> list[int]:
-        """The first rows of each person who is chosen. A row is a dialogue, since all are targets."""
-        count = Counter(persons)
-        enough = [person for person in count if count[person] >= self.min_dialogues]
-        if self.people is not None and len(enough) > self.people:
-            enough = [enough[i] for i in np.linspace(0, len(enough) - 1, self.people).round().astype(int)]
-        left = dict.fromkeys(enough, len(persons) if self.dialogues_per_person is None else self.dialogues_per_person)
-        kept = []
-        for i, person in enumerate(persons):
-            if left.get(person, 0) > 0:
-                left[person] -= 1
-                kept.append(i)
-        return kept
+    def choose(
+        self, kinds: Sequence[dict[str, Any]], min_dialogues: int, people: int | None, dialogues_per_person: int | None
+    ) -> int:
+        """Sets `only` to dialogues that have a row of each kind (options of `rows`), of so many people, spread over those
+        with enough of them. Returns how many people only some kinds have rows of."""
+        found = []
+        for kind in kinds:
+            rows = self.rows(**kind)
+            found.append(list(zip(rows["person_id"], rows["dialogue_id"], strict=True)))
+        common = set(found[0]).intersection(*found)
+        somewhere = {person for dialogues in found for person, _ in dialogues}
+        of_person: dict[str, list[str]] = defaultdict(list)
+        for person, dialogue in found[0]:
+            if (person, dialogue) in common:
+                of_person[person].append(dialogue)
+        enough = [person for person, dialogues in of_person.items() if len(dialogues) >= min_dialogues]
+        if not enough:
+            raise ValueError(
+                f"Nobody in the {self.split} split of {self.dataset_name} has {min_dialogues} dialogues with which all "
+                f"lines can be made. Of {len(somewhere)} people, {len(of_person)} have any. Does the corpus have profiles, "
+                "if they are asked for?"
+            )
+        chosen = [enough[i] for i in spread(len(enough), people)]
+        self.only = {(person, dialogue) for person in chosen for dialogue in of_person[person][:dialogues_per_person]}
+        return len(somewhere) - len(of_person)
 
     def sessions(self) -> Dataset:
         """The dialogues behind the rows, with the options that shape them."""
-        extra = {k: v for k, v in self.options.items() if k in ("variant", "person", "on_error")}
+        extra = {k: v for k, v in self.options.items() if k in ("variant", "person", "preset", "on_error")}
         if self.data_dir is not None:
             extra["data_dir"] = self.data_dir
         whole_split = self.split.partition("[")[0]  # histories are of all dialogues, whatever rows are scored
@@ -58,7 +71,7 @@ class EvaluationData:
         for session in self.sessions():
             own = [turn["text"] for turn in session["turns"] if turn["role"] == "self"]
             said[session["person_id"]][session["dialogue_id"]] = own
-        return said
+        return dict(said)
 
     def histories(self, rows: Iterable[dict[str, Any]]) -> list[list[str]]:
         """All utterances of each row's person in other dialogues than the row's own."""
@@ -74,3 +87,20 @@ class EvaluationData:
         for session in self.sessions():
             found[session["person_id"]] |= dict.fromkeys(session["profile"])
         return {person: list(sentences) for person, sentences in found.items()}
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """Places of so many of `count` things, evenly from the first to the last; None: of all."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return np.linspace(0, count - 1, wanted).round().astype(int).tolist()
+
+
+def _first_of_each(persons: Sequence[str], places: Sequence[int], count: int | None) -> list[int]:
+    seen: dict[str, int] = defaultdict(int)
+    kept = []
+    for person, place in zip(persons, places, strict=True):
+        seen[person] += 1
+        if count is None or seen[person] <= count:
+            kept.append(place)
+    return kept

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 
 from idl_hf.evaluation.columns import COLUMNS
 from idl_hf.evaluation.conditions import Condition, condition
+from idl_hf.evaluation.lines import Role
 from idl_hf.registration import dataset_names, folder
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ class Variation:
 
     name: str = ""
     options: dict[str, Any] = field(default_factory=dict)  # of the rows
+    role: Role | None = None  # instead of the condition's
     x: float | None = None
 
 
@@ -44,6 +46,8 @@ class Experiment:
     def __post_init__(self) -> None:
         _refuse_unknown("column", self.columns, COLUMNS)
         _refuse_unknown("dataset", [self.trained_on, *self.tests], dataset_names())
+        given: list[Role] = [one.role for one in self.conditions.values()]
+        _refuse_unknown("role", given + [one.role for one in self.variations if one.role], get_args(Role))
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,10 @@ def load_experiment(name: str) -> Experiment:
     """By name, or a YAML file."""
     found = _read(name, folder("experiments"), "experiment", experiment_names())
     entries = [entry if isinstance(entry, dict) else {"condition": entry} for entry in found.get("conditions", [])]
-    found["conditions"] = {entry["condition"]: _condition(entry) for entry in entries}
+    names = [str(entry.get("condition")) for entry in entries]
+    if len(set(names)) < len(names):
+        raise ValueError(f"'{name}' names a condition twice: {', '.join(names)}.")
+    found["conditions"] = {str(entry.get("condition")): _condition(entry, name) for entry in entries}
     if "variations" in found:
         found["variations"] = [_filled(Variation, entry, name) for entry in found["variations"]]
     return _filled(Experiment, found, name)
@@ -89,9 +96,10 @@ def load_scale(name: str) -> Scale:
     return _filled(Scale, _read(name, scales, "scale", sorted(file.stem for file in scales.glob("*.yaml"))), name)
 
 
-def _condition(entry: dict[str, Any]) -> Condition:
+def _condition(entry: dict[str, Any], source: str) -> Condition:
     """A condition with what this experiment calls it or takes it for."""
-    return replace(condition(entry["condition"]), **{k: v for k, v in entry.items() if k != "condition"})
+    _refuse_unknown(f"field of a condition of '{source}'", entry, ["condition", "name", "role"])
+    return replace(condition(str(entry.get("condition"))), **{k: v for k, v in entry.items() if k != "condition"})
 
 
 def _read(name: str, place: Path, kind: str, known: list[str]) -> dict[str, Any]:

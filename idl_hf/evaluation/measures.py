@@ -2,19 +2,22 @@
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from tqdm.auto import tqdm
 
+from idl_hf import prompting
 from idl_hf.evaluation.attention import PersonaAttention, persona_attention
 from idl_hf.evaluation.generation import generate_replies
-from idl_hf.evaluation.nll import reply_logprobs
+from idl_hf.evaluation.nll import per_token, reply_logprobs
 from idl_hf.evaluation.records import Records
+from idl_hf.extractor import model_identity
+from idl_hf.hub import default_device, first_turn, inference_dtype, load_model, load_tokenizer
 from idl_hf.schema import Message
 
 
@@ -29,51 +32,53 @@ class Reply:
     text: str
 
 
-class Model:
+class MeasuredModel:
     """A model or adapter, loaded when something has to be measured that `folder` does not hold.
 
-    What was measured is kept there by model and prompt, so that it serves all experiments.
+    What was measured is kept there by weights, precision, kind of device and tokens, so that it serves all experiments.
     """
 
-    def __init__(self, load: Callable[[], tuple[Any, Any]], identity: str, folder: Path) -> None:
-        """load: makes (model, tokenizer). identity: tells its weights from any others."""
-        self._load = load
-        self._identity = identity
-        self._loaded: tuple[Any, Any] | None = None
+    def __init__(self, name: str, folder: Path) -> None:
+        """name: as `load_model` takes it."""
+        self._name = name
+        identity = f"{model_identity(name)} {inference_dtype()} {default_device()}"
         self._folder = folder / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
-    @property
-    def loaded(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            self._loaded = self._load()
-        return self._loaded
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self._name)
+
+    @cached_property
+    def _model(self) -> Any:
+        return load_model(self._name)[0]
 
     def nll(self, rows: Dataset, label: str) -> dict[str, float]:
         """Per person, nats per token of all replies of the rows' completions."""
         records = Records(self._folder / "nll.jsonl")
-        keys = [_key(row["prompt"], row["completion"]) for row in rows]
+        keys = [_key(prompting.encode(self.tokenizer, row["prompt"], row["completion"])) for row in rows]
         for i in tqdm(records.missing(keys), desc=f"Scoring {label}"):
-            logps = reply_logprobs(*self.loaded, rows[i]["prompt"], rows[i]["completion"])
-            records.add(keys[i], {"nll": -float(logps.sum()), "tokens": len(logps)})
-        total: dict[str, float] = defaultdict(float)
-        tokens: dict[str, int] = defaultdict(int)
-        for row, key in zip(rows, keys, strict=True):
-            total[row["person_id"]] += records[key]["nll"]
-            tokens[row["person_id"]] += records[key]["tokens"]
-        return {person: total[person] / tokens[person] for person in total}
+            logps = reply_logprobs(self._model, self.tokenizer, rows[i]["prompt"], rows[i]["completion"])
+            records.add(keys[i], [-float(logps.sum()), len(logps)])
+        return per_token(rows["person_id"], (records[key] for key in keys))
 
     def replies(self, rows: Dataset, max_new_tokens: int, batch_size: int, label: str) -> list[Reply]:
         """One for each reply of the rows' completions, with the dialogue before it as it really went."""
         asked = [(row, *turn) for row in rows for turn in _turns(row["prompt"], row["completion"])]
-        keys = [_key(prompt, max_new_tokens) for _, prompt, _ in asked]
+        keys = [_key(prompting.prompt_ids(self.tokenizer, prompt), max_new_tokens) for _, prompt, _ in asked]
         records = Records(self._folder / "replies.jsonl")
         missing = records.missing(keys)
         if missing:
             prompts = [asked[i][1] for i in missing]
-            for i, text in generate_replies(*self.loaded, prompts, max_new_tokens, label, batch_size):
+            for i, text in generate_replies(self._model, self.tokenizer, prompts, max_new_tokens, label, batch_size):
                 records.add(keys[missing[i]], text)
         return [
-            Reply(row["person_id"], row["dialogue_id"], prompt[-1]["content"], gold, records[key])
+            Reply(
+                row["person_id"],
+                row["dialogue_id"],
+                prompt[-1]["content"],
+                gold,
+                first_turn(self.tokenizer, records[key]),
+            )
             for (row, prompt, gold), key in zip(asked, keys, strict=True)
         ]
 
@@ -83,7 +88,8 @@ class Model:
         """Not kept: a row takes no longer than its likelihood, and what it gives is as long as its prompt."""
         pairs = list(zip(rows, profiles, strict=True))
         return [
-            persona_attention(*self.loaded, row, profile) for row, profile in tqdm(pairs, desc=f"Attention {label}")
+            persona_attention(self._model, self.tokenizer, row, profile)
+            for row, profile in tqdm(pairs, desc=f"Attention {label}")
         ]
 
 

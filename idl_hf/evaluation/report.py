@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from idl_hf.encoding import default_encoder
-from idl_hf.evaluation.data import EvaluationData
+from idl_hf.evaluation.data import EvaluationData, spread
 from idl_hf.evaluation.generation import generate_replies
 from idl_hf.evaluation.nll import CONDITIONINGS, Estimate, mean_over_people, nll_by_person, persona_gain
 from idl_hf.evaluation.scoring import score_replies
@@ -52,7 +52,7 @@ def _add_generated(
     report: ModelReport, model: Any, tokenizer: Any, data: EvaluationData, count: int, max_new_tokens: int
 ) -> None:
     rows = data.rows("references", reply="last")
-    rows = rows.select(range(0, len(rows), max(1, len(rows) // count))[:count])  # spread over people
+    rows = rows.select(spread(len(rows), count))  # over people
     rows = fit_rows(rows, tokenizer, data.max_prompt_tokens)
     written = generate_replies(model, tokenizer, rows["prompt"], max_new_tokens, report.label)
     predictions = [text for _, text in sorted(written)]

@@ -68,8 +68,8 @@ def score_people(
         for name, score in scores.items():
             if not name.startswith("corpus_"):
                 by_person[name][person] = score
-    together = score_replies(predictions, references, histories)
-    return dict(by_person), {name: score for name, score in together.items() if name.startswith("corpus_")}
+    together = _compute("distinct", {"predictions": list(predictions)})
+    return dict(by_person), {name: together[name] for name in ("corpus_distinct_1", "corpus_distinct_2")}
 
 
 def _as_released(pairs: dict[str, list[Any]]) -> dict[str, float]:

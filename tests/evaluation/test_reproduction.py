@@ -1,12 +1,17 @@
 """A table of the paper by one command: what is missing is trained and measured, once."""
 
+import copy
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from idl_hf.cli import main
+from idl_hf.evaluation.conditions import CONDITIONS
 from idl_hf.evaluation.reproduction import ExperimentArguments, run_experiment
 
 
@@ -39,14 +44,14 @@ def files(folder: Path) -> dict[str, float]:
 
 
 def test_table_3_has_all_ablations_on_the_same_people(table3):
-    (table,) = report(table3, "table3-quick")["tables"]
+    (table,) = report(table3, "table3-quick-model")["tables"]
     lines = {line["name"]: line for line in table["lines"]}
     assert list(lines) == ["IDL", "w/o Criterion", "w/o DPA", "w/o SPI", "w/o DPI"]
     people = {tuple(sorted(line["values"][key])) for line in lines.values() for key in ("nll", "gain", "bleu_1")}
     assert len(people) == 1
     assert len(people.pop()) == 4
     assert {line["rows"]["nll"] for line in lines.values()} == {4}
-    examples = report(table3, "table3-quick")["examples"]
+    examples = report(table3, "table3-quick-model")["examples"]
     assert all(example[name] for example in examples for name in lines)  # replies, if senseless ones
 
 
@@ -56,27 +61,27 @@ def test_each_adapter_is_trained_once_and_shared(table3):
 
 
 def test_persona_gain_is_the_difference_of_two_likelihoods(table3):
-    (table,) = report(table3, "table3-quick")["tables"]
+    (table,) = report(table3, "table3-quick-model")["tables"]
     kept = [json.loads(line) for file in table3.glob("measured/*/nll.jsonl") for line in file.read_text().splitlines()]
     assert len(kept) == 5 * 4 * 2  # five lines, four dialogues, own references and another person's
     assert all(abs(value) < 20 for line in table["lines"] for value in line["values"]["gain"].values())
 
 
 def test_a_second_run_trains_and_measures_nothing(table3, tiny, capsys):
-    before, first = files(table3 / "adapters") | files(table3 / "measured"), report(table3, "table3-quick")
+    before, first = files(table3 / "adapters") | files(table3 / "measured"), report(table3, "table3-quick-model")
     assert main(quick("table3", tiny, table3)) == 0
     assert files(table3 / "adapters") | files(table3 / "measured") == before
-    assert report(table3, "table3-quick")["tables"] == first["tables"]
+    assert report(table3, "table3-quick-model")["tables"] == first["tables"]
     assert "Training" not in capsys.readouterr().out
 
 
 def test_what_a_crash_left_out_is_made_up_for(table3, tiny):
-    first = report(table3, "table3-quick")
+    first = report(table3, "table3-quick-model")
     for file in (table3 / "measured").rglob("*.jsonl"):
         file.write_bytes(file.read_bytes()[:-9])  # the last record of each is cut off
-    (table3 / "table3-quick" / "report.json").unlink()
+    (table3 / "table3-quick-model" / "report.json").unlink()
     assert main(quick("table3", tiny, table3)) == 0
-    assert report(table3, "table3-quick")["tables"] == first["tables"]
+    assert report(table3, "table3-quick-model")["tables"] == first["tables"]
 
 
 def test_conditions_can_be_chosen_on_any_model(tiny, tmp_path):
@@ -93,12 +98,36 @@ def test_conditions_can_be_chosen_on_any_model(tiny, tmp_path):
 
 def test_figure_5_reads_attention_and_figure_4_counts_references(tiny, tmp_path):
     assert main(quick("figure5", tiny, tmp_path, "--conditions", "icl")) == 0
-    found = report(tmp_path, "figure5-quick")
+    found = report(tmp_path, "figure5-quick-model")
     assert len(found["highlighted"]) == 1
     assert 0 < max(found["tables"][0]["lines"][0]["values"]["mass"].values()) < 1
     assert main(quick("figure4", tiny, tmp_path, "--conditions", "icl")) == 0
-    (table,) = report(tmp_path, "figure4-quick")["tables"]
+    (table,) = report(tmp_path, "figure4-quick-model")["tables"]
     assert [line["x"] for line in table["lines"]] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_model_that_cannot_be_had_is_noted_and_one_without_a_template_is_trained(
+    tiny, tokenizer, tmp_path, monkeypatch
+):
+    assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "system")) == 0  # tests reach no Hub
+    found = report(tmp_path, "table1-quick-model")
+    assert [line["name"] for line in found["tables"][0]["lines"]] == ["System"]
+    assert any(note.startswith("GPT-2, profile was not run: ") for note in found["notes"])
+    folder = tmp_path / "gpt2"
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4)).save_pretrained(folder)
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    bare.save_pretrained(folder)
+    monkeypatch.setitem(CONDITIONS, "gpt2", replace(CONDITIONS["gpt2"], model=str(folder)))
+    assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "system")) == 0
+    lines = report(tmp_path, "table1-quick-model")["tables"][0]["lines"]
+    assert [line["name"] for line in lines] == ["GPT-2, profile", "System"]
+
+
+def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):
+    with FileLock(tmp_path / ".lock"):
+        assert main(quick("table3", tiny, tmp_path)) == 1
+    assert "Another experiment runs in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -107,6 +136,14 @@ def test_figure_5_reads_attention_and_figure_4_counts_references(tiny, tmp_path)
         (["--experiment", "table9", "--quick"], "There is no experiment 'table9'"),
         (["--experiment", "table3", "--scale", "huge"], "There is no scale 'huge'"),
         (["--experiment", "table3", "--quick", "--conditions", "icc"], "The condition 'icc' is unknown"),
+        (
+            ["--experiment", "table5", "--quick", "--conditions", "gold"],
+            "'gold' and the variation 'Out-of-Cluster' both set",
+        ),
+        (
+            ["--experiment", "table3", "--data_dirs", '{"convai2": "x"}'],
+            "--data_dirs names convai2. The datasets are:",
+        ),
     ],
 )
 def test_a_wrong_word_is_answered_in_a_sentence(arguments, message, tmp_path, capsys):
