@@ -18,7 +18,7 @@ def build(output: Path, data: Path, *options: str) -> subprocess.CompletedProces
     return subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("config", ["msl", "dpoc"])
+@pytest.mark.parametrize("config", [pytest.param("msl", marks=pytest.mark.slow), "dpoc"])
 def test_three_tasks_make_the_same_rows_and_a_second_run_skips_them(config, sample_data, tmp_path):
     options = ["--config_name", config, "--tasks", "3", "--workers", "1"]
     first = build(tmp_path, sample_data, *options)

@@ -357,9 +357,10 @@ def test_each_config_is_built(file, tmp_path, config):
     rows = load_dataset("idl_hf/msc_idl", config, data_dir=str(tmp_path), encoder="offline")
     assert list(rows) == ["train", "validation"]
     assert all(part.features == features(config) and len(part) > 0 for part in rows.values())
-    assert set(rows["validation"]["person_id"]) == {
-        f"valid_{pair}/{speaker}" for pair in range(3) for speaker in (1, 2)
-    }
+    people = {f"valid_{pair}/{speaker}" for pair in range(3) for speaker in (1, 2)}
+    found = set(rows["validation"]["person_id"])
+    # Few people say little, and where nobody can be mistaken for another there is no criterion reply
+    assert found <= people if config == "dpoc" else found == people
 
 
 def test_malformed_lines_are_skipped_on_demand(file, tmp_path):

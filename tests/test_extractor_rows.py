@@ -44,6 +44,7 @@ def test_rows_are_those_of_the_rules_where_the_model_writes_what_these_find(know
     assert by_model[:] == rows(sample_data, config)[:]
 
 
+@pytest.mark.slow
 def test_all_utterances_are_extracted_before_processes_are_forked(knows_the_rules, sample_data):
     name, asked = knows_the_rules
     alone = rows(sample_data, "dpoc", extractor=name)

@@ -139,4 +139,4 @@ def legend(table: Table, cells: Cells) -> list[str]:
         lines.append("In parentheses: the paper's figure by the same score, of its own models and data.")
     lines += [f"{column.label}: {column.note}" for column in table.columns if column.note and column.key in measured]
     missing = [column.label for column in table.columns if column.key not in measured]
-    return [*lines, f"Not measured: {', '.join(missing)}."] if missing else lines
+    return [*lines, f"Not measured: {', '.join(missing).rstrip('.')}."] if missing else lines  # a label may end in one

@@ -27,6 +27,7 @@ def script():
     return runpy.run_path(str(SCRIPT))
 
 
+@pytest.mark.slow
 def test_every_part_is_in_both_files_and_printed(bench):
     folder, printed, parts = bench
     report = (folder / "build_dataset.md").read_text()
@@ -38,6 +39,7 @@ def test_every_part_is_in_both_files_and_printed(bench):
     assert sorted(path.name for path in folder.iterdir()) == ["build_dataset.json", "build_dataset.md"]
 
 
+@pytest.mark.slow
 def test_ours_finds_what_the_straightforward_form_finds(bench):
     _, _, parts = bench
     assert [record["cosines by"] for record in parts["conved"]] == ["NumPy", "torch"]
@@ -46,6 +48,7 @@ def test_ours_finds_what_the_straightforward_form_finds(bench):
     assert all(record["largest difference in cost"] < 1e-6 for record in parts["peer"])
 
 
+@pytest.mark.slow
 def test_a_text_is_encoded_once_and_not_at_all_where_its_vector_is_cached(bench):
     _, _, parts = bench
     assert all(record["each encoded once"] for record in parts["cold"])
@@ -53,6 +56,7 @@ def test_a_text_is_encoded_once_and_not_at_all_where_its_vector_is_cached(bench)
     assert encoded == {"nothing": parts["cold"][0]["unique texts"], "vectors": 0, "vectors and choices": 0}
 
 
+@pytest.mark.slow
 def test_a_stage_takes_time_only_where_it_runs(bench):
     _, _, parts = bench
     for record in parts["warm"]:
@@ -62,6 +66,7 @@ def test_a_stage_takes_time_only_where_it_runs(bench):
         assert record["rest, %"] > 0
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_build_alone(bench):
     """This process's own peak, torch within, is not in what is said of builds that encode nothing."""
     _, _, parts = bench

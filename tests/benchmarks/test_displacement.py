@@ -30,6 +30,7 @@ def bench(tmp_path_factory):
     return folder, printed, {name: json.loads((folder / f"{name}.json").read_text()) for name in METHODS}
 
 
+@pytest.mark.slow
 def test_all_methods_start_at_one_adapter_and_train_on_the_same_rows(bench):
     _, _, runs = bench
     starts = [run["curve"][0] for run in runs.values()]
@@ -39,6 +40,7 @@ def test_all_methods_start_at_one_adapter_and_train_on_the_same_rows(bench):
     assert len({(log["logps/chosen"], log["logps/rejected"]) for log in before_any_update}) == 1
 
 
+@pytest.mark.slow
 def test_every_curve_has_all_its_points_and_every_method_ends_elsewhere(bench):
     _, _, runs = bench
     for run in runs.values():
@@ -48,6 +50,7 @@ def test_every_curve_has_all_its_points_and_every_method_ends_elsewhere(bench):
     assert len({str(run["curve"][-1]["log_ratios"]) for run in runs.values()}) == len(METHODS)
 
 
+@pytest.mark.slow
 def test_logged_rewards_are_those_of_the_rows(bench):
     _, _, runs = bench
     for run in runs.values():
@@ -57,6 +60,7 @@ def test_logged_rewards_are_those_of_the_rows(bench):
         torch.testing.assert_close(torch.tensor(logged), means, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_of_people_never_trained_on(bench, sample_data):
     _, _, runs = bench
     people = {
@@ -69,6 +73,7 @@ def test_what_is_measured_is_of_people_never_trained_on(bench, sample_data):
         assert not measured & people["train"]
 
 
+@pytest.mark.slow
 def test_the_report_has_a_row_and_a_line_for_every_method(bench):
     folder, printed, _ = bench
     labels = ["DPO", "DPOC, paper", "DPOC, released", "DPO + SFT", "APO-down", "NCA", "DPOP"]
@@ -90,6 +95,7 @@ def test_an_interrupted_bench_goes_on_and_finds_the_same(bench):
     assert json.loads((folder / "dpop.json").read_text())["curve"] == runs["dpop"]["curve"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_settings_is_refused(bench):
     module = runpy.run_path(str(SCRIPT))
     with pytest.raises(ValueError, match="has results of the settings in its settings"):

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_quick_run_reports_every_variant(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "dpoc_step.py"), "--quick", "--output_dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
