@@ -51,6 +51,9 @@ class Arguments:
         default=None, metadata={"help": "tests/data/persona_labels.json: 300 turns of ConvAI2, read by hand."}
     )
     convai2: str | None = field(default=None, metadata={"help": "Folder with ConvAI2's files, for --labels."})
+    labels_of: str | None = field(
+        default=None, metadata={"help": "Only turns of this file, such as valid_self_original_no_cands.txt."}
+    )
     output: str = field(default="runs/extractor.md", metadata={"help": "File for the tables."})
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ def main(args: Arguments) -> None:
     lines = Path(args.data).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines if line.strip()][: args.max_samples]
     turns = [] if args.labels is None or args.convai2 is None else read_labelled_turns(args.labels, args.convai2)
+    turns = [turn for turn in turns if args.labels_of in (None, turn.file)]
     table = Table(rows, turns, Path(args.output))
     table.add("patterns", one_by_one(patterns.extract))
     if args.instruct:
