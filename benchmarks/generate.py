@@ -5,10 +5,10 @@
     python benchmarks/generate.py --quick                             # a tiny model of random weights, for the test suite
 
 The prompts are those of an evaluation: every reply of whole held-out dialogues after their references, cut to 2,048 tokens.
-They are dealt out in turns; in each, all ways generate the same greedy replies one after the other, and the ratio is
-that of one turn. The batches of the peer have the same size and prompts of similar length, padded on the left. The last
-column says how many replies are the very text that each prompt gives alone; in half precision close calls fall
-differently.
+They are dealt out in turns; in each, the ways generate the same greedy replies one after the other, and the ratio is
+that of one turn. The batches of the peer have the same size and prompts of similar length, padded on the left. One by
+one, the slowest, takes part in the first turns only. The last column says how many of its replies are the very text
+that the way gives; in half precision close calls fall differently.
 """
 
 import argparse
@@ -99,9 +99,11 @@ def take_turns(
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     replies: dict[str, list[str]] = {way: [] for way in WAYS}
     size = -(-len(dialogues) // args.turns)
-    for start in range(0, len(dialogues), size):
+    for turn, start in enumerate(range(0, len(dialogues), size)):
         prompts = [prompt for dialogue in dialogues[start : start + size] for prompt in dialogue]
         for way, generate in WAYS.items():
+            if way == "one by one" and turn >= args.turns_one_by_one:
+                continue
             begun = time.perf_counter()
             replies[way] += generate(model, tokenizer, prompts, args)
             seconds[way].append(time.perf_counter() - begun)
@@ -128,12 +130,13 @@ def main() -> None:
     parser.add_argument("--split", default="validation")
     parser.add_argument("--replies", type=int, default=1000, help="At least; dialogues are whole.")
     parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--turns_one_by_one", type=int, default=1, help="The first so many turns also one by one.")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--max_new_tokens", type=int, default=40)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     if args.quick:
-        args.replies, args.turns, args.batch_size, args.max_new_tokens = 12, 2, 4, 8
+        args.replies, args.turns, args.turns_one_by_one, args.batch_size, args.max_new_tokens = 12, 2, 2, 4, 8
     model, tokenizer = tiny() if args.quick else load_model(args.model)
     dialogues = read_dialogues(args, tokenizer)
     for generate in WAYS.values():  # to warm up
@@ -143,11 +146,12 @@ def main() -> None:
     print("| way | seconds | replies/s | shared is faster by | same text |")
     print("|---|---|---|---|---|")
     for way, taken in seconds.items():
-        ratios = [other / own for own, other in zip(seconds["shared"], taken, strict=True)]
-        same = sum(a == b for a, b in zip(replies[way], replies["one by one"], strict=True))
+        ratios = [other / own for own, other in zip(seconds["shared"], taken, strict=False)]
+        alone = replies["one by one"]
+        same = sum(a == b for a, b in zip(replies[way], alone, strict=False))
         print(
             f"| {way} | {sum(taken):.1f} | {len(replies[way]) / sum(taken):.2f} | {statistics.median(ratios):.2f} "
-            f"[{min(ratios):.2f}, {max(ratios):.2f}] | {same} of {len(replies[way])} |"
+            f"[{min(ratios):.2f}, {max(ratios):.2f}] | {same} of {len(alone)} |"
         )
 
 

@@ -113,7 +113,8 @@ class _Target:
         if conditioning == "none":
             return render([], context)
         if conditioning == "profile":
-            return render([], context, profile=self.person.profile)
+            # A person of ConvAI2 may be several profiles that share two sentences; the speaker here had only one
+            return render([], context, profile=self.dialogue.profile or self.person.profile)
         return render([reference.turns for reference in self.references], context)
 
     def trace(self, prompt: Prompt) -> dict[str, Any]:

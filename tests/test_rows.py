@@ -401,6 +401,22 @@ def test_with_the_profile_the_prompt_has_the_papers_system_message(build, person
         assert row["reference_ids"] == []
 
 
+def test_of_a_person_with_several_profiles_the_prompt_has_that_of_the_dialogue(build):
+    """Profiles that share two sentences are one person of ConvAI2, but who spoke here knew only one of them."""
+    profiles = {"a": ("i farm.", "i sing."), "b": ("i farm.", "i swim."), "c": ()}
+    dialogues = tuple(
+        Dialogue("anna", name, (Turn("partner", "hi."), Turn("self", f"hello from {name}.")), profile)
+        for name, profile in profiles.items()
+    )
+    rows = build("msl", [Person("anna", dialogues)], conditioning="profile", targets="all")
+    shown = {row["dialogue_id"]: row["prompt"][0]["content"] for row in rows}
+    assert shown == {
+        "a": PROFILE_PROMPT.format(profile="i farm. i sing."),
+        "b": PROFILE_PROMPT.format(profile="i farm. i swim."),
+        "c": PROFILE_PROMPT.format(profile="i farm. i sing. i swim."),
+    }
+
+
 def test_conditioning_changes_no_reply(build, persons):
     replies = []
     for conditioning in CHOICES["conditioning"]:

@@ -14,6 +14,7 @@ from trl import ModelConfig, SFTConfig
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.experiment import Scale
+from idl_hf.evaluation.records import code_version
 from idl_hf.extractor import model_identity
 from idl_hf.hub import RECIPE_FILE
 from idl_hf.training import DataArguments, train_dpoc, train_msl
@@ -70,10 +71,8 @@ class Adapters:
 def _training_code() -> str:
     """Another version of it may train another adapter. What shapes rows is in their fingerprint."""
     package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for file in [package / "training.py", *sorted(package.glob("dpoc/*.py"))]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    files = [package / "training.py", package / "hub.py", *sorted(package.glob("dpoc/*.py"))]
+    return code_version(files, ("torch", "transformers", "trl", "peft"))
 
 
 def _refuse_several_gpus() -> None:

@@ -1,5 +1,6 @@
 """What is measured of one model on the rows of one test: likelihoods, replies, attention. What is known is not repeated."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from idl_hf import prompting
 from idl_hf.evaluation.attention import PersonaAttention, persona_attention
 from idl_hf.evaluation.generation import generate_replies
 from idl_hf.evaluation.nll import per_token, reply_logprobs
-from idl_hf.evaluation.records import Records
+from idl_hf.evaluation.records import Records, code_version
 from idl_hf.extractor import model_identity
 from idl_hf.hub import default_device, first_turn, inference_dtype, load_model, load_tokenizer
 from idl_hf.schema import Message
@@ -41,7 +42,7 @@ class MeasuredModel:
     def __init__(self, name: str, folder: Path) -> None:
         """name: as `load_model` takes it."""
         self._name = name
-        identity = f"{model_identity(name)} {inference_dtype()} {default_device()}"
+        identity = f"{model_identity(name)} {inference_dtype()} {default_device()} {_code()}"
         self._folder = folder / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     @cached_property
@@ -91,6 +92,13 @@ class MeasuredModel:
             persona_attention(self._model, self.tokenizer, row, profile)
             for row, profile in tqdm(pairs, desc=f"Attention {label}")
         ]
+
+
+@functools.cache
+def _code() -> str:
+    """Of what measures, since another version of it may measure something else."""
+    files = [Path(__file__).with_name(f"{name}.py") for name in ("nll", "generation", "tree_decoding")]
+    return code_version([*files, Path(__file__).parents[1] / "hub.py"], ("torch", "transformers"))
 
 
 def _turns(prompt: Sequence[Message], completion: Sequence[Message]) -> list[tuple[list[Message], str]]:

@@ -1,7 +1,9 @@
 """What was measured so far, one JSON object a line, so that a run that breaks off loses none of it."""
 
+import hashlib
 import json
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,11 @@ class Records:
                     f"{self._file}:{number}: expected an object with 'key' and 'value', found {line[:80]!r}. Delete the "
                     "line to have it measured again."
                 ) from error
+
+
+def code_version(files: Iterable[Path], libraries: Iterable[str]) -> str:
+    """For a key: what these files and installed libraries are, byte by byte and by version."""
+    digest = hashlib.sha256(" ".join(map(version, libraries)).encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
