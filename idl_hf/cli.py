@@ -1,10 +1,13 @@
 """`idl-hf VERB`: each verb parses its arguments and calls one function elsewhere."""
 
+import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from idl_hf.launch import config_path, launch, split_off_config
 
@@ -14,7 +17,8 @@ _DESCRIPTION = """usage: idl-hf VERB [options]        idl-hf VERB --help tells a
   extract    the persona triples of a file's utterances; --extractor NAME for a model
   msl        train the first stage (supervised, paper 3.2)
   dpoc       train the second stage (paper 3.3)
-  evaluate   NLL, persona gain and scores on people never trained on; --experiment table3 --quick: a table of the paper
+  evaluate   NLL, persona gain and scores on people never trained on
+  evaluate --experiment table3 --quick       a table of the paper; --experiment NAME --help tells its options
   chat       talk to a person known from past dialogues
   demo       all of it in a few minutes
   show       one person: dialogues, clusters, references in order, the prompt
@@ -120,7 +124,7 @@ def _train(verb: str, types: tuple, train: Callable[..., Any], arguments: list[s
 
 
 def _evaluate(arguments: list[str]) -> None:
-    if any(argument.partition("=")[0] == "--experiment" for argument in arguments):
+    if _names_an_experiment(arguments):
         from idl_hf.evaluation.reproduction import ExperimentArguments, run_experiment
 
         run_experiment(_parse((ExperimentArguments,), arguments, "evaluate --experiment NAME")[0])
@@ -128,6 +132,18 @@ def _evaluate(arguments: list[str]) -> None:
     from idl_hf.evaluation.report import EvaluateArguments, evaluate_models
 
     evaluate_models(_parse((EvaluateArguments,), arguments, "evaluate")[0])
+
+
+def _names_an_experiment(arguments: list[str]) -> bool:
+    """On the command line or in the file of --config."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--experiment", nargs="?", const=True)
+    parser.add_argument("--config")
+    found, _ = parser.parse_known_args(arguments)
+    if found.experiment is not None or found.config is None:
+        return found.experiment is not None
+    settings = yaml.safe_load(Path(found.config).read_text(encoding="utf-8"))
+    return isinstance(settings, dict) and "experiment" in settings
 
 
 def _chat(arguments: list[str]) -> None:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import evaluate
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -298,6 +299,26 @@ def test_wrong_table(p_co):
         one(p_co, "a", ["a"], method="tfidf", idf=["a"])
 
 
+@pytest.mark.parametrize("weight", [math.nan, math.inf, "x", None, True])
+def test_wrong_weights(p_co, weight):
+    with pytest.raises(ValueError, match=rf"weight of 'cats' in `idf` to be a finite number, but found {weight!r}\."):
+        one(p_co, "a", ["a"], method="tfidf", idf={"a": np.float32(1), "cats": weight})
+
+
+@pytest.mark.parametrize(
+    ("utterances", "message"),
+    [
+        ("abc", "`utterances` to be a list of utterances, but found str"),
+        (5, "`utterances` to be a list of utterances, but found int"),
+        (iter(["abc"]), "`utterances` to be a list of utterances, but found list_iterator"),
+        (["a", ["b"]], "utterance 1 to be a string, but found list"),
+    ],
+)
+def test_wrong_utterances_of_a_table(p_co, utterances, message):
+    with pytest.raises(ValueError, match=f"^p_co expected {re.escape(message)}"):
+        p_co.idf_table(utterances)
+
+
 @pytest.mark.parametrize("stop_words", ["german", 3, [3]])
 def test_wrong_stop_words(p_f1, stop_words):
     with pytest.raises(ValueError, match="p_f1 expected `stop_words`"):
@@ -393,7 +414,7 @@ def test_space_files(name):
         assert line in front_matter.splitlines()
     source = (folder / f"{name}.py").read_text(encoding="utf-8")
     imported = re.findall(r"^(?:import|from) (\w+)", source, flags=re.MULTILINE)
-    assert set(imported) <= {"math", "collections", "datasets", "evaluate"}
+    assert set(imported) <= {"math", "collections", "numbers", "datasets", "evaluate"}
 
 
 @pytest.mark.parametrize("name", METRICS)

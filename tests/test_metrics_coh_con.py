@@ -173,6 +173,7 @@ def test_a_model_whose_labels_cannot_be_told(metric, model, tmp_path, labels, fo
         ({"labels": [["neutral"], ["neutral"]]}, "labels for 1 responses, but found them for 2"),
         ({"labels": ["neutral"]}, "`labels` to be a list of lists, but found 'neutral' in it"),
         ({"labels": 2}, "`labels` to be a list of lists, but found 2 in it"),
+        ({"labels": iter([["neutral"]])}, "`labels` to be a list of lists, but found <list_iterator"),
         ({"labels": [["maybe"]]}, "label of response 0 to be contradiction, neutral or entailment"),
         ({"labels": [[2]]}, "labels given as numbers, which mean something else in each model"),
         ({"labels": [[3]], "id2label": USUAL}, "but found 3"),

@@ -1,6 +1,7 @@
 """The metrics of replies and rankings (idl_bleu, idl_rouge_l, distinct, parlai_f1, hits_at_k): worked numbers, the
 libraries they must agree with, and the ways `evaluate` calls them. The cards and examples of coh_con and persona_gain
-are checked here too, and the worked numbers of p_f1 and p_co that stand in none of their own tests."""
+are checked here too, the worked numbers of p_f1 and p_co that stand in none of their own tests, and that every metric
+takes lists alone."""
 
 import doctest
 import math
@@ -45,6 +46,9 @@ COLUMNS = {
         "other_tokens": [1, 2, 3],
         "person_id": ["ruth", "kit", "ruth"],
     },
+    "p_co": {"predictions": ["i like dogs", "yes", ""], "histories": [["dogs", "i"], [], ["no"]]},
+    "p_f1": {"predictions": ["i like dogs", "yes", ""], "histories": [["dogs", "i"], [], ["no"]]},
+    "persona_triples": {"predictions": ["<a, b, c>", "", "no"], "references": ["<a, b, c>", "<>", ""]},
 }
 OPTIONS = {"coh_con": {"labels": [["neutral"], [], ["entailment", "contradiction"]]}}
 
@@ -55,7 +59,7 @@ def load(name: str) -> evaluate.Metric:
 
 @pytest.fixture(scope="module")
 def metrics():
-    return {name: load(name) for name in (*NEW, "p_f1", "p_co")}
+    return {name: load(name) for name in COLUMNS}
 
 
 @pytest.fixture(scope="module")
@@ -402,6 +406,31 @@ def test_idf_of_one_person_vectors(metrics, worked):
 
 
 # Wrong inputs
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"), [(5, "int"), (None, "NoneType"), ("abc", "str"), ((text for text in "abc"), "generator")]
+)
+@pytest.mark.parametrize(("name", "column"), [(name, column) for name in COLUMNS for column in COLUMNS[name]])
+def test_a_column_that_is_no_list(metrics, name, column, wrong, found):
+    with pytest.raises(ValueError, match=rf"^{name} expected `{column}` to be a list with .*, but found {found}\.$"):
+        metrics[name].add_batch(**{**COLUMNS[name], column: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("p_co", "histories"),
+        ("p_f1", "histories"),
+        ("coh_con", "profiles"),
+        ("parlai_f1", "references"),
+        ("hits_at_k", "predictions"),
+    ],
+)
+def test_a_row_that_is_a_generator(metrics, name, column):
+    rows = [(entry for entry in row) for row in COLUMNS[name][column]]
+    with pytest.raises(ValueError, match=rf"^{name} expected \w+ 0 to be .*list .*, but found generator\.$"):
+        metrics[name].add_batch(**{**COLUMNS[name], column: rows})
 
 
 @pytest.mark.parametrize("name", ["idl_bleu", "idl_rouge_l"])

@@ -146,10 +146,14 @@ def weigh_keywords(attention: TokenAttention, keywords: set[str]) -> PersonaAtte
     return PersonaAttention(mass, base_rate, mass / base_rate if base_rate else float("nan"), len(in_top), spans)
 
 
-def summarise(found: Sequence[PersonaAttention], persons: Sequence[str]) -> dict[str, dict[str, float]]:
-    """{column: {person: mean over the person's rows}}. persons: of each row. A person without keywords has no lift."""
-    summary = {}
+def summarise(
+    found: Sequence[PersonaAttention], persons: Sequence[str]
+) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """{column: {person: mean over the person's rows}} and of how many rows. persons: of each row. A person without
+    keywords has no lift."""
+    summary, counts = {}, {}
     for column in ("mass", "lift", "keywords_in_top"):
         known = [(p, v) for one, p in zip(found, persons, strict=True) if not np.isnan(v := getattr(one, column))]
         summary[column] = {name: float(np.mean([v for p, v in known if p == name])) for name in dict(known)}
-    return summary
+        counts[column] = len(known)
+    return summary, counts

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from idl_hf.evaluation.lines import Column, Table
-from idl_hf.evaluation.significance import LEVEL, Comparison, Estimate, comparable, compare, estimate
+from idl_hf.evaluation.significance import LEVEL, Comparison, Estimate, comparable, compare, differences, estimate
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,21 @@ def grids(table: Table, cells: Cells) -> list[Grid]:
         at = {place: cells.get((i, column.key)) for place, i in places.items()}
         rows = [("", f"{x:g}", "", [at.get((curve, x)) for curve in curves]) for x in positions]
         made.append(_grid(label(column), table.x_label, curves, rows))
+    return made
+
+
+def difference_grids(table: Table) -> list[Grid]:
+    """A table for each line of ours: ours - the others. None for curves, whose plots show it."""
+    made = []
+    for i, others in ({} if table.on_x else differences(table)).items():
+        measured = set().union(*others.values())
+        columns = [column for column in table.columns if column.key in measured]
+        rows: list[tuple[str, str, str, list[Cell | None]]] = []
+        for j, of in others.items():
+            cells = [Cell(c, of[c.key], None, None, None, None) if c.key in of else None for c in columns]
+            rows.append(("", table.lines[j].name, str(table.lines[j].role), cells))
+        title = " ".join(filter(None, (table.lines[i].group, table.lines[i].name, "minus another line")))
+        made += [_grid(title, "", [label(column) for column in columns], rows)] if columns else []
     return made
 
 

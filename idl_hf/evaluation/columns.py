@@ -4,9 +4,9 @@ from idl_hf.evaluation.lines import Column
 
 _RELEASE = "as the authors' released code counts it: two unrelated human replies get a BLEU-1 of 49"
 _ALL = (
-    Column("nll", "NLL", 1, True, "Negative log-likelihood of the person's own replies, nats per token."),
+    Column("nll", "NLL", 1, True, "Negative log-likelihood of the person's own replies, nats per token. It compares models of one tokenizer."),
     Column("gain", "persona gain", 1, False, "NLL given another person's dialogues instead, minus NLL; 0 for a model that ignores the person."),
-    *(Column(f"bleu_{n}", f"BLEU-{n}", note="Of words, sentence level, without smoothing.") for n in range(1, 5)),
+    *(Column(f"bleu_{n}", f"BLEU-{n}", note="Of words, punctuation apart (sacrebleu's 13a), sentence level, without smoothing.") for n in range(1, 5)),
     Column("rouge_l", "ROUGE-L", note="F1 of words, without stemming."),
     Column("distinct_1", "Dist-1", note="Share of different words within a reply."),
     Column("distinct_2", "Dist-2", note="Share of different word pairs within a reply."),

@@ -81,12 +81,16 @@ class EvaluationData:
             for row in rows
         ]
 
-    def profiles(self) -> dict[str, list[str]]:
-        """Each profile sentence of any dialogue of a person once."""
-        found: dict[str, dict[str, None]] = defaultdict(dict)
-        for session in self.sessions():
-            found[session["person_id"]] |= dict.fromkeys(session["profile"])
-        return {person: list(sentences) for person, sentences in found.items()}
+    def profiles(self) -> dict[tuple[str, str], list[str]]:
+        """By person and dialogue: the profile of the dialogue, or where it has none what others of the person say."""
+        sessions = list(self.sessions())
+        of_person: dict[str, dict[str, None]] = defaultdict(dict)
+        for session in sessions:
+            of_person[session["person_id"]] |= dict.fromkeys(session["profile"])
+        return {
+            (one["person_id"], one["dialogue_id"]): list(one["profile"]) or list(of_person[one["person_id"]])
+            for one in sessions
+        }
 
 
 def spread(count: int, wanted: int | None) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 
 from idl_hf.evaluation.columns import COLUMNS
-from idl_hf.evaluation.conditions import Condition, condition
+from idl_hf.evaluation.conditions import CONDITIONS, Condition, condition
 from idl_hf.evaluation.lines import Role
 from idl_hf.registration import dataset_names, folder
 
@@ -44,9 +44,15 @@ class Experiment:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if not self.conditions:
+            raise ValueError(f"'{self.title}' has no conditions. Expected some of: {', '.join(CONDITIONS)}.")
         _refuse_unknown("column", self.columns, COLUMNS)
         _refuse_unknown("dataset", [self.trained_on, *self.tests], dataset_names())
         given: list[Role] = [one.role for one in self.conditions.values()]
+        for test, lines in self.paper.items():
+            _refuse_unknown("test of the paper's figures", [test], self.tests)
+            for figures in lines.values():
+                _refuse_unknown("column of the paper's figures", figures, self.columns)
         _refuse_unknown("role", given + [one.role for one in self.variations if one.role], get_args(Role))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 
 from idl_hf.evaluation.adapters import Adapters
@@ -14,7 +15,8 @@ from idl_hf.evaluation.data import EvaluationData, spread
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.lines import Highlighted, Line, Report, Table
 from idl_hf.evaluation.measures import MeasuredModel, Reply
-from idl_hf.evaluation.scoring import score_people
+from idl_hf.evaluation.scoring import kept_judge, score_people
+from idl_hf.extractor import model_identity
 from idl_hf.training import DataArguments, fit_rows
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
@@ -41,8 +43,12 @@ class ExperimentRun:
         self._replies: dict[str, list[Reply]] = {}  # by line, of the first test
         self._highlighted: list[Highlighted] = []
         self._notes = dict.fromkeys(experiment.notes)  # each once, in order
-        if {"coh", "coh_con"} & set(experiment.columns) and scale.nli_model is None:
-            self._note("Coh. and Coh-Con. need an NLI model (--nli_model), and none was given.")
+        self._judge = None
+        if {"coh", "coh_con"} & set(experiment.columns):
+            if scale.nli_model is None:
+                self._note("Coh. and Coh-Con. need an NLI model (--nli_model), and none was given.")
+            else:
+                self._judge = kept_judge(scale.nli_model, folder / "measured" / "nli.jsonl")
 
     def choose_dialogues(self) -> None:
         """The same for all lines of a test, of people for whom the rows of all lines can be made."""
@@ -60,18 +66,17 @@ class ExperimentRun:
 
     def measure(self, one: Condition) -> None:
         """A line for each test and variation. A model that cannot be had is noted, and the other conditions go on."""
+        if one.model is not None:
+            try:
+                model_identity(one.model)
+            except OSError as error:
+                self._note(f"{one.name} was not run: {error}")
+                print(f"{one.name} is not run: {error}", flush=True)
+                return
         corpus = self._experiment.trained_on
         data = DataArguments(f"idl_hf/{corpus}", self._data_dir(corpus), self._options)
-        try:
-            model = MeasuredModel(
-                Adapters(self._folder / "adapters", self._scale, data).of(one), self._folder / "measured"
-            )
-        except OSError as error:
-            if one.model is None:
-                raise
-            self._note(f"{one.name} was not run: {error}")
-            print(f"{one.name} is not run: {error}", flush=True)
-            return
+        adapter = Adapters(self._folder / "adapters", self._scale, data).of(one)
+        model = MeasuredModel(adapter, self._folder / "measured")
         for test in self._experiment.tests:
             for variation in self._experiment.variations:
                 self._lines[test].append(self._line(one, model, test, variation))
@@ -80,7 +85,7 @@ class ExperimentRun:
         columns = [COLUMNS[key] for key in self._experiment.columns]
         tables = [
             Table(
-                f"{test}, {len(lines[0].values['nll'])} people" if lines else test,
+                f"{test}, {len(lines[0].values['bleu_1'])} people" if lines else test,
                 columns,
                 lines,
                 self._experiment.x_label,
@@ -93,10 +98,14 @@ class ExperimentRun:
     def _line(self, one: Condition, model: MeasuredModel, test: str, variation: Variation) -> Line:
         data, options = self._data[test], _row_options(one, variation)
         label = ", ".join(filter(None, (one.name, variation.name)))
-        rows = self._fitted(data, model, options, label)
-        values = {"nll": model.nll(rows, label)}
-        if _shows_dialogues(options):
-            others = self._fitted(data, model, {**options, "conditioning": "other_person"}, f"{label}, other person")
+        rows = self._fitted(test, model, options, label)
+        values = {}
+        if one.model is None:
+            values["nll"] = model.nll(rows, label)
+        else:
+            self._note(f"{one.name} has another tokenizer, and likelihoods a token of two do not compare.")
+        if one.model is None and _shows_dialogues(options):
+            others = self._fitted(test, model, {**options, "conditioning": "other_person"}, f"{label}, other person")
             other = model.nll(others, f"{label}, other person")
             values["gain"] = {person: other[person] - own for person, own in values["nll"].items()}
         replies = model.replies(rows, self._scale.max_new_tokens, self._scale.batch_size, label)
@@ -104,9 +113,9 @@ class ExperimentRun:
         values |= scores
         counts = {key: len(replies) for key in [*scores, *whole]} | {"nll": len(rows), "gain": len(rows)}
         if self._experiment.attention_rows and _shows_dialogues(options):
-            looked, count = self._attention(model, data, rows, label)
+            looked, looked_at = self._attention(model, data, rows, label)
             values |= looked
-            counts |= dict.fromkeys(looked, count)
+            counts |= looked_at
         if test == self._experiment.tests[0]:
             self._replies[label] = replies
         curve = one.name if variation.x is not None else ""
@@ -114,19 +123,18 @@ class ExperimentRun:
         paper = self._experiment.paper.get(test, {}).get(label, {})
         return Line(label, variation.role or one.role, values, whole, counts, paper, variation.x, group)
 
-    def _fitted(self, data: EvaluationData, model: MeasuredModel, options: dict[str, Any], label: str) -> Dataset:
+    def _fitted(self, test: str, model: MeasuredModel, options: dict[str, Any], label: str) -> Dataset:
+        """Rows within the token budget. How many past dialogues they show is noted: lines differ in it, too."""
+        data = self._data[test]
         rows = fit_rows(data.rows(**options), model.tokenizer, data.max_prompt_tokens)
         if _shows_dialogues(options):
-            dropped = [count for count in rows["dropped_references"] if count]
-            kept = [len(ids) for ids in rows["reference_ids"]]
-            bare = sum(count == lost for count, lost in zip(kept, rows["dropped_references"], strict=True))
-            if dropped:
-                self._note(
-                    f"{label}: {len(dropped)} of {len(rows)} prompts lost {sum(dropped)} of {sum(kept)} references, to "
-                    f"keep within {data.max_prompt_tokens} tokens."
-                )
-            if bare:
-                self._note(f"{label}: {bare} of {len(rows)} prompts hold no reference.")
+            chosen, lost = [len(ids) for ids in rows["reference_ids"]], rows["dropped_references"]
+            shown = [count - dropped for count, dropped in zip(chosen, lost, strict=True)]
+            self._note(
+                f"{test}, {label}: {np.mean(shown):.2f} past dialogues a prompt, of {np.mean(chosen):.2f} chosen; "
+                f"{sum(map(bool, lost))} of {len(rows)} prompts lost some to keep within {data.max_prompt_tokens} tokens, "
+                f"{shown.count(0)} hold none."
+            )
         return rows
 
     def _score(
@@ -135,24 +143,26 @@ class ExperimentRun:
         people = [reply.person for reply in replies]
         histories = data.histories({"person_id": reply.person, "dialogue_id": reply.dialogue} for reply in replies)
         profiles = data.profiles()
-        known = [profiles[person] for person in people]
-        judged = {"coh", "coh_con"} & set(self._experiment.columns)
-        nli = self._scale.nli_model if judged and all(known) else None
+        known = [profiles[reply.person, reply.dialogue] for reply in replies]
+        if self._judge is not None and not all(known):
+            self._note(
+                f"{known.count([])} of {len(known)} replies have no profile that Coh. could be counted against."
+            )
         said, gold = [reply.text for reply in replies], [reply.gold for reply in replies]
-        return score_people(people, said, gold, histories, known, nli)
+        return score_people(people, said, gold, histories, known, self._judge if all(known) else None)
 
     def _attention(
         self, model: MeasuredModel, data: EvaluationData, rows: Dataset, label: str
-    ) -> tuple[dict[str, dict[str, float]], int]:
-        """(values, in how many dialogues), of those that show a reference, spread over the rows."""
+    ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+        """(values, in how many dialogues) by column, of those that show a reference, spread over the rows."""
         shown = [row for row in rows if len(row["reference_ids"]) > row["dropped_references"]]
         kept = [shown[i] for i in spread(len(shown), self._experiment.attention_rows)]
         if not kept:
-            return {}, 0
+            return {}, {}
         profiles = data.profiles()
-        found = model.attention(kept, [profiles[row["person_id"]] for row in kept], label)
+        found = model.attention(kept, [profiles[row["person_id"], row["dialogue_id"]] for row in kept], label)
         self._highlighted.append(Highlighted(f"{label}, {kept[0]['person_id']}", found[0].spans))
-        return summarise(found, [row["person_id"] for row in kept]), len(kept)
+        return summarise(found, [row["person_id"] for row in kept])
 
     def _data_of(self, test: str) -> EvaluationData:
         options = {"encoder": self._scale.encoder, **self._options}

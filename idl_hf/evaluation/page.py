@@ -5,10 +5,10 @@ from collections import defaultdict
 from html import escape
 from pathlib import Path
 
-from idl_hf.evaluation.cells import Cell, Cells, Grid, grids, legend, measure, number
+from idl_hf.evaluation.cells import Cell, Cells, Grid, difference_grids, grids, legend, measure, number
 from idl_hf.evaluation.lines import Highlighted, Report, Table
 from idl_hf.evaluation.plots import plots
-from idl_hf.evaluation.tables import as_json, example_names, markdown, settings, took
+from idl_hf.evaluation.tables import DIFFERENCES, as_json, example_names, markdown, settings, took
 from idl_hf.pages import frame, table, write_whole
 
 _WORD = re.compile(r"\S(?:.*\S)?", re.DOTALL)
@@ -80,7 +80,7 @@ def _results(of: Table, cells: Cells) -> str:
     parts.append(f'<div class="results">\n{printed}\n</div>' if printed else "")
     lines = "\n".join(f"<li>{escape(line)}</li>" for line in legend(of, cells))
     parts.append(f'<ul class="legend">\n{lines}\n</ul>' if lines else "")
-    parts += [_tests(of, cells), "" if of.on_x else plots(of, cells)]
+    parts += [_tests(of, cells), _differences(of), "" if of.on_x else plots(of, cells)]
     return "<section>\n" + "\n".join(filter(None, parts)) + "\n</section>"
 
 
@@ -118,6 +118,11 @@ def _tests(of: Table, cells: Cells) -> str:
         f"Tests of {of.title}", ["line", "column", "best baseline", "difference", "p", "p, corrected"], {"": rows}
     )
     return f"<details>\n<summary>All {len(rows)} tests</summary>\n{made}\n</details>" if rows else ""
+
+
+def _differences(of: Table) -> str:
+    printed = "\n".join(_grid(of.title, grid) for grid in difference_grids(of))
+    return f"<details>\n<summary>Differences</summary>\n<p>{DIFFERENCES}</p>\n{printed}\n</details>" if printed else ""
 
 
 def _highlighted(of: Highlighted) -> str:

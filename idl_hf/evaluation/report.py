@@ -10,7 +10,7 @@ from idl_hf.evaluation.data import EvaluationData, spread
 from idl_hf.evaluation.generation import generate_replies
 from idl_hf.evaluation.nll import CONDITIONINGS, Estimate, mean_over_people, nll_by_person, persona_gain
 from idl_hf.evaluation.scoring import score_replies
-from idl_hf.hub import load_model
+from idl_hf.hub import first_turn, load_model
 from idl_hf.training import fit_rows, parse_options
 
 
@@ -55,7 +55,7 @@ def _add_generated(
     rows = rows.select(spread(len(rows), count))  # over people
     rows = fit_rows(rows, tokenizer, data.max_prompt_tokens)
     written = generate_replies(model, tokenizer, rows["prompt"], max_new_tokens, report.label)
-    predictions = [text for _, text in sorted(written)]
+    predictions = [first_turn(tokenizer, text) for _, text in sorted(written)]
     references = [row["completion"][0]["content"] for row in rows]
     report.scores = {"replies": float(len(rows)), **score_replies(predictions, references, data.histories(rows))}
     report.replies = [

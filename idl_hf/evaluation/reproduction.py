@@ -1,5 +1,7 @@
 """`idl-hf evaluate --experiment table3`: trains what is missing, measures, reports. A table of the paper by one command."""
 
+import hashlib
+import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -49,9 +51,7 @@ class ExperimentArguments:
     )
     output_dir: str = field(
         default="runs/experiments",
-        metadata={
-            "help": "<experiment>-<scale>/report.html, .md and .json; adapters and measurements, for all experiments."
-        },
+        metadata={"help": "Reports, in a folder each, and the adapters and measurements of all experiments."},
     )
 
 
@@ -60,7 +60,8 @@ def run_experiment(args: ExperimentArguments) -> Path:
     started = time.perf_counter()
     scale, experiment = _scale(args), _experiment(args)
     if scale.sample_data:
-        experiment = replace(experiment, trained_on="dialogues_idl", tests=["dialogues_idl"])
+        about = f"A trial on the few dialogues that come with the package, whatever follows here. {experiment.about}"
+        experiment = replace(experiment, about=about, trained_on="dialogues_idl", tests=["dialogues_idl"], paper={})
     folders = parse_options(args.data_dirs)
     unknown = [name for name in folders if name not in dataset_names()]
     if unknown:
@@ -104,7 +105,15 @@ def _experiment(args: ExperimentArguments) -> Experiment:
 
 
 def _report_folder(args: ExperimentArguments) -> Path:
-    """By what tells one report from another, so that none replaces another's."""
+    """With what was given instead of the experiment's and the scale's own, so that no report replaces another one."""
     scale = "quick" if args.quick else Path(args.scale).stem
     model = Path(args.model_name_or_path).name if args.model_name_or_path is not None else ""
-    return Path(args.output_dir, "-".join(filter(None, (Path(args.experiment).stem, scale, model))))
+    given = [
+        args.model_name_or_path,
+        args.encoder,
+        args.nli_model,
+        args.conditions,
+        parse_options(args.dataset_options),
+    ]
+    digest = hashlib.sha256(json.dumps(given).encode()).hexdigest()[:6] if any(given) else ""
+    return Path(args.output_dir, "-".join(filter(None, (Path(args.experiment).stem, scale, model, digest))))

@@ -1,13 +1,20 @@
 """Scores of generated replies, each as the metric of this package defines it."""
 
 import functools
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import evaluate
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
+from idl_hf.evaluation.records import Records
+from idl_hf.extractor import model_identity
 from idl_hf.registration import folder
+
+Judge = Callable[[Sequence[str], Sequence[Sequence[str]]], list[list[str]]]  # replies, facts of each -> NLI labels
 
 
 def score_replies(
@@ -16,17 +23,18 @@ def score_replies(
     """predictions: replies. references: the persons' own. histories: each person's past utterances.
 
     All are fractions and means over replies: word BLEU of order 1 and 2 (sentence level, no smoothing), ROUGE-L F1
-    without stemming, distinct-1 and -2 within a reply and over all, P-F1 and P-Co. release: also BLEU-3 and -4, and BLEU
-    and ROUGE-L as the authors' released code counts them.
+    without stemming, distinct-1 and -2 within a reply and over all, P-F1 and P-Co. Words are those of sacrebleu's 13a,
+    which sets punctuation apart, so that "dogs." and the "dogs ." of ConvAI2 are the same. release: also BLEU-3 and -4,
+    and BLEU and ROUGE-L as the authors' released code counts them, on the text as it is.
     """
     if not len(predictions) == len(references) == len(histories):
         raise ValueError(
             f"Expected one reference and one history per prediction, found {len(predictions)} predictions, "
             f"{len(references)} references and {len(histories)} histories."
         )
-    replies: dict[str, list[Any]] = {"predictions": list(predictions)}
-    pairs = {**replies, "references": list(references)}
-    persona = {**replies, "histories": [list(history) for history in histories]}
+    replies: dict[str, list[Any]] = {"predictions": _words(predictions)}
+    pairs = {**replies, "references": _words(references)}
+    persona = {**replies, "histories": [_words(history) for history in histories]}
     bleu, distinct = _compute("idl_bleu", pairs), _compute("distinct", replies)
     return {
         **{f"bleu_{order}": bleu[f"bleu_{order}"] for order in range(1, 5 if release else 3)},
@@ -37,7 +45,7 @@ def score_replies(
         "corpus_distinct_2": distinct["corpus_distinct_2"],
         "p_f1": _compute("p_f1", persona)["p_f1"],
         "p_co": _compute("p_co", persona)["p_co"],
-        **(_as_released(pairs) if release else {}),
+        **(_as_released(predictions, references) if release else {}),
     }
 
 
@@ -47,15 +55,15 @@ def score_people(
     references: Sequence[str],
     histories: Sequence[Sequence[str]],
     profiles: Sequence[Sequence[str]] | None = None,
-    nli_model: str | None = None,
+    judge: Judge | None = None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """(scores of each person's replies, by column and person; scores of all replies as one corpus).
 
-    people: whose reply each prediction is. With an NLI model also Coh. and Coh-Con., against the profiles.
+    people: whose reply each prediction is. With a judge also Coh. and Coh-Con., against the profiles.
     """
     if len(people) != len(predictions):
         raise ValueError(f"Expected one person per prediction, found {len(people)} and {len(predictions)}.")
-    labels = _judge(predictions, profiles, nli_model) if nli_model is not None and profiles is not None else None
+    labels = judge(predictions, profiles) if judge is not None and profiles is not None else None
     by_person: dict[str, dict[str, float]] = defaultdict(dict)
     for person in dict.fromkeys(people):
         own = [i for i, speaker in enumerate(people) if speaker == person]
@@ -68,18 +76,42 @@ def score_people(
         for name, score in scores.items():
             if not name.startswith("corpus_"):
                 by_person[name][person] = score
-    together = _compute("distinct", {"predictions": list(predictions)})
+    together = _compute("distinct", {"predictions": _words(predictions)})
     return dict(by_person), {name: together[name] for name in ("corpus_distinct_1", "corpus_distinct_2")}
 
 
-def _as_released(pairs: dict[str, list[Any]]) -> dict[str, float]:
+def _words(texts: Sequence[str]) -> list[str]:
+    """The texts with a space between each two words."""
+    return [_SPLIT(text) for text in texts]
+
+
+_SPLIT = Tokenizer13a()
+
+
+def _as_released(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    pairs = {"predictions": list(predictions), "references": list(references)}
     bleu = _compute("idl_bleu", pairs, preset="paper")
     orders = {f"release_bleu_{order}": bleu[f"bleu_{order}"] for order in range(1, 5)}
     return {**orders, "release_rouge_l": _compute("idl_rouge_l", pairs, preset="paper")["rouge_l"]}
 
 
-def _judge(predictions: Sequence[str], profiles: Sequence[Sequence[str]], model: str) -> list[list[str]]:
-    return _metric("coh_con").judge(list(predictions), [list(profile) for profile in profiles], model)
+def kept_judge(model: str, file: Path) -> Judge:
+    """An NLI model's labels, kept in `file`: each pair of fact and reply is read once for all lines and runs."""
+    identity = model_identity(model)
+
+    def labels(predictions: Sequence[str], profiles: Sequence[Sequence[str]]) -> list[list[str]]:
+        pairs = [(fact, said) for said, facts in zip(predictions, profiles, strict=True) for fact in facts]
+        records = Records(file)
+        keys = [json.dumps([identity, *pair]) for pair in pairs]
+        missing = [pairs[i] for i in records.missing(keys)]
+        if missing:
+            judged = _metric("coh_con").judge([said for _, said in missing], [[fact] for fact, _ in missing], model)
+            for pair, (label,) in zip(missing, judged, strict=True):
+                records.add(json.dumps([identity, *pair]), label)
+        found = (records[key] for key in keys)
+        return [[next(found) for _ in facts] for facts in profiles]
+
+    return labels
 
 
 def _compute(metric: str, columns: dict[str, list[Any]], **options: Any) -> dict[str, float]:

@@ -107,6 +107,25 @@ def compare(table: Table) -> dict[tuple[int, str], Comparison]:
     }
 
 
+def differences(table: Table) -> dict[int, dict[int, dict[str, Estimate]]]:
+    """By number of a line of ours, of one comparable with it, and column: ours - the other, the mean of the people's
+    differences with its interval. Two lines of ours are compared once, the later with the earlier."""
+    found = {}
+    for members in comparable(table):
+        for i in (i for i in members if table.lines[i].role == "ours"):
+            others = [j for j in members if j < i or (j > i and table.lines[j].role != "ours")]
+            found[i] = {j: _differences(table.lines[i], table.lines[j]) for j in others}
+    return found
+
+
+def _differences(line: Line, other: Line) -> dict[str, Estimate]:
+    return {
+        key: mean_over_people({person: value - other.values[key][person] for person, value in values.items()})
+        for key, values in line.values.items()
+        if values and other.values.get(key)
+    }
+
+
 def _against_best(line: Line, baselines: list[Line], column: Column) -> Comparison:
     means = [_mean(baseline.values[column.key]) for baseline in baselines]
     sign = 1 if column.lower_is_better else -1

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from idl_hf.evaluation.cells import Cell, Cells, Grid, grids, legend
+from idl_hf.evaluation.cells import Cell, Cells, Grid, difference_grids, grids, legend
 from idl_hf.evaluation.lines import Report, Table
+from idl_hf.evaluation.significance import differences
 
+DIFFERENCES = "Mean over people of the difference [95 % bootstrap interval]."
 _SPECIAL = re.compile(r"([\\`*_\[\]|~])")
 
 
@@ -21,6 +23,8 @@ def markdown(report: Report, measured: list[Cells]) -> str:
             parts += [f"### {plain(grid.title)}"] if grid.title else []
             parts.append(_markdown_grid(grid))
         parts.append("\n".join(f"- {plain(line)}" for line in legend(table, cells)))
+        for grid in difference_grids(table):
+            parts += [f"### {plain(grid.title)}", plain(DIFFERENCES), _markdown_grid(grid)]
     for shown in report.highlighted:
         spans = (f"**{plain(text)}**" if keyword else plain(text) for text, _, keyword in shown.spans)
         parts += [f"## {plain(shown.title)}", "Bold: keywords. The page shows the weights.", "".join(spans)]
@@ -82,7 +86,7 @@ def settings(of: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def took(report: Report) -> str:
-    return f"Measured in {report.seconds:,.0f} s."
+    return f"This run took {report.seconds:,.0f} s, without what earlier ones had trained and measured."
 
 
 def as_json(report: Report, measured: list[Cells]) -> str:
@@ -91,13 +95,23 @@ def as_json(report: Report, measured: list[Cells]) -> str:
     content["settings"] = json.loads(json.dumps(report.settings, default=str))  # paths and the like as text
     for table, given, cells in zip(report.tables, content["tables"], measured, strict=True):
         given["results"] = [_result(table, *place, cell) for place, cell in cells.items()]
+        given["differences"] = [
+            {**_place(table, i), "other": table.lines[j].name, "column": key, **asdict(of)}
+            for i, others in differences(table).items()
+            for j, columns in others.items()
+            for key, of in columns.items()
+        ]
     return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _result(table: Table, i: int, key: str, cell: Cell) -> dict[str, Any]:
+    found = {**_place(table, i), "column": key, **asdict(cell.estimate), "rank": cell.rank}
+    return {**found, "test": cell.comparison and asdict(cell.comparison)}
+
+
+def _place(table: Table, i: int) -> dict[str, Any]:
     line = table.lines[i]
-    place = {"group": line.group, "x": line.x, "line": line.name, "column": key}
-    return {**place, **asdict(cell.estimate), "rank": cell.rank, "test": cell.comparison and asdict(cell.comparison)}
+    return {"group": line.group, "x": line.x, "line": line.name}
 
 
 def _finite(content: Any) -> Any:

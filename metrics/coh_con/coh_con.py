@@ -1,7 +1,7 @@
 """Coh. and Coh-Con.: whether responses contradict or entail the sentences of their person's profile."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from numbers import Integral, Real
 
 import datasets
@@ -125,8 +125,8 @@ def read_labels(
 ) -> list[list[str]]:
     """Labels that were computed elsewhere by name, one for each persona sentence of each response."""
     names = read_id2label(id2label, "`id2label`")
-    for own in [labels, *labels] if isinstance(labels, Iterable) else [labels]:
-        if isinstance(own, str) or not isinstance(own, Iterable):
+    for own in [labels, *labels] if isinstance(labels, Sized) else [labels]:
+        if isinstance(own, str) or not isinstance(own, Sized):
             raise ValueError(f"coh_con expected `labels` to be a list of lists, but found {own!r} in it.")
     rows = [list(own) for own in labels]
     if len(rows) != len(profiles):
@@ -196,7 +196,7 @@ def aggregate(judgements: Sequence[Sequence[str]]) -> dict[str, float]:
 def check_rows(predictions: Iterable[str], profiles: Iterable[Iterable[str]]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
     for name, column in (("predictions", predictions), ("profiles", profiles)):
-        if column is None or isinstance(column, str):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"coh_con expected `{name}` to be a list with one entry per response, "
                 f"but found {type(column).__name__}."
@@ -211,7 +211,7 @@ def check_rows(predictions: Iterable[str], profiles: Iterable[Iterable[str]]) ->
             raise ValueError(
                 f"coh_con expected prediction {row} to be a string, but found {type(prediction).__name__}."
             )
-        if isinstance(profile, str) or not isinstance(profile, Iterable):
+        if isinstance(profile, str) or not isinstance(profile, Sized):
             raise ValueError(
                 f"coh_con expected profile {row} to be a list of sentences, but found {type(profile).__name__}."
             )

@@ -1,7 +1,7 @@
 """Distinct-n: how varied responses are. Three formulas share the name."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
 import datasets
 import evaluate
@@ -83,7 +83,7 @@ def distinct(responses: Sequence[Sequence[str]], order: int, empty: str) -> dict
 
 def check_rows(predictions: Iterable[str]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    if predictions is None or isinstance(predictions, str):
+    if isinstance(predictions, str) or not isinstance(predictions, Sized):
         raise ValueError(
             f"distinct expected `predictions` to be a list with one text per response, "
             f"but found {type(predictions).__name__}."

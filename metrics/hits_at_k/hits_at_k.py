@@ -1,7 +1,7 @@
 """Hits@k: how often a model prefers the gold reply among candidates."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from numbers import Integral, Real
 
 import datasets
@@ -66,7 +66,7 @@ def read_ks(ks: Iterable[int]) -> list[int]:
 
 def read_row(row: int, scores: Iterable[float], gold: int) -> list[float]:
     """The scores of one context, checked."""
-    if isinstance(scores, str) or not isinstance(scores, Iterable):
+    if isinstance(scores, str) or not isinstance(scores, Sized):
         raise ValueError(
             f"hits_at_k expected prediction {row} to be a list with a score per candidate, "
             f"but found {type(scores).__name__}."
@@ -86,7 +86,7 @@ def read_row(row: int, scores: Iterable[float], gold: int) -> list[float]:
 def read_rows(predictions: Iterable[Iterable[float]], references: Iterable[int]) -> list[list[float]]:
     """The scores as lists of floats. Raise ValueError for what cannot be ranked."""
     for name, column in (("predictions", predictions), ("references", references)):
-        if isinstance(column, str) or not isinstance(column, Iterable):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"hits_at_k expected `{name}` to be a list with one entry per context, "
                 f"but found {type(column).__name__}."

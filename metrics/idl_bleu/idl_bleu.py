@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
 import datasets
 import evaluate
@@ -126,7 +126,7 @@ def read_options(preset: str, given: dict[str, str | bool | None], smoothing: st
 def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
     for name, column in (("predictions", predictions), ("references", references)):
-        if column is None or isinstance(column, str):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"idl_bleu expected `{name}` to be a list with one text per response, "
                 f"but found {type(column).__name__}."

@@ -1,7 +1,7 @@
 """IDL ROUGE-L: the longest common subsequence of responses and gold replies."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
 import datasets
 import evaluate
@@ -125,7 +125,7 @@ def read_stemmer(preset: str, stemmer: bool | None) -> bool:
 def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
     for name, column in (("predictions", predictions), ("references", references)):
-        if column is None or isinstance(column, str):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"idl_rouge_l expected `{name}` to be a list with one text per response, "
                 f"but found {type(column).__name__}."

@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
+from numbers import Real
 
 import datasets
 import evaluate
@@ -161,12 +162,17 @@ def check_method(method: str, idf: Mapping[str, float] | None) -> None:
         )
     if idf is not None and not isinstance(idf, Mapping):
         raise ValueError(f"p_co expected `idf` to be a dict from word to weight, but found {type(idf).__name__}.")
+    for word, weight in (idf or {}).items():
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not math.isfinite(weight):
+            raise ValueError(
+                f"p_co expected the weight of {word!r} in `idf` to be a finite number, but found {weight!r}."
+            )
 
 
 def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
     for name, column in (("predictions", predictions), ("histories", histories)):
-        if column is None or isinstance(column, str):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"p_co expected `{name}` to be a list with one entry per response, but found {type(column).__name__}."
             )
@@ -178,7 +184,7 @@ def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -
     for row, (prediction, history) in enumerate(zip(predictions, histories, strict=True)):
         if not isinstance(prediction, str):
             raise ValueError(f"p_co expected prediction {row} to be a string, but found {type(prediction).__name__}.")
-        if isinstance(history, str) or not isinstance(history, Iterable):
+        if isinstance(history, str) or not isinstance(history, Sized):
             raise ValueError(
                 f"p_co expected history {row} to be a list of utterances, but found {type(history).__name__}."
             )
@@ -213,6 +219,15 @@ class PCo(evaluate.Metric):
         """Make the table of word weights that `compute(idf=...)` takes, for instance of all training utterances."""
         if method not in METHODS_WITH_TABLE:
             raise ValueError(f"p_co makes tables for {', '.join(METHODS_WITH_TABLE)}, but found {method!r}.")
+        if isinstance(utterances, str) or not isinstance(utterances, Sized):
+            raise ValueError(
+                f"p_co expected `utterances` to be a list of utterances, but found {type(utterances).__name__}."
+            )
+        for row, utterance in enumerate(utterances):
+            if not isinstance(utterance, str):
+                raise ValueError(
+                    f"p_co expected utterance {row} to be a string, but found {type(utterance).__name__}."
+                )
         return word_weights(read_history(utterances), method)
 
     def add(self, *, prediction=None, histories=None, **kwargs):

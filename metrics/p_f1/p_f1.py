@@ -1,7 +1,7 @@
 """P-F1: word overlap of a response with everything the same person said before."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 
 import datasets
 import evaluate
@@ -115,7 +115,7 @@ def overlap(response: set[str], history: set[str]) -> tuple[float, float, float]
 def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
     for name, column in (("predictions", predictions), ("histories", histories)):
-        if column is None or isinstance(column, str):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"p_f1 expected `{name}` to be a list with one entry per response, but found {type(column).__name__}."
             )
@@ -127,7 +127,7 @@ def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -
     for row, (prediction, history) in enumerate(zip(predictions, histories, strict=True)):
         if not isinstance(prediction, str):
             raise ValueError(f"p_f1 expected prediction {row} to be a string, but found {type(prediction).__name__}.")
-        if isinstance(history, str) or not isinstance(history, Iterable):
+        if isinstance(history, str) or not isinstance(history, Sized):
             raise ValueError(
                 f"p_f1 expected history {row} to be a list of utterances, but found {type(history).__name__}."
             )

@@ -4,7 +4,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 
 import datasets
 import evaluate
@@ -75,7 +75,7 @@ def read_rows(predictions: Iterable[str], references: Iterable[str | Iterable[st
     """The gold replies of each response as a list. Raise ValueError for the wrong shapes that `datasets` would turn
     into strings without a word."""
     for name, column in (("predictions", predictions), ("references", references)):
-        if column is None or isinstance(column, str):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"parlai_f1 expected `{name}` to be a list with one entry per response, "
                 f"but found {type(column).__name__}."
@@ -91,7 +91,7 @@ def read_rows(predictions: Iterable[str], references: Iterable[str | Iterable[st
             raise ValueError(
                 f"parlai_f1 expected prediction {row} to be a string, but found {type(prediction).__name__}."
             )
-        if not isinstance(own, Iterable):
+        if not isinstance(own, Sized):
             raise ValueError(
                 f"parlai_f1 expected reference {row} to be a string or a list of strings, "
                 f"but found {type(own).__name__}."

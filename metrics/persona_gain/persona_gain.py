@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from numbers import Real
 
 import datasets
@@ -121,7 +121,7 @@ def check_row(row: int, values: dict[str, object]) -> None:
 def check_rows(columns: dict[str, Iterable]) -> None:
     """Raise ValueError for anything but five columns of the same length with comparable rows."""
     for name, column in columns.items():
-        if isinstance(column, str) or not isinstance(column, Iterable):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"persona_gain expected `{name}` to be a list with one entry per dialogue, "
                 f"but found {type(column).__name__}."

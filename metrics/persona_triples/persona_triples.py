@@ -1,7 +1,7 @@
 """Persona triples: how right the facts are that an extractor read out of sentences."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
 import datasets
 import evaluate
@@ -83,7 +83,7 @@ def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word, and for references
     out of which nothing, or less than is there, would be read."""
     for name, column in (("predictions", predictions), ("references", references)):
-        if column is None or isinstance(column, str):
+        if isinstance(column, str) or not isinstance(column, Sized):
             raise ValueError(
                 f"persona_triples expected `{name}` to be a list with one text per sample, "
                 f"but found {type(column).__name__}."

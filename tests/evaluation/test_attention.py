@@ -250,8 +250,10 @@ def test_summary_is_the_mean_of_each_person():
     found = [
         PersonaAttention(mass, 0.1, lift, top, []) for mass, lift, top in [(0.1, 1, 1), (0.3, 3, 4), (0, math.nan, 0)]
     ]
-    assert summarise(found, ["a", "a", "a"])["lift"] == {"a": 2}
-    assert summarise(found, ["a", "a", "b"]) == {
+    summary, counts = summarise(found, ["a", "a", "a"])
+    assert summary["lift"] == {"a": 2}
+    assert (counts["mass"], counts["lift"]) == (3, 2)
+    assert summarise(found, ["a", "a", "b"])[0] == {
         "mass": {"a": pytest.approx(0.2), "b": 0},
         "lift": {"a": 2},  # b's dialogues hold no keyword
         "keywords_in_top": {"a": 2.5, "b": 0},

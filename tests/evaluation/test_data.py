@@ -38,6 +38,16 @@ def test_people_without_a_row_of_some_kind_are_left_out_and_counted(data):
     assert chosen[0] == chosen[1] == sorted(data.only)
 
 
+def test_a_dialogue_without_a_profile_has_what_others_of_the_person_say(tmp_path):
+    lines = [record("anna", number, profile) for number, profile in enumerate([["i sail ."], [], ["i sing ."]])]
+    (tmp_path / "validation.jsonl").write_text("\n".join([*lines, record("ben", 0, [])]) + "\n")
+    found = EvaluationData("idl_hf/dialogues_idl", str(tmp_path)).profiles()
+    assert found == {
+        ("anna", "anna-0"): ["i sail ."], ("anna", "anna-1"): ["i sail .", "i sing ."],
+        ("anna", "anna-2"): ["i sing ."], ("ben", "ben-0"): [],
+    }  # fmt: skip
+
+
 def test_people_are_spread_and_have_enough_dialogues(data):
     assert data.choose(KINDS[:1], 3, 3, 2) == 0
     assert sorted(data.only) == [(p, f"{p}-{n}") for p in ("p2", "p4", "p7") for n in range(2)]

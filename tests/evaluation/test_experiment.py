@@ -73,6 +73,9 @@ def test_the_conditions_are_the_papers():
         ({"tests": ["convai"]}, "Unknown dataset: convai"),
         ({"conditions": ["idl", "icc"]}, "The condition 'icc' is unknown"),
         ({"colums": []}, "Unknown experiment field of .*: colums"),
+        ({"conditions": []}, "has no conditions. Expected some of: idl, icl"),
+        ({"paper": {"movie_idl": {"IDL": {"nl": 1}}}}, "Unknown column of the paper's figures: nl"),
+        ({"paper": {"light_idl": {}}}, "Unknown test of the paper's figures: light_idl"),
     ],
 )
 def test_a_wrong_word_is_named(tmp_path, change, message):

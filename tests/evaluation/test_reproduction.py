@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from filelock import FileLock
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForSequenceClassification
 
 from idl_hf.cli import main
 from idl_hf.evaluation.conditions import CONDITIONS
@@ -36,7 +37,8 @@ def quick(experiment: str, model: str, output: Path, *more: str) -> list[str]:
 
 
 def report(output: Path, name: str) -> dict:
-    return json.loads((output / name / "report.json").read_text(encoding="utf-8"))
+    (file,) = output.glob(f"{name}-*/report.json")
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def files(folder: Path) -> dict[str, float]:
@@ -79,7 +81,7 @@ def test_what_a_crash_left_out_is_made_up_for(table3, tiny):
     first = report(table3, "table3-quick-model")
     for file in (table3 / "measured").rglob("*.jsonl"):
         file.write_bytes(file.read_bytes()[:-9])  # the last record of each is cut off
-    (table3 / "table3-quick-model" / "report.json").unlink()
+    next(table3.glob("table3-quick-model-*/report.json")).unlink()
     assert main(quick("table3", tiny, table3)) == 0
     assert report(table3, "table3-quick-model")["tables"] == first["tables"]
 
@@ -94,6 +96,37 @@ def test_conditions_can_be_chosen_on_any_model(tiny, tmp_path):
     assert [line["name"] for line in table["lines"]] == ["ICL", "System"]
     assert "gain" not in table["lines"][1]["values"]  # no past dialogues that could be another person's
     assert not (tmp_path / "adapters").exists()
+    assert main(quick("table1", tiny, tmp_path, "--conditions", "system")) == 0
+    assert len(list(tmp_path.glob("table1-quick-model-*/report.json"))) == 2  # none replaces the other
+
+
+def test_an_nli_model_reads_each_pair_once_for_all_runs(tiny, tmp_path, tokenizer):
+    nli = tmp_path / "nli"
+    labels = dict(enumerate(["contradiction", "neutral", "entailment"]))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        id2label=labels, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForSequenceClassification(config).save_pretrained(nli)
+    tokenizer.save_pretrained(nli)
+    command = quick("table1", tiny, tmp_path, "--conditions", "icl", "--nli_model", str(nli))
+    assert main(command) == 0
+    (line,) = report(tmp_path, "table1-quick-model")["tables"][0]["lines"]
+    assert line["values"]["coh"].keys() == line["values"]["nll"].keys()
+    kept = files(tmp_path / "measured")
+    assert any(name.endswith("nli.jsonl") for name in kept)
+    assert main(command) == 0
+    assert files(tmp_path / "measured") == kept
+    assert report(tmp_path, "table1-quick-model")["tables"][0]["lines"] == [line]
+
+
+def test_an_experiment_may_stand_in_a_file(tiny, tmp_path):
+    settings = {"experiment": "table1", "quick": True, "conditions": ["icl"], "model_name_or_path": tiny}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**settings, "output_dir": str(tmp_path)}))
+    assert main(["evaluate", "--config", str(tmp_path / "own.yaml")]) == 0
+    found = report(tmp_path, "table1-quick-model")
+    assert found["intro"].startswith("A trial on the few dialogues that come with the package")
+    assert not any(line["paper"] for line in found["tables"][0]["lines"])  # not of those dialogues
 
 
 def test_figure_5_reads_attention_and_figure_4_counts_references(tiny, tmp_path):
@@ -122,6 +155,7 @@ def test_a_model_that_cannot_be_had_is_noted_and_one_without_a_template_is_train
     assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "system")) == 0
     lines = report(tmp_path, "table1-quick-model")["tables"][0]["lines"]
     assert [line["name"] for line in lines] == ["GPT-2, profile", "System"]
+    assert ["nll" in line["values"] for line in lines] == [False, True]  # a token is another thing to GPT-2
 
 
 def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from idl_hf.evaluation.lines import Column, Line, Table
-from idl_hf.evaluation.significance import Estimate, compare, estimate, holm, mean_over_people, paired_p
+from idl_hf.evaluation.significance import Estimate, compare, differences, estimate, holm, mean_over_people, paired_p
 
 SCORE, LOSS = Column("score", "Score"), Column("loss", "Loss", 1, lower_is_better=True)
 P_VALUES = st.lists(st.floats(0, 1) | st.just(math.nan), max_size=12)
@@ -160,6 +160,18 @@ def test_curves_are_compared_at_one_x():
     lines += [line(f"IDL {x}", "ours", 1.5, NOISE[::-1], group="IDL", x=x) for x in (1, 2, 3)]
     found = compare(Table("t", [SCORE], lines))
     assert {i: (of.against, of.dagger) for (i, _), of in found.items()} == {2: ("ICL 1", True), 3: ("ICL 2", False)}
+
+
+def test_differences_are_those_of_ours_and_two_of_ours_differ_once():
+    lines = [
+        line("MSL", "ours", 0.5),
+        line("FT", "baseline", 0.1),
+        line("IDL", "ours", 0.75),
+        line("gold", "bound", 1),
+    ]
+    found = differences(Table("t", [SCORE], lines))
+    assert {i: list(others) for i, others in found.items()} == {0: [1, 3], 2: [0, 1, 3]}
+    assert found[2][0]["score"] == Estimate(0.25, pytest.approx(0.25), pytest.approx(0.25), len(NOISE))
 
 
 def test_a_baseline_without_a_mean_is_the_best_only_if_alone():

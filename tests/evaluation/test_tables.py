@@ -10,7 +10,7 @@ from handmade import COLUMNS, HOSTILE, PEOPLE, corpora_table, curve_table, main_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idl_hf.evaluation.cells import grids, legend, measure
+from idl_hf.evaluation.cells import difference_grids, grids, legend, measure
 from idl_hf.evaluation.lines import Column, Line, Report, Table
 from idl_hf.evaluation.significance import mean_over_people
 from idl_hf.evaluation.tables import as_json, markdown, plain, settings
@@ -24,7 +24,8 @@ def text_of(*tables: Table, **about) -> str:
 
 
 def rows_of(text: str) -> list[list[str]]:
-    """The cells of all table rows, split where Markdown splits them."""
+    """The cells of all rows of the tables before the differences, split where Markdown splits them."""
+    text = text.partition("\n### ")[0] if " minus another line" in text else text
     found = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in found]
 
@@ -96,6 +97,22 @@ def test_each_corpus_has_its_own_best():
     assert ["†" in row[2] for row in rows] == [False, True, False, True]
 
 
+def test_differences_from_all_other_lines_have_an_interval():
+    table = main_table()
+    (of,) = difference_grids(table)
+    assert of.title == "IDL minus another line"
+    assert [name for _, name, *_ in of.rows] == [line.name for line in table.lines if line.name != "IDL"]
+    baseline, cell = table.lines[0].values["bleu_1"], of.rows[0][3][0]
+    expected = mean_over_people({name: table.lines[4].values["bleu_1"][name] - baseline[name] for name in PEOPLE})
+    assert cell.estimate == expected
+    assert of.rows[0][3][-3] is None  # GPT-2 has no P-Co
+    assert cell.interval in markdown(Report("t", "", [table]), [measure(table)])
+    assert [grid.title for grid in difference_grids(corpora_table())] == [
+        "Movie IDL minus another line", "LIGHT IDL minus another line",
+    ]  # fmt: skip
+    assert difference_grids(curve_table()) == []
+
+
 def test_curves_are_a_table_by_x_for_each_column():
     text = text_of(curve_table())
     assert re.findall(r"^### (.*)$", text, re.MULTILINE) == ["P-F1 ↑", "P-Co ↑"]
@@ -151,7 +168,9 @@ def test_nested_settings_are_flat():
 
 def test_notes_stand_even_alone():
     text = text_of(notes=["13B was not run: no memory."], seconds=5230.4)
-    assert text.endswith("## Notes\n\n- 13B was not run: no memory.\n- Measured in 5,230 s.\n")
+    assert text.endswith(
+        "## Notes\n\n- 13B was not run: no memory.\n- This run took 5,230 s, without what earlier ones had trained and measured.\n"
+    )
 
 
 def test_json_is_strict_and_holds_everything():
@@ -171,6 +190,9 @@ def test_json_is_strict_and_holds_everything():
     assert len(tested) == 8
     assert set(tested[0]) == {"against", "difference", "p", "corrected_p", "dagger"}
     assert {result["people"] for result in results if result["column"] != "corpus_distinct_1"} == {30}
+    differences = [one for one in found["tables"][0]["differences"] if one["other"] == "gold"]
+    assert {one["line"] for one in differences} == {"IDL"}
+    assert {one["column"] for one in differences} == {column.key for column in COLUMNS} - {"corpus_distinct_1", "coh"}
 
 
 def test_json_takes_paths_among_the_settings_only(tmp_path):
