@@ -122,7 +122,10 @@ def _tests(of: Table, cells: Cells) -> str:
 
 def _differences(of: Table) -> str:
     printed = "\n".join(_grid(of.title, grid) for grid in difference_grids(of))
-    return f"<details>\n<summary>Differences</summary>\n<p>{DIFFERENCES}</p>\n{printed}\n</details>" if printed else ""
+    if not printed:
+        return ""
+    shown = f'<p>{DIFFERENCES}</p>\n<div class="results">\n{printed}\n</div>'
+    return f"<details>\n<summary>Differences</summary>\n{shown}\n</details>"
 
 
 def _highlighted(of: Highlighted) -> str:

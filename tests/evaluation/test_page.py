@@ -155,7 +155,8 @@ def test_the_heavier_the_darker():
 
 def test_in_a_browser_tables_and_plots_are_there_to_see(opened):
     page, _, _ = opened
-    main, corpora, *curves = page.locator(".results table").all()
+    main, corpora, *curves = page.locator("section > .results table").all()
+    assert page.locator("details .results tbody tr").count() == 7 + 1 + 1  # differences of IDL from all other lines
     assert main.locator("tbody tr").count() == 8
     assert main.locator("thead th").count() == 1 + 9
     assert corpora.locator("tbody tr").count() == 4 + 2  # and a heading for each corpus
