@@ -43,6 +43,7 @@ class ExperimentRun:
         self._replies: dict[str, list[Reply]] = {}  # by line, of the first test
         self._highlighted: list[Highlighted] = []
         self._notes = dict.fromkeys(experiment.notes)  # each once, in order
+        self._prompts: dict[str, list[str]] = {}  # lines by what their prompts show
         self._judge = None
         if {"coh", "coh_con"} & set(experiment.columns):
             if scale.nli_model is None:
@@ -92,7 +93,8 @@ class ExperimentRun:
             )
             for test, lines in self._lines.items()
         ]
-        shown = (self._examples(), self._highlighted, self._settings, list(self._notes), seconds)
+        notes = [*self._notes, *(f"{about}: {'; '.join(labels)}." for about, labels in self._prompts.items())]
+        shown = (self._examples(), self._highlighted, self._settings, notes, seconds)
         return Report(self._experiment.title, self._experiment.about, tables, *shown)
 
     def _line(self, one: Condition, model: MeasuredModel, test: str, variation: Variation) -> Line:
@@ -130,11 +132,12 @@ class ExperimentRun:
         if _shows_dialogues(options):
             chosen, lost = [len(ids) for ids in rows["reference_ids"]], rows["dropped_references"]
             shown = [count - dropped for count, dropped in zip(chosen, lost, strict=True)]
-            self._note(
-                f"{test}, {label}: {np.mean(shown):.2f} past dialogues a prompt, of {np.mean(chosen):.2f} chosen; "
+            about = (
+                f"{test}, {np.mean(shown):.2f} past dialogues a prompt, of {np.mean(chosen):.2f} chosen; "
                 f"{sum(map(bool, lost))} of {len(rows)} prompts lost some to keep within {data.max_prompt_tokens} tokens, "
-                f"{shown.count(0)} hold none."
+                f"{shown.count(0)} hold none"
             )
+            self._prompts.setdefault(about, []).append(label)
         return rows
 
     def _score(

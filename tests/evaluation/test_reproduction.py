@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def test_table_3_has_all_ablations_on_the_same_people(table3):
     assert {line["rows"]["nll"] for line in lines.values()} == {4}
     examples = report(table3, "table3-quick-model")["examples"]
     assert all(example[name] for example in examples for name in lines)  # replies, if senseless ones
+
+
+def test_how_many_past_dialogues_prompts_show_is_noted_once_for_all_lines_that_show_as_many(table3):
+    found = report(table3, "table3-quick-model")
+    own, of_others = [note.partition(": ") for note in found["notes"] if "past dialogues a prompt" in note]
+    assert float(re.match(r"dialogues_idl, ([\d.]+) past", own[0])[1]) > 0
+    names = [line["name"] for line in found["tables"][0]["lines"]]
+    assert own[2].rstrip(".").split("; ") == names
+    assert of_others[2].rstrip(".").split("; ") == [f"{name}, other person" for name in names]
 
 
 def test_each_adapter_is_trained_once_and_shared(table3):
