@@ -70,15 +70,15 @@ class DataArguments:
         return rows.shuffle(seed=0).select(range(self.max_rows))
 
 
-def parse_options(options: dict | str | None) -> dict[str, Any]:
-    """Builder options from a YAML file (a mapping) or the command line (JSON)."""
+def parse_options(options: dict | str | None, name: str = "--dataset_options") -> dict[str, Any]:
+    """Options from a YAML file (a mapping) or the command line (JSON). name: of the argument that holds them."""
     if isinstance(options, str):
         try:
             options = json.loads(options)
         except json.JSONDecodeError as error:
-            raise ValueError(f"--dataset_options must be a JSON object, found {options!r}: {error}.") from error
+            raise ValueError(f"{name} must be a JSON object, found {options!r}: {error}.") from error
     if options is not None and not isinstance(options, dict):
-        raise ValueError(f"--dataset_options must be a JSON object, found {options!r}.")
+        raise ValueError(f"{name} must be a JSON object, found {options!r}.")
     return dict(options or {})
 
 

@@ -58,11 +58,15 @@ class ExperimentArguments:
 def run_experiment(args: ExperimentArguments) -> Path:
     """Returns the report's folder. An interrupted run goes on where it stopped; what is done so far is in `so_far`."""
     started = time.perf_counter()
+    if args.quick and (args.data_dirs or args.scale != ExperimentArguments.scale):
+        raise ValueError(
+            "--quick is a scale of its own, on the included sample data: leave --scale and --data_dirs out."
+        )
     scale, experiment = _scale(args), _experiment(args)
     if scale.sample_data:
         about = f"A trial on the few dialogues that come with the package, whatever follows here. {experiment.about}"
         experiment = replace(experiment, about=about, trained_on="dialogues_idl", tests=["dialogues_idl"], paper={})
-    folders = parse_options(args.data_dirs)
+    folders = parse_options(args.data_dirs, "--data_dirs")
     unknown = [name for name in folders if name not in dataset_names()]
     if unknown:
         raise ValueError(f"--data_dirs names {', '.join(unknown)}. The datasets are: {', '.join(dataset_names())}.")

@@ -188,6 +188,8 @@ def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):
             ["--experiment", "table3", "--data_dirs", '{"convai2": "x"}'],
             "--data_dirs names convai2. The datasets are:",
         ),
+        (["--experiment", "table3", "--quick", "--scale", "smollm2_cpu"], "--quick is a scale of its own"),
+        (["--experiment", "table3", "--data_dirs", "{bad"], "--data_dirs must be a JSON object, found '{bad'"),
     ],
 )
 def test_a_wrong_word_is_answered_in_a_sentence(arguments, message, tmp_path, capsys):
