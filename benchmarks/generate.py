@@ -130,13 +130,17 @@ def main() -> None:
     parser.add_argument("--split", default="validation")
     parser.add_argument("--replies", type=int, default=1000, help="At least; dialogues are whole.")
     parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--turns_one_by_one", type=int, default=1, help="The first so many turns also one by one.")
+    parser.add_argument(
+        "--turns_one_by_one", type=int, default=1, help="How many turns, from the first, also generate one by one."
+    )
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--max_new_tokens", type=int, default=40)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     if args.quick:
-        args.replies, args.turns, args.turns_one_by_one, args.batch_size, args.max_new_tokens = 12, 2, 2, 4, 8
+        args.replies, args.turns, args.batch_size, args.max_new_tokens = 12, 2, 4, 8
+    if args.turns_one_by_one < 1:
+        parser.error("--turns_one_by_one must be at least 1: one by one is what the replies are compared with.")
     model, tokenizer = tiny() if args.quick else load_model(args.model)
     dialogues = read_dialogues(args, tokenizer)
     for generate in WAYS.values():  # to warm up

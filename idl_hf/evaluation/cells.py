@@ -103,7 +103,7 @@ def grids(table: Table, cells: Cells) -> list[Grid]:
 
 
 def difference_grids(table: Table) -> list[Grid]:
-    """A table for each line of ours: ours - the others. None for curves, whose plots show it."""
+    """A table for each line of ours: ours - the others. None for curves; report.json has theirs."""
     made = []
     for i, others in ({} if table.on_x else differences(table)).items():
         measured = set().union(*others.values())

@@ -82,7 +82,7 @@ class EvaluationData:
         ]
 
     def profiles(self) -> dict[tuple[str, str], list[str]]:
-        """By person and dialogue: the profile of the dialogue, or where it has none what others of the person say."""
+        """By person and dialogue: the dialogue's profile or, where it has none, that of all the person's dialogues."""
         sessions = list(self.sessions())
         of_person: dict[str, dict[str, None]] = defaultdict(dict)
         for session in sessions:

@@ -16,7 +16,7 @@ from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.lines import Highlighted, Line, Report, Table
 from idl_hf.evaluation.measures import MeasuredModel, Reply
 from idl_hf.evaluation.scoring import kept_judge, score_people
-from idl_hf.extractor import model_identity
+from idl_hf.hub import load_model
 from idl_hf.training import DataArguments, fit_rows
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
@@ -69,7 +69,7 @@ class ExperimentRun:
         """A line for each test and variation. A model that cannot be had is noted, and the other conditions go on."""
         if one.model is not None:
             try:
-                model_identity(one.model)
+                load_model(one.model)
             except OSError as error:
                 self._note(f"{one.name} was not run: {error}")
                 print(f"{one.name} is not run: {error}", flush=True)
@@ -105,7 +105,10 @@ class ExperimentRun:
         if one.model is None:
             values["nll"] = model.nll(rows, label)
         else:
-            self._note(f"{one.name} has another tokenizer, and likelihoods a token of two do not compare.")
+            self._note(
+                f"{one.name} has another tokenizer. Its NLL and persona gain are not shown, since likelihoods per token of "
+                "different tokenizers cannot be compared."
+            )
         if one.model is None and _shows_dialogues(options):
             others = self._fitted(test, model, {**options, "conditioning": "other_person"}, f"{label}, other person")
             other = model.nll(others, f"{label}, other person")
@@ -149,7 +152,8 @@ class ExperimentRun:
         known = [profiles[reply.person, reply.dialogue] for reply in replies]
         if self._judge is not None and not all(known):
             self._note(
-                f"{known.count([])} of {len(known)} replies have no profile that Coh. could be counted against."
+                f"{data.dataset_name}: Coh. and Coh-Con. are left out, since {known.count([])} of {len(known)} replies are of "
+                "people without a profile."
             )
         said, gold = [reply.text for reply in replies], [reply.gold for reply in replies]
         return score_people(people, said, gold, histories, known, self._judge if all(known) else None)

@@ -98,7 +98,7 @@ class MeasuredModel:
 def _code() -> str:
     """Of what measures, since another version of it may measure something else."""
     files = [Path(__file__).with_name(f"{name}.py") for name in ("nll", "generation", "tree_decoding")]
-    return code_version([*files, Path(__file__).parents[1] / "hub.py"], ("torch", "transformers"))
+    return code_version([*files, Path(__file__).parents[1] / "hub.py"], ("torch", "transformers", "peft"))
 
 
 def _turns(prompt: Sequence[Message], completion: Sequence[Message]) -> list[tuple[list[Message], str]]:

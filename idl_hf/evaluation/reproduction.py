@@ -64,7 +64,7 @@ def run_experiment(args: ExperimentArguments) -> Path:
         )
     scale, experiment = _scale(args), _experiment(args)
     if scale.sample_data:
-        about = f"A trial on the few dialogues that come with the package, whatever follows here. {experiment.about}"
+        about = f"A trial on the package's sample dialogues; the corpora named below were not used. {experiment.about}"
         experiment = replace(experiment, about=about, trained_on="dialogues_idl", tests=["dialogues_idl"], paper={})
     folders = parse_options(args.data_dirs, "--data_dirs")
     unknown = [name for name in folders if name not in dataset_names()]
@@ -109,15 +109,10 @@ def _experiment(args: ExperimentArguments) -> Experiment:
 
 
 def _report_folder(args: ExperimentArguments) -> Path:
-    """With what was given instead of the experiment's and the scale's own, so that no report replaces another one."""
-    scale = "quick" if args.quick else Path(args.scale).stem
+    """By all that was asked for, so that no report replaces one of something else."""
+    name, scale = Path(args.experiment).stem, Path(args.scale).stem
     model = Path(args.model_name_or_path).name if args.model_name_or_path is not None else ""
-    given = [
-        args.model_name_or_path,
-        args.encoder,
-        args.nli_model,
-        args.conditions,
-        parse_options(args.dataset_options),
-    ]
-    digest = hashlib.sha256(json.dumps(given).encode()).hexdigest()[:6] if any(given) else ""
-    return Path(args.output_dir, "-".join(filter(None, (Path(args.experiment).stem, scale, model, digest))))
+    asked = asdict(replace(args, output_dir=""))
+    usual = asdict(ExperimentArguments(name, scale, args.quick, output_dir=""))
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6] if asked != usual else ""
+    return Path(args.output_dir, "-".join(filter(None, (name, "quick" if args.quick else scale, model, digest))))

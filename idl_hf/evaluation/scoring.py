@@ -10,7 +10,7 @@ from typing import Any
 import evaluate
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-from idl_hf.evaluation.records import Records
+from idl_hf.evaluation.records import Records, code_version
 from idl_hf.extractor import model_identity
 from idl_hf.registration import folder
 
@@ -23,18 +23,22 @@ def score_replies(
     """predictions: replies. references: the persons' own. histories: each person's past utterances.
 
     All are fractions and means over replies: word BLEU of order 1 and 2 (sentence level, no smoothing), ROUGE-L F1
-    without stemming, distinct-1 and -2 within a reply and over all, P-F1 and P-Co. Words are those of sacrebleu's 13a,
-    which sets punctuation apart, so that "dogs." and the "dogs ." of ConvAI2 are the same. release: also BLEU-3 and -4,
-    and BLEU and ROUGE-L as the authors' released code counts them, on the text as it is.
+    without stemming, distinct-1 and -2 within a reply and over all, P-F1 and P-Co. Tokens are those of sacrebleu's 13a,
+    which sets punctuation apart, so that "dogs." and the "dogs ." of ConvAI2 are the same; P-F1 and P-Co take no
+    punctuation, since everybody's full stops are alike. release: also BLEU-3 and -4, and BLEU and ROUGE-L as the authors'
+    released code counts them, on the text as it is.
     """
     if not len(predictions) == len(references) == len(histories):
         raise ValueError(
             f"Expected one reference and one history per prediction, found {len(predictions)} predictions, "
             f"{len(references)} references and {len(histories)} histories."
         )
-    replies: dict[str, list[Any]] = {"predictions": _words(predictions)}
-    pairs = {**replies, "references": _words(references)}
-    persona = {**replies, "histories": [_words(history) for history in histories]}
+    replies: dict[str, list[Any]] = {"predictions": _tokens(predictions)}
+    pairs = {**replies, "references": _tokens(references)}
+    persona: dict[str, list[Any]] = {
+        "predictions": _words(predictions),
+        "histories": [_words(history) for history in histories],
+    }
     bleu, distinct = _compute("idl_bleu", pairs), _compute("distinct", replies)
     return {
         **{f"bleu_{order}": bleu[f"bleu_{order}"] for order in range(1, 5 if release else 3)},
@@ -76,16 +80,20 @@ def score_people(
         for name, score in scores.items():
             if not name.startswith("corpus_"):
                 by_person[name][person] = score
-    together = _compute("distinct", {"predictions": _words(predictions)})
+    together = _compute("distinct", {"predictions": _tokens(predictions)})
     return dict(by_person), {name: together[name] for name in ("corpus_distinct_1", "corpus_distinct_2")}
 
 
+_split = Tokenizer13a()  # puts a space between each two tokens
+
+
+def _tokens(texts: Sequence[str]) -> list[str]:
+    return [_split(text) for text in texts]
+
+
 def _words(texts: Sequence[str]) -> list[str]:
-    """The texts with a space between each two words."""
-    return [_SPLIT(text) for text in texts]
-
-
-_SPLIT = Tokenizer13a()
+    """Tokens with a letter or a digit."""
+    return [" ".join(token for token in text.split() if any(map(str.isalnum, token))) for text in _tokens(texts)]
 
 
 def _as_released(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
@@ -96,8 +104,9 @@ def _as_released(predictions: Sequence[str], references: Sequence[str]) -> dict[
 
 
 def kept_judge(model: str, file: Path) -> Judge:
-    """An NLI model's labels, kept in `file`: each pair of fact and reply is read once for all lines and runs."""
-    identity = model_identity(model)
+    """An NLI model's labels, kept in `file` line by line of a table: a pair of fact and reply is read once for all runs."""
+    metric = folder("metrics") / "coh_con" / "coh_con.py"
+    identity = f"{model_identity(model)} {code_version([metric], ('torch', 'transformers'))}"
 
     def labels(predictions: Sequence[str], profiles: Sequence[Sequence[str]]) -> list[list[str]]:
         pairs = [(fact, said) for said, facts in zip(predictions, profiles, strict=True) for fact in facts]

@@ -114,15 +114,17 @@ def differences(table: Table) -> dict[int, dict[int, dict[str, Estimate]]]:
     for members in comparable(table):
         for i in (i for i in members if table.lines[i].role == "ours"):
             others = [j for j in members if j < i or (j > i and table.lines[j].role != "ours")]
-            found[i] = {j: _differences(table.lines[i], table.lines[j]) for j in others}
+            found[i] = {j: _differences(table.lines[i], table.lines[j], table.columns) for j in others}
     return found
 
 
-def _differences(line: Line, other: Line) -> dict[str, Estimate]:
+def _differences(line: Line, other: Line, columns: Sequence[Column]) -> dict[str, Estimate]:
     return {
-        key: mean_over_people({person: value - other.values[key][person] for person, value in values.items()})
-        for key, values in line.values.items()
-        if values and other.values.get(key)
+        key: mean_over_people(
+            {person: value - other.values[key][person] for person, value in line.values[key].items()}
+        )
+        for key in (column.key for column in columns)
+        if line.values.get(key) and other.values.get(key)
     }
 
 

@@ -11,7 +11,7 @@ from idl_hf.evaluation.cells import Cell, Cells, Grid, difference_grids, grids, 
 from idl_hf.evaluation.lines import Report, Table
 from idl_hf.evaluation.significance import differences
 
-DIFFERENCES = "Mean over people of the difference [95 % bootstrap interval]."
+DIFFERENCES = "Mean over people of the difference [95 % bootstrap interval], not corrected for how many there are."
 _SPECIAL = re.compile(r"([\\`*_\[\]|~])")
 
 

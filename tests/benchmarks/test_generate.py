@@ -15,6 +15,6 @@ def test_quick_run_reports_all_ways_and_that_they_agree():
     assert [cells[0] for cells in rows] == ["way", "shared", "in batches", "one by one"]
     for cells in rows[1:]:
         assert float(cells[2]) > 0
-        assert cells[4] == "12 of 12"
+        assert cells[4] == "6 of 6"  # one by one takes part in the first of two turns
     assert "12 replies of 2 dialogues" in done.stdout
     assert rows[1][3] == "1.00 [1.00, 1.00]"

@@ -135,7 +135,7 @@ def test_an_experiment_may_stand_in_a_file(tiny, tmp_path):
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({**settings, "output_dir": str(tmp_path)}))
     assert main(["evaluate", "--config", str(tmp_path / "own.yaml")]) == 0
     found = report(tmp_path, "table1-quick-model")
-    assert found["intro"].startswith("A trial on the few dialogues that come with the package")
+    assert found["intro"].startswith("A trial on the package's sample dialogues")
     assert not any(line["paper"] for line in found["tables"][0]["lines"])  # not of those dialogues
 
 

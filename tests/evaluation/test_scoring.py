@@ -21,7 +21,7 @@ def test_worked_values():
     assert scores["rouge_l"] == pytest.approx(0.75)
     assert scores["distinct_1"] == scores["corpus_distinct_2"] == 1.0
     assert scores["p_f1"] == pytest.approx(2 * 1 / (2 + 3))  # {like, dogs} and {love, two, dogs}
-    assert scores["p_co"] == pytest.approx(2 / np.sqrt(3 * 6))
+    assert scores["p_co"] == pytest.approx(2 / np.sqrt(3 * 5))  # the full stop is no word
 
 
 def test_all_worked_numbers(vectors):
@@ -99,6 +99,16 @@ def test_how_punctuation_is_typed_is_no_part_of_a_score():
     for name in scores[0].keys() - set(released):
         assert scores[0][name] == scores[1][name] == other[name]
     assert scores[0]["release_bleu_1"] != scores[1]["release_bleu_1"]
+
+
+def test_punctuation_shows_no_persona():
+    histories = [["i have dogs .", "really ?", "..."]]
+    bare, ended, stop = (
+        score_replies([said], ["x"], histories) for said in ("i love my dogs", "i love my dogs .", ".")
+    )
+    assert bare["p_co"] == ended["p_co"] == pytest.approx(2 / np.sqrt(4 * 4))
+    assert bare["p_f1"] == ended["p_f1"] > 0
+    assert stop["p_co"] == stop["p_f1"] == 0
 
 
 def test_a_person_for_each_reply_is_asked_for():
