@@ -152,6 +152,9 @@ def legend(table: Table, cells: Cells) -> list[str]:
         )
     if any(cell.paper is not None for cell in cells.values()):
         lines.append("In parentheses: the paper's figure by the same score, of its own models and data.")
-    lines += [f"{column.label}: {column.note}" for column in table.columns if column.note and column.key in measured]
+    notes = dict.fromkeys(column.note for column in table.columns if column.note and column.key in measured)
+    for note in notes:
+        labels = [column.label for column in table.columns if column.note == note and column.key in measured]
+        lines.append(f"{'; '.join(labels)}: {note}")
     missing = [column.label for column in table.columns if column.key not in measured]
     return [*lines, f"Not measured: {', '.join(missing).rstrip('.')}."] if missing else lines  # a label may end in one
