@@ -155,7 +155,7 @@ def save_tiny_model(folder: Path) -> str:
 
 def common_arguments(settings: Settings, folder: Path) -> dict[str, Any]:
     return {
-        "output_dir": str(folder), "per_device_train_batch_size": 1, "gradient_checkpointing": False, "bf16": True,
+        "output_dir": str(folder), "per_device_train_batch_size": 1, "gradient_checkpointing": False,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps, "use_cpu": not torch.cuda.is_available(),
         "save_strategy": "no", "report_to": "none", "seed": settings.seed,
     }  # fmt: skip

@@ -31,6 +31,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, 
 from trl import DPOConfig, DPOTrainer
 
 from idl_hf import DPOCConfig, DPOCTrainer
+from idl_hf.machine import fast_precision
 from idl_hf.offline import resolve_model
 
 SHAPES = {
@@ -58,7 +59,10 @@ class Settings:
     repeats: int = field(default=5, metadata={"help": "Turns, after one to warm up."})
     device: str = field(default="cpu", metadata={"help": "cpu or cuda."})
     dtype: str = field(
-        default="bfloat16", metadata={"help": "bfloat16: autocast over float32 weights on a CPU. float32: neither."}
+        default="",
+        metadata={
+            "help": "bfloat16: autocast over float32 weights on a CPU. float32: neither. Default: by the machine."
+        },
     )
     gradient_checkpointing: bool = field(default=True, metadata={"help": "As TRL's default."})
     model_shape: str = field(
@@ -73,6 +77,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.quick:
             self.prompts, self.repeats, self.model_shape = [32, 64], 1, "tiny"
+        self.dtype = self.dtype or str(fast_precision(self.device)).removeprefix("torch.")
 
 
 def build_model(settings: Settings) -> Any:

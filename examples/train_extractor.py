@@ -6,9 +6,10 @@
 Any field of SFTConfig, ModelConfig and ExtractorDataArguments can stand in the YAML file or on the command line (`--help`).
 """
 
-from trl import ModelConfig, SFTConfig, TrlParser
+from trl import ModelConfig, TrlParser
 
 from idl_hf.extractor_training import ExtractorDataArguments, train_extractor
+from idl_hf.training import MSLConfig
 
 if __name__ == "__main__":
-    train_extractor(*TrlParser((ExtractorDataArguments, SFTConfig, ModelConfig)).parse_args_and_config())
+    train_extractor(*TrlParser((ExtractorDataArguments, MSLConfig, ModelConfig)).parse_args_and_config())

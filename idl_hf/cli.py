@@ -1,6 +1,7 @@
 """`idl-hf VERB`: each verb parses its arguments and calls one function elsewhere."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     if verb not in _VERBS:
         print(f"idl-hf: unknown verb '{verb}'. The verbs are: {', '.join(_VERBS)}.", file=sys.stderr)
         return 2
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("idl_hf").setLevel(logging.INFO)
     try:
         _VERBS[verb](rest)
     except (ValueError, OSError, ImportError) as error:  # what the user can mend; anything else keeps its traceback
@@ -99,11 +102,11 @@ def _extract(arguments: list[str]) -> None:
 
 
 def _msl(arguments: list[str]) -> None:
-    from trl import ModelConfig, SFTConfig
+    from trl import ModelConfig
 
-    from idl_hf.training import DataArguments, train_msl
+    from idl_hf.training import DataArguments, MSLConfig, train_msl
 
-    _train("msl", (DataArguments, SFTConfig, ModelConfig), train_msl, arguments)
+    _train("msl", (DataArguments, MSLConfig, ModelConfig), train_msl, arguments)
 
 
 def _dpoc(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
-from trl import ModelConfig, SFTConfig
+from trl import ModelConfig
 
 from idl_hf.chat import PersonaChat
 from idl_hf.dpoc.config import DPOCConfig
@@ -16,7 +16,7 @@ from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.report import ModelReport, evaluate_model, markdown_table, scores_table
 from idl_hf.hub import load_model
 from idl_hf.options import RowOptions
-from idl_hf.training import DataArguments, train_dpoc, train_msl
+from idl_hf.training import DataArguments, MSLConfig, train_dpoc, train_msl
 
 SAMPLE_DATA = Path(__file__).parent / "sample_data"
 _QUESTIONS = ("hi , how is your day going ?", "what do you do for a living ?", "do you have any pets ?")
@@ -105,7 +105,6 @@ def _stage(settings: DemoSettings, folder: Path, **options: Any) -> dict[str, An
         "num_train_epochs": 1,
         "gradient_checkpointing": False,
         "use_cpu": not torch.cuda.is_available(),
-        "bf16": True,
         "logging_steps": 4,
         "save_steps": 12,
         "save_total_limit": 1,
@@ -137,7 +136,7 @@ def _train_msl(settings: DemoSettings, folder: Path) -> None:
     )
     train_msl(
         _data(settings, settings.msl_rows, reply="all"),
-        SFTConfig(**_stage(settings, folder, learning_rate=2e-3)),
+        MSLConfig(**_stage(settings, folder, learning_rate=2e-3)),
         model,
     )
 

@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from idl_hf.machine import default_device, fast_precision
 from idl_hf.offline import OFFLINE, hub_errors_name_offline, resolve_model
 
 RECIPE_FILE = "idl_config.json"
@@ -39,20 +40,21 @@ def load_model(
 ) -> tuple[Any, Any]:
     """(model, tokenizer) of a causal LM, or of a PEFT adapter with its base model.
 
-    name: a Hub id, a folder, or "offline". dtype None: float32 to train, else the fastest exact-enough one here, which
-    is bfloat16 where the processor computes in it. model_options: of the base model's from_pretrained. The model is on `device` (None: a GPU if there is one).
+    name: a Hub id, a folder, or "offline". dtype None: float32 to train, else that of `fast_precision`. model_options:
+    of the base model's from_pretrained. The model is on `device` (None: a GPU if there is one).
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     path, base = _adapter_and_base(name)
-    dtype = dtype or (torch.float32 if trainable else inference_dtype())
+    device = device or default_device()
+    dtype = dtype or (torch.float32 if trainable else fast_precision(device))
     with hub_errors_name_offline(base, _HINT):
         model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **model_options)
     if path is not None:
         model = PeftModel.from_pretrained(model, path, is_trainable=trainable)
     if not trainable:
-        model = model.eval().to(device or default_device())
+        model = model.eval().to(device)
     return model, load_tokenizer(name)
 
 
@@ -135,18 +137,3 @@ def _has_file(name: str, file: str) -> bool:
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise OSError(f"'{name}' is neither an existing folder nor a repository on the Hub: {error}") from error
     return True
-
-
-def default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def inference_dtype() -> torch.dtype:
-    """bfloat16 on GPUs and on CPUs with bfloat16 instructions, else float32."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return (
-        torch.bfloat16
-        if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        else torch.float32
-    )

@@ -24,6 +24,7 @@ from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.trainer import DPOCTrainer
 from idl_hf.encoding import default_encoder
 from idl_hf.hub import load_model, save_recipe
+from idl_hf.machine import settle_precision
 from idl_hf.offline import OFFLINE, offline_folder
 from idl_hf.options import option_names
 
@@ -80,6 +81,15 @@ def parse_options(options: dict | str | None, name: str = "--dataset_options") -
     if options is not None and not isinstance(options, dict):
         raise ValueError(f"{name} must be a JSON object, found {options!r}.")
     return dict(options or {})
+
+
+@dataclass
+class MSLConfig(SFTConfig):
+    """SFTConfig with bfloat16 only where the machine computes fast in it."""
+
+    def __post_init__(self) -> None:
+        settle_precision(self)
+        super().__post_init__()
 
 
 def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> SFTTrainer:

@@ -5,13 +5,16 @@ from typing import Any
 
 from trl import DPOConfig
 
+from idl_hf.machine import settle_precision
+
 PENALTY_FORMS = ("paper", "released")
 
 
 @dataclass
 class DPOCConfig(DPOConfig):
     """DPOConfig with the penalty of Eq. 5 and 6. Defaults that differ from DPOConfig's: `learning_rate` 1e-5 and
-    `per_device_train_batch_size` 1 (paper A.2), `max_length` None (TRL's 1,024 silently drops rows with long prompts).
+    `per_device_train_batch_size` 1 (paper A.2), `max_length` None (TRL's 1,024 silently drops rows with long prompts),
+    and bfloat16 only where the machine computes fast in it.
     """
 
     learning_rate: float = field(default=1e-5, metadata={"help": "The initial learning rate for AdamW (paper A.2)."})
@@ -51,6 +54,7 @@ class DPOCConfig(DPOConfig):
     )
 
     def __post_init__(self) -> None:
+        settle_precision(self)
         super().__post_init__()
         if self.penalty < 0:
             raise ValueError(f"penalty must not be negative (it would reward violations), found {self.penalty}.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trl import ModelConfig, SFTConfig
+from trl import ModelConfig
 
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.conditions import Condition
@@ -17,7 +17,7 @@ from idl_hf.evaluation.experiment import Scale
 from idl_hf.evaluation.records import code_version
 from idl_hf.extractor import model_identity
 from idl_hf.hub import RECIPE_FILE
-from idl_hf.training import DataArguments, train_dpoc, train_msl
+from idl_hf.training import DataArguments, MSLConfig, train_dpoc, train_msl
 
 _ANY_ARCHITECTURE = {"lora_target_modules": ["all-linear"]}  # the scale names modules of its own model
 
@@ -60,7 +60,7 @@ class Adapters:
             print(f"Training {target.name}: {given}, {arguments}", flush=True)
             arguments |= {"output_dir": str(target), "resume_from_checkpoint": "last"}
             if stage == "msl":
-                train_msl(data, SFTConfig(**arguments), ModelConfig(model_name_or_path=model, **config))
+                train_msl(data, MSLConfig(**arguments), ModelConfig(model_name_or_path=model, **config))
             else:
                 train_dpoc(data, DPOCConfig(**arguments), ModelConfig(model_name_or_path=model, **config))
             gc.collect()  # a trainer and its model refer to each other, and the next one needs their memory

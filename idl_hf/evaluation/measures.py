@@ -18,7 +18,8 @@ from idl_hf.evaluation.generation import generate_replies
 from idl_hf.evaluation.nll import per_token, reply_logprobs
 from idl_hf.evaluation.records import Records, code_version
 from idl_hf.extractor import model_identity
-from idl_hf.hub import default_device, first_turn, inference_dtype, load_model, load_tokenizer
+from idl_hf.hub import first_turn, load_model, load_tokenizer
+from idl_hf.machine import default_device, fast_precision
 from idl_hf.schema import Message
 
 
@@ -42,7 +43,7 @@ class MeasuredModel:
     def __init__(self, name: str, folder: Path) -> None:
         """name: as `load_model` takes it."""
         self._name = name
-        identity = f"{model_identity(name)} {inference_dtype()} {default_device()} {_code()}"
+        identity = f"{model_identity(name)} {fast_precision(default_device())} {default_device()} {_code()}"
         self._folder = folder / hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     @cached_property
