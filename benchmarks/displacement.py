@@ -28,11 +28,11 @@ import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.demo import DemoSettings
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.trainer import DPOCTrainer
-from idl_hf.evaluation.nll import Estimate, mean_over_people, nll_by_person, persona_gain
 from idl_hf.evaluation.report import EvaluationData
-from idl_hf.hub import load_model
-from idl_hf.offline import OFFLINE, resolve_model
-from idl_hf.training import DataArguments, fit_rows, train_msl
+from idl_hf.models.likelihood import Estimate, mean_over_people, nll_by_person, persona_gain
+from idl_hf.models.loading import load_model
+from idl_hf.models.offline import OFFLINE, resolve_model
+from idl_hf.training.stages import DataArguments, fit_rows, train_msl
 
 REWARDS = ("rewards/chosen", "rewards/criterion", "rewards/rejected")
 PROBED = ("logps/chosen", *REWARDS, "rewards/margins", "rewards/accuracies")

@@ -32,7 +32,7 @@ from trl import DPOConfig, DPOTrainer
 
 from idl_hf import DPOCConfig, DPOCTrainer
 from idl_hf.machine import fast_precision
-from idl_hf.offline import resolve_model
+from idl_hf.models.offline import resolve_model
 
 SHAPES = {
     "llama-2-7b": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,

@@ -19,11 +19,11 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import idl_hf
-from idl_hf.extract import read_utterances
-from idl_hf.extractor import load_merged
-from idl_hf.line_generation import generate_lines
-from idl_hf.offline import resolve_model
+from idl_hf.explore.extract import read_utterances
+from idl_hf.models.lines import generate_lines
+from idl_hf.models.offline import resolve_model
 from idl_hf.persona import patterns
+from idl_hf.persona.extractor import load_merged
 from idl_hf.persona.triples import format_prompt
 
 SAMPLE = Path(idl_hf.__file__).parent / "sample_data" / "train.jsonl"

@@ -26,10 +26,10 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import idl_hf
 from idl_hf import prompting
-from idl_hf.evaluation.generation import common_length, generate_replies, generate_reply
-from idl_hf.hub import load_model
-from idl_hf.offline import resolve_model
-from idl_hf.training import fit_rows
+from idl_hf.models.loading import load_model
+from idl_hf.models.offline import resolve_model
+from idl_hf.models.replies import common_length, generate_replies, generate_reply
+from idl_hf.training.stages import fit_rows
 
 SAMPLE = str(Path(idl_hf.__file__).parent / "sample_data")
 Prompts = list[list[dict[str, str]]]

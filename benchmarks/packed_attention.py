@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from idl_hf.dpoc.prefix_sharing import DataCollatorForPrefixSharing, _two_part_attention, block_distances
-from idl_hf.dpoc.tiled_attention import tiled_attention
+from idl_hf.packing.attention import DataCollatorForPrefixSharing, _two_part_attention, block_distances
+from idl_hf.packing.tiled_attention import tiled_attention
 
 HEADS, KEY_HEADS, WIDTH, COMPLETION = 9, 3, 64, 20
 MODULE = SimpleNamespace(is_causal=True, num_key_value_groups=HEADS // KEY_HEADS)

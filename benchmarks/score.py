@@ -24,8 +24,8 @@ from nltk.translate.bleu_score import sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
 import idl_hf
-from idl_hf.evaluation.scoring import score_replies
-from idl_hf.extract import read_utterances
+from idl_hf.evaluation.scores import score_replies
+from idl_hf.explore.extract import read_utterances
 
 SAMPLE = Path(idl_hf.__file__).parent / "sample_data" / "train.jsonl"
 ORDERS = (1, 2, 3, 4)

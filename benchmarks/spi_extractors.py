@@ -22,19 +22,19 @@ from sklearn.metrics import adjusted_rand_score
 from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
-from idl_hf.corpus import Corpus
 from idl_hf.demo import SAMPLE_DATA
 from idl_hf.encoding import SentenceEncoder, default_encoder
-from idl_hf.evaluation.nll import CONDITIONINGS, mean_over_people, nll_by_person
-from idl_hf.hub import load_model
-from idl_hf.options import RowOptions
+from idl_hf.explore.stats import dialogue_of
+from idl_hf.models.likelihood import CONDITIONINGS, mean_over_people, nll_by_person
+from idl_hf.models.loading import load_model
 from idl_hf.persona.triples import persona_utterances
-from idl_hf.references import seed_of
-from idl_hf.rows import encoder_texts, extractor_texts, generate_rows
+from idl_hf.rows.generate import encoder_texts, extractor_texts, generate_rows
+from idl_hf.rows.options import RowOptions
+from idl_hf.rows.people import Corpus
+from idl_hf.rows.references import seed_of
 from idl_hf.schema import Dialogue, Triple, Turn, group_by_person
 from idl_hf.spi import cluster_dialogues, persona_text
-from idl_hf.stats import dialogue_of
-from idl_hf.training import DataArguments, fit_rows
+from idl_hf.training.stages import DataArguments, fit_rows
 
 COLUMNS = ("extractor", "people", "dialogues", "utterances marked", "ARI of seeds", "ARI without an utterance",
            "persona gain", "ARI with the first", "other references", "gain minus the first's")  # fmt: skip

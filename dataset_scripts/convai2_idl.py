@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from idl_hf.builder import IDLBuilder, IDLConfig
 from idl_hf.corpora import convai2
 from idl_hf.corpora.errors import ErrorLog
+from idl_hf.rows.builder import IDLBuilder, IDLConfig
 from idl_hf.schema import Dialogue
 
 

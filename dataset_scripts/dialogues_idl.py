@@ -4,10 +4,10 @@ The folder holds train.jsonl and, if there is one, validation.jsonl and test.jso
 Keep each person in one split only, so that what is measured is the ability to take on somebody new.
 """
 
-from idl_hf.builder import IDLBuilder, IDLConfig
 from idl_hf.corpora import jsonl
 from idl_hf.corpora.errors import ErrorLog
 from idl_hf.corpora.files import find_splits
+from idl_hf.rows.builder import IDLBuilder, IDLConfig
 from idl_hf.schema import Dialogue
 
 

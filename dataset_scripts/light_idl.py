@@ -3,9 +3,9 @@
 Candidates are in ParlAI's text export only (data_dir with speech_train.txt, ...), not in the pickles that it downloads.
 """
 
-from idl_hf.builder import IDLBuilder, IDLConfig
 from idl_hf.corpora import light
 from idl_hf.corpora.errors import ErrorLog
+from idl_hf.rows.builder import IDLBuilder, IDLConfig
 from idl_hf.schema import Dialogue
 
 

@@ -1,8 +1,8 @@
 """Cornell Movie-Dialogs as In-Dialogue Learning rows: load_dataset("idl_hf/movie_idl", "sessions" | "msl" | "dpoc")."""
 
-from idl_hf.builder import IDLBuilder, IDLConfig
 from idl_hf.corpora import cornell_movie
 from idl_hf.corpora.errors import ErrorLog
+from idl_hf.rows.builder import IDLBuilder, IDLConfig
 from idl_hf.schema import Dialogue
 
 

@@ -1,8 +1,8 @@
 """Multi-Session Chat as In-Dialogue Learning rows: load_dataset("idl_hf/msc_idl", "sessions" | "msl" | "dpoc")."""
 
-from idl_hf.builder import IDLBuilder, IDLConfig
 from idl_hf.corpora import msc
 from idl_hf.corpora.errors import ErrorLog
+from idl_hf.rows.builder import IDLBuilder, IDLConfig
 from idl_hf.schema import Dialogue
 
 

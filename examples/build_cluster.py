@@ -27,7 +27,7 @@ from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.corpora.errors import ErrorLog
-from idl_hf.training import parse_options
+from idl_hf.training.stages import parse_options
 
 
 @dataclass

@@ -5,7 +5,7 @@ python examples/chat.py --model runs/dpoc --dialogues dialogues.jsonl --person r
 
 from trl import TrlParser
 
-from idl_hf.terminal import ChatArguments, chat_in_terminal
+from idl_hf.chat.terminal import ChatArguments, chat_in_terminal
 
 if __name__ == "__main__":
     chat_in_terminal(TrlParser(ChatArguments).parse_args_and_config()[0])

@@ -15,12 +15,12 @@ from typing import Any
 
 from trl import TrlParser
 
-from idl_hf.evaluation.extraction import ExtractSamples, evaluate_extractor, one_by_one
-from idl_hf.evaluation.labelled_turns import LabelledTurn, read_labelled_turns, score_labelled_turns
-from idl_hf.extractor import Extract, PersonaExtractor
-from idl_hf.hub import load_model
-from idl_hf.line_generation import generate_lines
+from idl_hf.models.lines import generate_lines
+from idl_hf.models.loading import load_model
 from idl_hf.persona import patterns
+from idl_hf.persona.accuracy import ExtractSamples, evaluate_extractor, one_by_one
+from idl_hf.persona.extractor import Extract, PersonaExtractor
+from idl_hf.persona.labelled_turns import LabelledTurn, read_labelled_turns, score_labelled_turns
 from idl_hf.persona.triples import parse_triples
 from idl_hf.schema import Triple
 

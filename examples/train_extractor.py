@@ -8,8 +8,8 @@ Any field of SFTConfig, ModelConfig and ExtractorDataArguments can stand in the 
 
 from trl import ModelConfig, TrlParser
 
-from idl_hf.extractor_training import ExtractorDataArguments, train_extractor
-from idl_hf.training import MSLConfig
+from idl_hf.training.extractor import ExtractorDataArguments, train_extractor
+from idl_hf.training.stages import MSLConfig
 
 if __name__ == "__main__":
     train_extractor(*TrlParser((ExtractorDataArguments, MSLConfig, ModelConfig)).parse_args_and_config())

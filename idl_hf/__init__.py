@@ -14,17 +14,17 @@ __version__ = "0.1.0"
 _LAZY = {
     "DPOCConfig": "idl_hf.dpoc.config",
     "DPOCTrainer": "idl_hf.dpoc.trainer",
-    "PersonaChat": "idl_hf.chat",
-    "PersonaExtractor": "idl_hf.extractor",
+    "PersonaChat": "idl_hf.chat.persona_chat",
+    "PersonaExtractor": "idl_hf.persona.extractor",
 }
 
 __all__ = ["DPOCConfig", "DPOCTrainer", "PersonaChat", "PersonaExtractor", "__version__"]
 
 if TYPE_CHECKING:
-    from idl_hf.chat import PersonaChat
+    from idl_hf.chat.persona_chat import PersonaChat
     from idl_hf.dpoc.config import DPOCConfig
     from idl_hf.dpoc.trainer import DPOCTrainer
-    from idl_hf.extractor import PersonaExtractor
+    from idl_hf.persona.extractor import PersonaExtractor
 
 registration.register()
 

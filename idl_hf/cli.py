@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from idl_hf.launch import config_path, launch, split_off_config
+from idl_hf.training.launch import config_path, launch, split_off_config
 
 _DESCRIPTION = """usage: idl-hf VERB [options]        idl-hf VERB --help tells a verb's options
 
@@ -76,7 +76,7 @@ def _parse(types: tuple, arguments: list[str], verb: str) -> tuple:
 
 
 def _build(arguments: list[str]) -> None:
-    from idl_hf.training import DataArguments
+    from idl_hf.training.stages import DataArguments
 
     args: BuildArguments = _parse((BuildArguments,), arguments, "build")[0]
     data = DataArguments(args.dataset_name, args.data_dir, args.dataset_options)
@@ -94,7 +94,7 @@ def _build(arguments: list[str]) -> None:
 
 
 def _extract(arguments: list[str]) -> None:
-    from idl_hf.extract import ExtractArguments, extract_file
+    from idl_hf.explore.extract import ExtractArguments, extract_file
 
     if arguments and not arguments[0].startswith("-"):  # `idl-hf extract FILE`
         arguments = ["--file", *arguments]
@@ -104,7 +104,7 @@ def _extract(arguments: list[str]) -> None:
 def _msl(arguments: list[str]) -> None:
     from trl import ModelConfig
 
-    from idl_hf.training import DataArguments, MSLConfig, train_msl
+    from idl_hf.training.stages import DataArguments, MSLConfig, train_msl
 
     _train("msl", (DataArguments, MSLConfig, ModelConfig), train_msl, arguments)
 
@@ -113,7 +113,7 @@ def _dpoc(arguments: list[str]) -> None:
     from trl import ModelConfig
 
     from idl_hf.dpoc.config import DPOCConfig
-    from idl_hf.training import DataArguments, train_dpoc
+    from idl_hf.training.stages import DataArguments, train_dpoc
 
     _train("dpoc", (DataArguments, DPOCConfig, ModelConfig), train_dpoc, arguments)
 
@@ -128,7 +128,7 @@ def _train(verb: str, types: tuple, train: Callable[..., Any], arguments: list[s
 
 def _evaluate(arguments: list[str]) -> None:
     if _names_an_experiment(arguments):
-        from idl_hf.evaluation.reproduction import ExperimentArguments, run_experiment
+        from idl_hf.evaluation.run import ExperimentArguments, run_experiment
 
         run_experiment(_parse((ExperimentArguments,), arguments, "evaluate --experiment NAME")[0])
         return
@@ -150,7 +150,7 @@ def _names_an_experiment(arguments: list[str]) -> bool:
 
 
 def _chat(arguments: list[str]) -> None:
-    from idl_hf.terminal import ChatArguments, chat_in_terminal
+    from idl_hf.chat.terminal import ChatArguments, chat_in_terminal
 
     chat_in_terminal(_parse((ChatArguments,), arguments, "chat")[0])
 
@@ -162,31 +162,31 @@ def _demo(arguments: list[str]) -> None:
 
 
 def _show(arguments: list[str]) -> None:
-    from idl_hf.show import ShowArguments, show_person
+    from idl_hf.explore.show import ShowArguments, show_person
 
     show_person(_parse((ShowArguments,), arguments, "show")[0])
 
 
 def _stats(arguments: list[str]) -> None:
-    from idl_hf.stats import StatsArguments, show_stats
+    from idl_hf.explore.stats import StatsArguments, show_stats
 
     show_stats(_parse((StatsArguments,), arguments, "stats")[0])
 
 
 def _push_dataset(arguments: list[str]) -> None:
-    from idl_hf.publish import PushDatasetArguments, push_dataset
+    from idl_hf.hub.push import PushDatasetArguments, push_dataset
 
     push_dataset(_parse((PushDatasetArguments,), arguments, "push-dataset")[0])
 
 
 def _push_metric(arguments: list[str]) -> None:
-    from idl_hf.publish import PushMetricArguments, push_metric
+    from idl_hf.hub.push import PushMetricArguments, push_metric
 
     push_metric(_parse((PushMetricArguments,), arguments, "push-metric")[0])
 
 
 def _push_adapter(arguments: list[str]) -> None:
-    from idl_hf.publish import PushAdapterArguments, push_adapter
+    from idl_hf.hub.push import PushAdapterArguments, push_adapter
 
     push_adapter(_parse((PushAdapterArguments,), arguments, "push-adapter")[0])
 

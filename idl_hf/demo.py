@@ -10,13 +10,13 @@ from typing import Any
 from transformers import set_seed
 from trl import ModelConfig
 
-from idl_hf.chat import PersonaChat
+from idl_hf.chat.persona_chat import PersonaChat
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.report import ModelReport, evaluate_model, markdown_table, scores_table
-from idl_hf.hub import load_model
-from idl_hf.options import RowOptions
-from idl_hf.training import DataArguments, MSLConfig, train_dpoc, train_msl
+from idl_hf.models.loading import load_model
+from idl_hf.rows.options import RowOptions
+from idl_hf.training.stages import DataArguments, MSLConfig, train_dpoc, train_msl
 
 SAMPLE_DATA = Path(__file__).parent / "sample_data"
 _QUESTIONS = ("hi , how is your day going ?", "what do you do for a living ?", "do you have any pets ?")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from idl_hf.cache import Cache
-from idl_hf.offline import cache_folder, hub_errors_name_offline, resolve_encoder
+from idl_hf.models.offline import cache_folder, hub_errors_name_offline, resolve_encoder
 
 DEFAULT_ENCODER = "sentence-transformers/all-mpnet-base-v2"  # paper, footnote 2
 ENCODER_VARIABLE = "IDL_HF_ENCODER"

@@ -77,6 +77,7 @@ def _code_hash() -> str:
     """Of all code that shapes rows: a cache made by another version of it is not used."""
     digest = hashlib.sha256()
     files = [*folder("dataset_scripts").glob("*.py"), *_PACKAGE.glob("*.py"), *_PACKAGE.glob("corpora/*.py")]
+    files += _PACKAGE.glob("rows/*.py")
     for file in sorted([*files, *_PACKAGE.glob("persona/*.py")]):
         if file.name not in _SHAPES_NO_ROW:
             digest.update(file.name.encode() + file.read_bytes())

@@ -68,7 +68,7 @@ def encoder():
 def tokenizer():
     from transformers import AutoTokenizer
 
-    from idl_hf.offline import resolve_model
+    from idl_hf.models.offline import resolve_model
 
     return AutoTokenizer.from_pretrained(resolve_model("offline"))
 

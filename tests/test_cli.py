@@ -68,7 +68,7 @@ def test_every_recipe_has_only_known_fields(recipe, tmp_path, monkeypatch):
     from trl import ModelConfig, SFTConfig, TrlParser
 
     from idl_hf import DPOCConfig
-    from idl_hf.training import DataArguments
+    from idl_hf.training.stages import DataArguments
 
     config = DPOCConfig if recipe.stem.startswith("dpoc") else SFTConfig
     arguments = ["--config", str(recipe), "--use_cpu", "true", "--output_dir", str(tmp_path)]

@@ -9,8 +9,8 @@ import torch
 
 from idl_hf import machine
 from idl_hf.dpoc.config import DPOCConfig
-from idl_hf.hub import load_model
-from idl_hf.training import MSLConfig
+from idl_hf.models.loading import load_model
+from idl_hf.training.stages import MSLConfig
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,7 +16,7 @@ from transformers.utils.logging import get_logger
 from trl.models import prepare_deepspeed
 
 from idl_hf.dpoc.collator import COMPLETIONS
-from idl_hf.offline import cache_folder
+from idl_hf.models.offline import cache_folder
 
 if TYPE_CHECKING:
     from idl_hf.dpoc.trainer import DPOCTrainer

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idl_hf.dpoc.prefix_sharing import PADDING, block_distances
+from idl_hf.packing.attention import PADDING, block_distances
 
 PER_TOKEN = ("log_probs", "entropy", "mean_logits", "is_top1", "log_sum_sq_probs")
 

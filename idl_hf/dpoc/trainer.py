@@ -20,7 +20,6 @@ from idl_hf.dpoc.card import PAPER, append_section, recipe
 from idl_hf.dpoc.collator import COMPLETIONS, DataCollatorForCriterion
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.loss import dpoc_penalty, released_penalty
-from idl_hf.dpoc.prefix_sharing import ATTENTION, DataCollatorForPrefixSharing, obstacle
 from idl_hf.dpoc.reference import precompute_reference
 from idl_hf.dpoc.scores import (
     PER_TOKEN,
@@ -33,6 +32,7 @@ from idl_hf.dpoc.scores import (
     token_scores,
 )
 from idl_hf.dpoc.tokenization import pad_token, tokenize_dataset
+from idl_hf.packing.attention import ATTENTION, DataCollatorForPrefixSharing, obstacle
 
 logger = get_logger(__name__)
 

@@ -15,9 +15,9 @@ from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.experiment import Scale
 from idl_hf.evaluation.records import code_version
-from idl_hf.extractor import model_identity
-from idl_hf.hub import RECIPE_FILE
-from idl_hf.training import DataArguments, MSLConfig, train_dpoc, train_msl
+from idl_hf.models.loading import RECIPE_FILE
+from idl_hf.persona.extractor import model_identity
+from idl_hf.training.stages import DataArguments, MSLConfig, train_dpoc, train_msl
 
 _ANY_ARCHITECTURE = {"lora_target_modules": ["all-linear"]}  # the scale names modules of its own model
 
@@ -71,7 +71,7 @@ class Adapters:
 def _training_code() -> str:
     """Another version of it may train another adapter. What shapes rows is in their fingerprint."""
     package = Path(__file__).parents[1]
-    files = [package / "training.py", package / "hub.py", *sorted(package.glob("dpoc/*.py"))]
+    files = [package / "training" / "stages.py", package / "models" / "loading.py", *sorted(package.glob("dpoc/*.py"))]
     return code_version(files, ("torch", "transformers", "trl", "peft"))
 
 

@@ -1,6 +1,6 @@
 """The columns of the tables: what each number is."""
 
-from idl_hf.evaluation.lines import Column
+from idl_hf.report.results import Column
 
 _RELEASE = "as the authors' released code counts it: two unrelated human replies get a BLEU-1 of 49"
 _ALL = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from idl_hf.evaluation.lines import Role
+from idl_hf.report.results import Role
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import yaml
 
 from idl_hf.evaluation.columns import COLUMNS
 from idl_hf.evaluation.conditions import CONDITIONS, Condition, condition
-from idl_hf.evaluation.lines import Role
 from idl_hf.registration import dataset_names, folder
+from idl_hf.report.results import Role
 
 T = TypeVar("T")
 

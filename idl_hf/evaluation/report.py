@@ -7,11 +7,11 @@ from typing import Any
 
 from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.data import EvaluationData, spread
-from idl_hf.evaluation.generation import generate_replies
-from idl_hf.evaluation.nll import CONDITIONINGS, Estimate, mean_over_people, nll_by_person, persona_gain
-from idl_hf.evaluation.scoring import score_replies
-from idl_hf.hub import first_turn, load_model
-from idl_hf.training import fit_rows, parse_options
+from idl_hf.evaluation.scores import score_replies
+from idl_hf.models.likelihood import CONDITIONINGS, Estimate, mean_over_people, nll_by_person, persona_gain
+from idl_hf.models.loading import first_turn, load_model
+from idl_hf.models.replies import generate_replies
+from idl_hf.training.stages import fit_rows, parse_options
 
 
 @dataclass

@@ -12,13 +12,13 @@ from datasets import load_dataset
 
 import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.corpora import jsonl
-from idl_hf.corpus import Corpus
-from idl_hf.evaluation.nll import nll_by_person
-from idl_hf.options import RowOptions
-from idl_hf.references import texts_to_choose_by
+from idl_hf.models.likelihood import nll_by_person
+from idl_hf.rows.options import RowOptions
+from idl_hf.rows.people import Corpus
+from idl_hf.rows.references import texts_to_choose_by
 from idl_hf.schema import Dialogue, Turn, group_by_person
 from idl_hf.spi import persona_text
-from idl_hf.training import fit_rows
+from idl_hf.training.stages import fit_rows
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "spi_extractors.py"
 OPTIONS = {"targets": "all", "reply": "all", "encoder": "offline"}

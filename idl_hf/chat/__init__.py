@@ -1,0 +1,1 @@
+"""Chat with a person known from past dialogues alone."""

@@ -1,0 +1,83 @@
+"""A chat in the terminal."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from idl_hf.chat.persona_chat import PersonaChat
+from idl_hf.corpora.errors import CorpusError
+from idl_hf.corpora.jsonl import read_dialogues
+from idl_hf.schema import Person, group_by_person
+
+
+@dataclass
+class ChatArguments:
+    """Whom to talk to."""
+
+    model: str = field(metadata={"help": "Adapter or model: a Hub id, a folder, or 'offline'."})
+    dialogues: str = field(metadata={"help": "JSON Lines of past dialogues (see idl_hf.corpora.jsonl)."})
+    person: str | None = field(
+        default=None, metadata={"help": "person_id; may be left out if the file has one person."}
+    )
+    encoder: str | None = field(
+        default=None, metadata={"help": "Sentence encoder, or 'offline'; default that of the adapter's training."}
+    )
+    references: int | None = field(
+        default=None, metadata={"help": "How many past dialogues the model is shown; default as in training."}
+    )
+    max_prompt_tokens: int | None = field(
+        default=None, metadata={"help": "Longer prompts lose whole reference dialogues; default as in training."}
+    )
+    max_new_tokens: int = field(default=60, metadata={"help": "Longest reply."})
+    temperature: float = field(default=0.0, metadata={"help": "0: always the likeliest word."})
+
+
+def chat_in_terminal(args: ChatArguments) -> None:
+    """Reads lines until end of file (Ctrl-D), Ctrl-C or /quit; /reset starts the conversation anew."""
+    person = find_person(args.dialogues, args.person)
+    chat = PersonaChat.from_pretrained(
+        args.model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
+    )
+    for dialogue in person.dialogues:
+        chat.add_dialogue(dialogue.turns)
+    generation: dict[str, Any] = {"max_new_tokens": args.max_new_tokens}
+    if args.temperature > 0:
+        generation |= {"do_sample": True, "temperature": args.temperature}
+    print(f"Talking to {person.person_id}, known from {len(person.dialogues)} dialogues. /reset, /quit or Ctrl-D.")
+    try:
+        _converse(chat, person.person_id, generation)
+    except KeyboardInterrupt:
+        print()
+
+
+def _converse(chat: PersonaChat, name: str, generation: dict[str, Any]) -> None:
+    while True:
+        try:
+            said = input("you: ").strip()
+        except EOFError:
+            print()
+            return
+        if said == "/quit":
+            return
+        if said == "/reset":
+            chat.reset()
+        elif said:
+            print(f"{name}: ", end="", flush=True)
+            for piece in chat.stream(said, **generation):
+                print(piece, end="", flush=True)
+            print()
+            sys.stdout.flush()
+
+
+def find_person(file: str | Path, person_id: str | None) -> Person:
+    """The person of a JSON Lines file. Raises CorpusError with the persons there are."""
+    if not Path(file).is_file():
+        raise CorpusError(f"The file '{file}' does not exist. Expected JSON Lines with one dialogue a line.")
+    persons = {person.person_id: person for person in group_by_person(read_dialogues(file))}
+    if person_id is None and len(persons) == 1:
+        return next(iter(persons.values()))
+    if person_id not in persons:
+        wanted = f"has no person '{person_id}'" if person_id else "holds several persons; name one with --person"
+        raise CorpusError(f"'{file}' {wanted}. Its persons are: {', '.join(sorted(persons))}.")
+    return persons[person_id]

@@ -1,0 +1,1 @@
+"""Rows, metrics and adapters to the Hugging Face Hub."""

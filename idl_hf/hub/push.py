@@ -1,0 +1,288 @@
+"""Rows, metrics and adapters to the Hugging Face Hub, each with its card. Pushing again changes only what differs, and
+continues where a push was interrupted."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
+
+from idl_hf.hub import cards
+from idl_hf.models.loading import RECIPE_FILE, load_recipe
+from idl_hf.models.offline import OFFLINE
+from idl_hf.registration import ORGANIZATION, folder, metric_names
+
+_LOGIN = "log in with `hf auth login` or set HF_TOKEN"
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+# All else stays: checkpoints, optimizer states, and pickles, such as training_args.bin, which may hold a token
+_OTHER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "chat_template.jinja", RECIPE_FILE,
+)  # fmt: skip
+
+
+@dataclass
+class PushDatasetArguments:
+    """Which rows to push, and where."""
+
+    repo_id: str = field(metadata={"help": "Dataset repository on the Hub: <user>/<name>."})
+    dataset_name: str = field(
+        default=f"{ORGANIZATION}/convai2_idl",
+        metadata={"help": "A built-in dataset, a Hub dataset, or a folder written by `idl-hf build`."},
+    )
+    configs: list[str] = field(
+        default_factory=lambda: ["sessions", "msl", "dpoc"], metadata={"help": "Of sessions, msl, dpoc."}
+    )
+    data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
+    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON."})
+    license: str = field(
+        default="", metadata={"help": "Identifier of the Hub, such as cc-by-4.0; default that of the corpus."}
+    )
+    private: bool = field(default=False, metadata={"help": "Makes a new repository private."})
+    num_proc: int | None = field(default=None, metadata={"help": "Number of processes that build the rows."})
+
+
+@dataclass
+class PushMetricArguments:
+    """Which metric to push, and where."""
+
+    repo_id: str = field(metadata={"help": "Space on the Hub: <user>/<metric>."})
+    metric: str = field(default="", metadata={"help": "Name of a metric of this package; default that of the Space."})
+    private: bool = field(default=False, metadata={"help": "Makes a new Space private."})
+
+
+@dataclass
+class PushAdapterArguments:
+    """Which adapter to push, and where."""
+
+    repo_id: str = field(metadata={"help": "Model repository on the Hub: <user>/<name>."})
+    adapter: str = field(metadata={"help": "Folder with a trained adapter, such as runs/dpoc."})
+    base_model: str | None = field(
+        default=None, metadata={"help": "Hub id of the base model, where the adapter names a folder on this machine."}
+    )
+    report: str | None = field(
+        default=None, metadata={"help": "report.md of `idl-hf evaluate` for the card; default the one in the folder."}
+    )
+    private: bool = field(default=False, metadata={"help": "Makes a new repository private."})
+
+
+def push_dataset(args: PushDatasetArguments) -> str:
+    """Builds each config, pushes it as Parquet and writes the card; returns the address.
+
+    Afterwards `load_dataset(repo_id, config)` needs nothing but `datasets`, and msl is the config without a name.
+    Raises ValueError for wrong arguments and OSError for what the Hub refuses, as all functions here.
+    """
+    api = _open_repository(args.repo_id, "dataset", args.private)
+    rows = {}
+    for config in args.configs:
+        rows[config] = _rows(args, config)
+        with _hub_errors_in_sentences(args.repo_id):
+            rows[config].push_to_hub(args.repo_id, config, commit_message=f"Upload {config}")
+        counts = ", ".join(f"{split} {len(part)}" for split, part in rows[config].items())
+        print(f"{args.repo_id}: {config}, rows: {counts}")
+    with _hub_errors_in_sentences(args.repo_id):
+        card = DatasetCard.load(args.repo_id)
+        cards.complete_dataset_card(card, args.repo_id, rows, args.license)
+        api.upload_file(
+            repo_id=args.repo_id,
+            repo_type="dataset",
+            path_in_repo="README.md",
+            path_or_fileobj=str(card).encode(),
+            commit_message="Describe the rows",
+        )
+    return _address(api, f"datasets/{args.repo_id}")
+
+
+def _rows(args: PushDatasetArguments, config: str) -> Any:
+    """A DatasetDict."""
+    from idl_hf.training.stages import DataArguments
+
+    data = DataArguments(args.dataset_name, args.data_dir, args.dataset_options)
+    if not Path(args.dataset_name, config).is_dir():
+        return data.load(config, None, num_proc=args.num_proc)
+    if args.data_dir is not None or args.dataset_options:
+        raise ValueError(
+            f"'{args.dataset_name}' holds rows that are made already; --data_dir and --dataset_options are for a builder."
+        )
+    return DataArguments(args.dataset_name, config).load("default", None)
+
+
+def push_metric(args: PushMetricArguments) -> str:
+    """Pushes a metric's folder as a Space, which `evaluate.load(repo_id)` reads; returns the address."""
+    space = args.repo_id.rpartition("/")[2]
+    metric = args.metric or space
+    if metric not in metric_names():
+        raise ValueError(f"There is no metric '{metric}'. The metrics are: {', '.join(metric_names())}.")
+    if metric != space:
+        raise ValueError(
+            f"`evaluate` looks in a Space for a file with the Space's own name, so the metric '{metric}' must be pushed to "
+            f"'<user>/{metric}', found '{args.repo_id}'."
+        )
+    api = _open_repository(args.repo_id, "space", args.private, space_sdk="gradio")
+    with _hub_errors_in_sentences(args.repo_id):
+        api.upload_folder(
+            repo_id=args.repo_id,
+            repo_type="space",
+            folder_path=folder("metrics") / metric,
+            ignore_patterns=["__pycache__/*", ".*"],
+            commit_message=f"Upload {metric}",
+        )
+    return _address(api, f"spaces/{args.repo_id}")
+
+
+def push_adapter(args: PushAdapterArguments) -> str:
+    """Pushes an adapter with its tokenizer and card, and nothing else of the folder; returns the address."""
+    source = Path(args.adapter)
+    config = _adapter_config(source)
+    trained_from = config.get("base_model_name_or_path") or ""
+    base = args.base_model or trained_from
+    if base != OFFLINE and (not _is_hub_id(base) or (base == trained_from and Path(base).exists())):
+        raise ValueError(
+            f"The adapter in '{source}' needs the base model '{base}', which nobody else can load: it is no name on the Hub. "
+            "Pass --base_model <user>/<name> with the Hub id of the same model, or --base_model offline if it is the "
+            "offline model of this package."
+        )
+    _check_recipe(source)
+    report = _report(args)
+    if base != OFFLINE:
+        _check_that_base_is_published(base)
+    api = _open_repository(args.repo_id, "model", args.private)
+    card = (
+        ModelCard.load(source / "README.md") if (source / "README.md").is_file() else ModelCard(f"# {args.repo_id}\n")
+    )
+    cards.complete_adapter_card(card, args.repo_id, base, trained_from, report)
+    contents: dict[str, Path | bytes] = {
+        name: source / name for name in (*_ADAPTER_FILES, *_OTHER_FILES) if (source / name).is_file()
+    }
+    contents["README.md"] = str(card).encode()
+    if base != trained_from:
+        written = json.dumps({**config, "base_model_name_or_path": base}, indent=2, sort_keys=True)
+        contents["adapter_config.json"] = written.encode()
+    operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
+    with _hub_errors_in_sentences(args.repo_id):
+        api.create_commit(args.repo_id, operations, commit_message="Upload adapter")
+    return _address(api, args.repo_id)
+
+
+def _check_recipe(source: Path) -> None:
+    """A recipe that names a folder of this machine helps nobody, and tells where it lies."""
+    recipe = load_recipe(str(source)).get("options", {})
+    named = {name: Path(str(recipe[name])) for name in ("encoder", "extractor") if name in recipe}
+    local = [f"{name}='{path}'" for name, path in named.items() if path.is_absolute() or path.is_dir()]
+    if local:
+        raise ValueError(
+            f"'{source / RECIPE_FILE}' names a folder of this machine: {', '.join(local)}. Put the Hub id of the same model "
+            "there, since a chat with the adapter loads it."
+        )
+
+
+def _adapter_config(source: Path) -> dict[str, Any]:
+    missing = [name for name in _ADAPTER_FILES if not (source / name).is_file()]
+    if not missing:
+        return json.loads((source / _ADAPTER_FILES[0]).read_text(encoding="utf-8"))
+    if not source.is_dir():
+        raise ValueError(f"The folder '{source}' does not exist. Pass --adapter with the output_dir of a training.")
+    if (source / "adapter_model.bin").is_file():
+        reason = (
+            "adapter_model.bin is a pickle, which is never pushed; save the adapter again with PEFT as safetensors"
+        )
+    elif any(source.glob("model*.safetensors")):
+        reason = "it holds a whole model, which `model.push_to_hub` of transformers pushes"
+    else:
+        reason = "pass the output_dir of a finished training"
+    raise ValueError(f"'{source}' holds no adapter: {' and '.join(missing)} missing. {reason[0].upper()}{reason[1:]}.")
+
+
+def _is_hub_id(name: str) -> bool:
+    return re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) is not None
+
+
+def _check_that_base_is_published(base: str) -> None:
+    with _hub_errors_in_sentences(base):
+        try:
+            HfApi().model_info(base)
+        except RepositoryNotFoundError as error:
+            raise ValueError(
+                f"The base model '{base}' is not on the Hub, or private to somebody else, so nobody could load the adapter. "
+                "Push the base model first, or pass --base_model <user>/<name> with the Hub id of the same model."
+            ) from error
+
+
+def _report(args: PushAdapterArguments) -> str:
+    path = Path(args.report) if args.report else Path(args.adapter, "report.md")
+    if not path.is_file():
+        if args.report:
+            raise ValueError(f"The report '{path}' does not exist. Pass the report.md that `idl-hf evaluate` wrote.")
+        return ""
+    return cards.name_in_report(path.read_text(encoding="utf-8"), Path(args.adapter), args.repo_id)
+
+
+def _open_repository(repo_id: str, repo_type: str, private: bool, **options: Any) -> HfApi:
+    """The repository, made where there is none; what is wrong with the login shows here, before any work."""
+    if "/" not in repo_id or not _is_hub_id(repo_id):
+        raise ValueError(f"The repository must be <user>/<name>, found '{repo_id}'.")
+    token = get_token()
+    if token is None:
+        raise OSError(f"Pushing to the Hub needs a token with write access, and there is none: {_LOGIN}.")
+    if not re.fullmatch(r"[!-~]+", token):  # such as an accent; the HTTP client would speak of codecs
+        raise ValueError(f"The token holds characters that no token has; make a new one and {_LOGIN}.")
+    api = HfApi(library_name=ORGANIZATION)
+    with _hub_errors_in_sentences(repo_id):
+        api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, **options)
+        if private and not api.repo_info(repo_id, repo_type=repo_type).private:
+            raise ValueError(
+                f"'{repo_id}' exists and is public, so --private would not hide what is pushed. Make it private in its "
+                "settings on the Hub first, or push to another name."
+            )
+    return api
+
+
+@contextmanager
+def _hub_errors_in_sentences(repo_id: str) -> Iterator[None]:
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise OSError(_why_refused(repo_id, error)) from error
+    except HTTPError as error:  # no answer at all
+        raise _unreachable(error) from error
+    except RuntimeError as error:  # of the upload of a large file
+        if isinstance(error.__cause__, HfHubHTTPError):
+            raise OSError(_why_refused(repo_id, error.__cause__)) from error
+        if isinstance(error.__cause__, HTTPError):
+            raise _unreachable(error.__cause__) from error
+        raise
+
+
+def _unreachable(error: HTTPError) -> OSError:
+    return OSError(
+        f"The Hub at {constants.ENDPOINT} could not be reached: {error}. Run the same command again to continue."
+    )
+
+
+def _why_refused(repo_id: str, error: HfHubHTTPError) -> str:
+    status = error.response.status_code
+    said = f" The Hub said: {error.server_message}" if error.server_message else ""
+    if status == 401:
+        return (
+            f"The Hub does not accept your token for '{repo_id}'. Make a new one with write access and {_LOGIN}.{said}"
+        )
+    if status == 403:
+        return (
+            f"Your token may not write to '{repo_id}': push to your own user or organisation, with a token that has write "
+            f"access.{said}"
+        )
+    if status == 404:
+        return f"'{repo_id}' was not found on the Hub, or is private to somebody else.{said}"
+    again = " Run the same command again to continue." if status >= 500 or status in (409, 412, 429) else ""
+    return f"The Hub refused the push to '{repo_id}' with status {status}.{again}{said}"
+
+
+def _address(api: HfApi, path: str) -> str:
+    address = f"{api.endpoint}/{path}"
+    print(f"Pushed to {address}")
+    return address

@@ -1,0 +1,1 @@
+"""Whatever answers: models and adapters, their replies and their likelihoods."""

@@ -1,0 +1,99 @@
+"""Replies to held-out contexts; what their prompts share, references and the dialogue so far, is computed once."""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers.utils.logging import get_logger
+
+from idl_hf import prompting
+from idl_hf.models.tree_decoding import TreeDecoder, tree_obstacle
+from idl_hf.schema import Message
+
+logger = get_logger(__name__)
+Ids = Sequence[int]
+
+
+def generate_replies(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[Message]],
+    max_new_tokens: int = 40,
+    label: str = "",
+    batch_size: int = 8,
+    max_tokens: int = 4096,
+) -> Iterator[tuple[int, str]]:
+    """(index of the prompt, greedy reply), those of a batch once they are written, in the order in which prompts share most.
+
+    A batch has at most `batch_size` replies and keeps at most `max_tokens` tokens, shared ones counted once; a single prompt
+    may exceed that. The replies are those of `generate_reply` for each prompt alone, but in half precision, where every
+    way to compute rounds in its own way, a close call may fall differently, from batch to batch too. A model that cannot
+    share prompts generates one by one, and the log says why.
+    """
+    if (reason := tree_obstacle(model)) is None:
+        replies = _share(model, tokenizer, prompts, max_new_tokens, batch_size, max_tokens)
+    else:
+        logger.warning_once(f"No prompts are shared, replies are generated one by one: {reason}.")
+        replies = (
+            (i, generate_reply(model, tokenizer, prompt, max_new_tokens=max_new_tokens))
+            for i, prompt in enumerate(prompts)
+        )
+    yield from tqdm(replies, desc=f"Generating {label}", total=len(prompts))
+
+
+@torch.inference_mode()
+def generate_reply(model: Any, tokenizer: Any, prompt: Sequence[Message], **options: Any) -> str:
+    ids = torch.tensor([prompting.prompt_ids(tokenizer, prompt)], device=model.device)
+    options = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id, **options}
+    output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+    return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+
+
+def _share(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[Message]],
+    max_new_tokens: int,
+    batch_size: int,
+    max_tokens: int,
+) -> Iterator[tuple[int, str]]:
+    encoded = [array("i", prompting.prompt_ids(tokenizer, prompt)) for prompt in prompts]
+    order = sorted(range(len(encoded)), key=encoded.__getitem__)
+    same = [list(group) for _, group in groupby(order, key=encoded.__getitem__)]  # a repeated prompt costs once
+    distinct = [encoded[group[0]] for group in same]
+    shared = [0, *map(common_length, distinct, distinct[1:])]
+    decoder = TreeDecoder(model, max_new_tokens)
+    for batch in _batches(list(map(len, distinct)), shared, batch_size, max_tokens, max_new_tokens):
+        written = decoder.write(distinct[batch], shared[batch])
+        for group, text in zip(same[batch], tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+            yield from ((i, text.strip()) for i in group)
+
+
+def common_length(first: Ids, second: Ids) -> int:
+    """How many tokens both begin with."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+
+
+def _batches(lengths: Ids, shared: Ids, batch_size: int, max_tokens: int, max_new_tokens: int) -> Iterator[slice]:
+    """Slices of the sorted prompts. shared: tokens in common with the one before.
+
+    A full batch ends where its last prompt that shares less than half begins, if there is one: what is on both sides of a
+    cut is not computed twice, but every step of both batches attends to it.
+    """
+    start = 0
+    for i in range(len(lengths)):
+        while i > start:
+            tokens = lengths[start] + sum(lengths[j] - shared[j] for j in range(start + 1, i + 1))
+            if i - start < batch_size and tokens + (i + 1 - start) * max_new_tokens <= max_tokens:
+                break
+            weak = [j for j in range(start + 1, i + 1) if shared[j] < lengths[j] / 2]
+            stop = weak[-1] if weak else i
+            yield slice(start, stop)
+            start = stop
+    if lengths:
+        yield slice(start, len(lengths))

@@ -1,0 +1,1 @@
+"""People to rows: references, prompts, replies, and the `datasets` builder."""

@@ -1,0 +1,242 @@
+"""The `datasets` builder that every script in dataset_scripts/ derives from.
+
+Only plumbing: `datasets` replaces `open`, `os.path` and `Path` in this module and in the scripts (for streaming), so
+whatever reads files or makes rows lives elsewhere.
+"""
+
+import glob
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from typing import Any
+
+import datasets
+from datasets.data_files import DataFilesDict
+from datasets.fingerprint import Hasher
+
+from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.corpora.files import check_sha256, unpack
+from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
+from idl_hf.models.offline import OFFLINE
+from idl_hf.persona.extractor import PATTERNS, extractor_identity
+from idl_hf.rows.generate import encoder_texts, enough_dialogues, extractor_texts, generate_rows
+from idl_hf.rows.options import RowOptions, option_names, preset_options
+from idl_hf.rows.people import Corpus, usable_dialogues
+from idl_hf.rows.tally import Tally
+from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
+
+logger = datasets.logging.get_logger(__name__)
+VERSION = datasets.Version("0.1.0")
+_DEFAULT_CONFIG = "msl"
+_VERSIONS = ("idl-hf", "numpy", "scikit-learn", "sentence-transformers")  # of what shapes rows
+
+
+@dataclass(eq=False)
+class IDLConfig(datasets.BuilderConfig, RowOptions):
+    """A config (sessions, msl, dpoc) with all options of the rows; scripts add their corpus's own."""
+
+    version: datasets.Version = VERSION
+    preset: str = "paper"  # "release" sets what the authors' released code does; an option given by name wins
+    on_error: str = "raise"  # "skip" leaves out malformed dialogues and counts them
+
+    def row_options(self) -> RowOptions:
+        return RowOptions(**{name: getattr(self, name) for name in option_names()})
+
+
+class IDLBuilder(datasets.GeneratorBasedBuilder):
+    """Subclasses set BUILDER_CONFIGS (see `configs`), `split_files` and `read_split`."""
+
+    BUILDER_CONFIG_CLASS = IDLConfig
+    DEFAULT_CONFIG_NAME = _DEFAULT_CONFIG
+    DEFAULT_WRITER_BATCH_SIZE = 200  # prompts are long
+
+    # What a script says of its corpus
+    DESCRIPTION = ""
+    HOMEPAGE = ""
+    LICENSE = ""
+    CITATION = ""
+    DOWNLOADS: tuple[tuple[str, str], ...] = ()  # (address, sha256) of what is published
+
+    def __init__(self, *args: Any, data_dir: str | None = None, data_files: Any = None, **kwargs: Any) -> None:
+        self._check_option_names(kwargs)
+        kwargs = preset_options(kwargs.get("preset", "paper"), self._option_names()) | kwargs
+        # Explicitly and with what it is made of, so that the cache tells encoders apart
+        kwargs.setdefault("encoder", default_encoder())
+        if isinstance(kwargs["encoder"], str) and kwargs["encoder"] != OFFLINE:
+            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), encoder_identity(kwargs["encoder"])))
+        if kwargs.get("extractor", PATTERNS) != PATTERNS:
+            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), extractor_identity(kwargs["extractor"])))
+        if data_dir is not None and data_files is not None:
+            raise ValueError("Pass either data_dir or data_files, not both.")
+        config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
+        if data_dir is not None:
+            # As data files, so that the cache notices when one of them changes
+            found = self.split_files(data_dir, config)
+            escaped = {split: [glob.escape(file) for file in files] for split, files in found.items()}
+            data_files = DataFilesDict.from_patterns(escaped, base_path="")
+        self._default_files = data_files is None
+        super().__init__(*args, data_files=data_files, **kwargs)
+        self.config.row_options().check(self.config.name)
+
+    @staticmethod
+    def configs(config_class: type[IDLConfig]) -> list[IDLConfig]:
+        return [config_class(name=name) for name in CONFIGS]
+
+    @abstractmethod
+    def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
+        """The files of each split in a folder of raw data."""
+
+    @abstractmethod
+    def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
+        """All dialogues of a split, with their person_id."""
+
+    def download(self, dl_manager: datasets.DownloadManager) -> str:
+        """The folder of raw data, where neither data_dir nor data_files was given."""
+        if not self.DOWNLOADS:
+            raise ValueError(
+                f"'{self.dataset_name}' has no download. Pass data_dir='<folder>' with the raw files, or "
+                "data_files={'train': '<file>', 'validation': '<file>'}."
+            )
+        if dl_manager.is_streaming:
+            raise ValueError(
+                f"'{self.dataset_name}' cannot be streamed from where it is published. Fetch {', '.join(url for url, _ in self.DOWNLOADS)} "
+                "and pass data_dir='<folder>' with the files."
+            )
+        found: dict[str, str] = {}
+        for url, sha256 in self.DOWNLOADS:
+            try:
+                file = dl_manager.download(url)
+            except OSError as error:
+                raise OSError(
+                    f"{url} could not be fetched ({error}). Pass data_dir='<folder>' with its files."
+                ) from error
+            check_sha256(file, sha256)
+            found[url.rpartition("/")[2]] = file
+        return self.unpack(found, f"{dl_manager.download_config.cache_dir}/unpacked/{sha256}")
+
+    def unpack(self, files: dict[str, str], folder: str) -> str:
+        """The folder of raw data in the downloaded files, {published name: path}: that of the one archive."""
+        (archive,) = files.values()
+        return unpack(archive, folder)
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description=f"{self.DESCRIPTION}\n\nMade with: {self._recipe()}",
+            features=features(self.config.name),
+            homepage=self.HOMEPAGE,
+            license=self.LICENSE,
+            citation=self.CITATION,
+            version=VERSION,
+        )
+
+    def _recipe(self) -> str:
+        """Every choice that shaped the rows, so that a saved dataset says what it is."""
+        choices = {name: getattr(self.config, name) for name in self._option_names()}
+        versions = {name.replace("-", "_"): version(name) for name in _VERSIONS}
+        made = {**choices, **versions}
+        return ", ".join(f"{name}={value!r}" for name, value in made.items())
+
+    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        files = self.config.data_files
+        if self._default_files:
+            files = self.split_files(self.download(dl_manager), self.config)
+        generators, problems = [], []
+        for split, paths in files.items():
+            log = ErrorLog(self.config.on_error)
+            persons = self.read_persons(split, [str(path) for path in paths], log)
+            problem = self._why_no_rows(persons)
+            if problem:
+                problems.append(f"Left out the split '{split}': {problem}.")
+                logger.warning(problems[-1])
+                continue
+            if not dl_manager.is_streaming:
+                self.encode_ahead(persons)
+            read = sum(len(person.dialogues) for person in persons)
+            tally = None if dl_manager.is_streaming else Tally.begin(len(persons), read, log)
+            # A list is split among processes, a tuple is not: each worker has some persons and sees all
+            kwargs = {"persons": persons, "everyone": tuple(persons), "split": split, "tally": tally}
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
+        if not generators:
+            raise CorpusError(" ".join(problems))
+        return generators
+
+    def _prepare_split(self, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any) -> None:
+        super()._prepare_split(split_generator, *args, **kwargs)
+        tally: Tally = split_generator.gen_kwargs["tally"]
+        self.info.description += f"\n\n{tally.report(split_generator.name)}"
+
+    def read_persons(self, split: str, paths: list[str], log: ErrorLog) -> list[Person]:
+        """All persons of a split, in the order of its files."""
+        persons = group_by_person(self.read_split(split, paths, log))
+        _report_skipped(split, log)
+        if not persons:
+            raise CorpusError(f"The split '{split}' has no dialogue that could be read: {', '.join(paths)}.")
+        return persons
+
+    def _why_no_rows(self, persons: list[Person]) -> str | None:
+        if self.config.name == "sessions":
+            return None
+        options = self.config.row_options()
+        if not any(enough_dialogues(usable_dialogues(person, Counter()), options) for person in persons):
+            return (
+                "nobody in it has at least two dialogues in which they speak, so there is nothing to refer to "
+                "(references=0 makes rows without references)"
+            )
+        if self.config.conditioning == "other_person" and len(persons) < 2:
+            return "conditioning='other_person' needs two people, it has one"
+        return None
+
+    def encode_ahead(self, persons: list[Person]) -> None:
+        """All at once and before any worker is forked: long batches, and workers only read the cache."""
+        if self.config.name != "sessions":
+            options = self.config.row_options()
+            corpus = Corpus(persons, SentenceEncoder(options.encoder), options.extractor)
+            corpus.extract_ahead(extractor_texts(persons, self.config.name))
+            corpus.encoder.encode_ahead(encoder_texts(persons, corpus, self.config.name, options))
+
+    def rows(
+        self, persons: Sequence[Person], everyone: Sequence[Person], drops: Counter[str]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(key, row) of some persons of a split of which `everyone` are all: the same however they are divided up."""
+        options = self.config.row_options()
+        corpus = Corpus(everyone, SentenceEncoder(options.encoder), options.extractor)
+        for person in persons:
+            for number, row in enumerate(generate_rows(self.config.name, person, corpus, options, drops)):
+                yield f"{person.person_id}/{row['dialogue_id']}/{number}", row
+
+    def _generate_examples(
+        self, persons: list[Person], everyone: tuple[Person, ...], split: str, tally: Tally | None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        drops: Counter[str] = Counter()
+        yield from self.rows(persons, everyone, drops)
+        if tally:
+            tally.add(drops)
+        for reason, count in (+drops).items():
+            logger.warning(f"{self.dataset_name}, {split}: left out {count} x {reason}.")
+
+    @classmethod
+    def _option_names(cls) -> list[str]:
+        inherited = {field.name for field in fields(datasets.BuilderConfig)}
+        return [field.name for field in fields(cls.BUILDER_CONFIG_CLASS) if field.name not in inherited]
+
+    def _check_option_names(self, kwargs: dict[str, Any]) -> None:
+        builder_arguments = {
+            "cache_dir", "dataset_name", "config_name", "hash", "base_path", "info", "features", "token", "repo_id",
+            "storage_options", "writer_batch_size", "config_id", "version", "name", "description",
+        }  # fmt: skip
+        unknown = sorted(set(kwargs) - builder_arguments - set(self._option_names()))
+        if unknown:
+            raise ValueError(
+                f"Unknown option {', '.join(unknown)}. The options of '{type(self).__name__}' are: "
+                f"{', '.join(self._option_names())}."
+            )
+
+
+def _report_skipped(split: str, log: ErrorLog) -> None:
+    if log.messages:
+        shown = "\n  ".join(log.messages[:10])
+        logger.warning(
+            f"{split}: skipped {len(log.messages)} malformed lines with their dialogues. The first:\n  {shown}"
+        )

@@ -1,0 +1,197 @@
+"""A table of the paper by one command: what is missing is trained and measured, once."""
+
+import copy
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForSequenceClassification
+
+from idl_hf.cli import main
+from idl_hf.evaluation.conditions import CONDITIONS
+from idl_hf.evaluation.run import ExperimentArguments, run_experiment
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_llama, tokenizer, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    tiny_llama(seed=1, tie_word_embeddings=False).save_pretrained(folder)  # tied, it only repeats what it reads last
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def table3(tiny, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("experiments")
+    assert main(quick("table3", tiny, output)) == 0
+    return output
+
+
+def quick(experiment: str, model: str, output: Path, *more: str) -> list[str]:
+    options = ["--quick", "--model_name_or_path", model, "--output_dir", str(output)]
+    return ["evaluate", "--experiment", experiment, *options, *more]
+
+
+def report(output: Path, name: str) -> dict:
+    (file,) = output.glob(f"{name}-*/report.json")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def files(folder: Path) -> dict[str, float]:
+    return {str(file): os.stat(file).st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+
+
+def test_table_3_has_all_ablations_on_the_same_people(table3):
+    (table,) = report(table3, "table3-quick-model")["tables"]
+    lines = {line["name"]: line for line in table["lines"]}
+    assert list(lines) == ["IDL", "w/o Criterion", "w/o DPA", "w/o SPI", "w/o DPI"]
+    people = {tuple(sorted(line["values"][key])) for line in lines.values() for key in ("nll", "gain", "bleu_1")}
+    assert len(people) == 1
+    assert len(people.pop()) == 4
+    assert {line["rows"]["nll"] for line in lines.values()} == {4}
+    examples = report(table3, "table3-quick-model")["examples"]
+    assert all(example[name] for example in examples for name in lines)  # replies, if senseless ones
+
+
+def test_how_many_past_dialogues_prompts_show_is_noted_once_for_all_lines_that_show_as_many(table3):
+    found = report(table3, "table3-quick-model")
+    own, of_others = [note.partition(": ") for note in found["notes"] if "past dialogues a prompt" in note]
+    assert float(re.match(r"dialogues_idl, ([\d.]+) past", own[0])[1]) > 0
+    names = [line["name"] for line in found["tables"][0]["lines"]]
+    assert own[2].rstrip(".").split("; ") == names
+    assert of_others[2].rstrip(".").split("; ") == [f"{name}, other person" for name in names]
+
+
+def test_each_adapter_is_trained_once_and_shared(table3):
+    names = sorted(folder.name.partition("-")[0] for folder in (table3 / "adapters").iterdir())
+    assert names == ["dpoc", "dpoc", "msl", "msl", "msl"]  # with and without criterion; all, w/o SPI, w/o DPI
+
+
+def test_persona_gain_is_the_difference_of_two_likelihoods(table3):
+    (table,) = report(table3, "table3-quick-model")["tables"]
+    kept = [json.loads(line) for file in table3.glob("measured/*/nll.jsonl") for line in file.read_text().splitlines()]
+    assert len(kept) == 5 * 4 * 2  # five lines, four dialogues, own references and another person's
+    assert all(abs(value) < 20 for line in table["lines"] for value in line["values"]["gain"].values())
+
+
+def test_a_second_run_trains_and_measures_nothing(table3, tiny, capsys):
+    before, first = files(table3 / "adapters") | files(table3 / "measured"), report(table3, "table3-quick-model")
+    assert main(quick("table3", tiny, table3)) == 0
+    assert files(table3 / "adapters") | files(table3 / "measured") == before
+    assert report(table3, "table3-quick-model")["tables"] == first["tables"]
+    assert "Training" not in capsys.readouterr().out
+
+
+def test_what_a_crash_left_out_is_made_up_for(table3, tiny):
+    first = report(table3, "table3-quick-model")
+    for file in (table3 / "measured").rglob("*.jsonl"):
+        file.write_bytes(file.read_bytes()[:-9])  # the last record of each is cut off
+    next(table3.glob("table3-quick-model-*/report.json")).unlink()
+    assert main(quick("table3", tiny, table3)) == 0
+    assert report(table3, "table3-quick-model")["tables"] == first["tables"]
+
+
+def test_conditions_can_be_chosen_on_any_model(tiny, tmp_path):
+    folder = run_experiment(
+        ExperimentArguments(
+            "table1", quick=True, conditions=["icl", "system"], model_name_or_path=tiny, output_dir=str(tmp_path)
+        )
+    )
+    (table,) = json.loads((folder / "report.json").read_text())["tables"]
+    assert [line["name"] for line in table["lines"]] == ["ICL", "System"]
+    assert "gain" not in table["lines"][1]["values"]  # no past dialogues that could be another person's
+    assert not (tmp_path / "adapters").exists()
+    assert main(quick("table1", tiny, tmp_path, "--conditions", "system")) == 0
+    assert len(list(tmp_path.glob("table1-quick-model-*/report.json"))) == 2  # none replaces the other
+
+
+def test_an_nli_model_reads_each_pair_once_for_all_runs(tiny, tmp_path, tokenizer):
+    nli = tmp_path / "nli"
+    labels = dict(enumerate(["contradiction", "neutral", "entailment"]))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        id2label=labels, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForSequenceClassification(config).save_pretrained(nli)
+    tokenizer.save_pretrained(nli)
+    command = quick("table1", tiny, tmp_path, "--conditions", "icl", "--nli_model", str(nli))
+    assert main(command) == 0
+    (line,) = report(tmp_path, "table1-quick-model")["tables"][0]["lines"]
+    assert line["values"]["coh"].keys() == line["values"]["nll"].keys()
+    kept = files(tmp_path / "measured")
+    assert any(name.endswith("nli.jsonl") for name in kept)
+    assert main(command) == 0
+    assert files(tmp_path / "measured") == kept
+    assert report(tmp_path, "table1-quick-model")["tables"][0]["lines"] == [line]
+
+
+def test_an_experiment_may_stand_in_a_file(tiny, tmp_path):
+    settings = {"experiment": "table1", "quick": True, "conditions": ["icl"], "model_name_or_path": tiny}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**settings, "output_dir": str(tmp_path)}))
+    assert main(["evaluate", "--config", str(tmp_path / "own.yaml")]) == 0
+    found = report(tmp_path, "table1-quick-model")
+    assert found["intro"].startswith("A trial on the package's sample dialogues")
+    assert not any(line["paper"] for line in found["tables"][0]["lines"])  # not of those dialogues
+
+
+def test_figure_5_reads_attention_and_figure_4_counts_references(tiny, tmp_path):
+    assert main(quick("figure5", tiny, tmp_path, "--conditions", "icl")) == 0
+    found = report(tmp_path, "figure5-quick-model")
+    assert len(found["highlighted"]) == 1
+    assert 0 < max(found["tables"][0]["lines"][0]["values"]["mass"].values()) < 1
+    assert main(quick("figure4", tiny, tmp_path, "--conditions", "icl")) == 0
+    (table,) = report(tmp_path, "figure4-quick-model")["tables"]
+    assert [line["x"] for line in table["lines"]] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_model_that_cannot_be_had_is_noted_and_one_without_a_template_is_trained(
+    tiny, tokenizer, tmp_path, monkeypatch
+):
+    assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "system")) == 0  # tests reach no Hub
+    found = report(tmp_path, "table1-quick-model")
+    assert [line["name"] for line in found["tables"][0]["lines"]] == ["System"]
+    assert any(note.startswith("GPT-2, profile was not run: ") for note in found["notes"])
+    folder = tmp_path / "gpt2"
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4)).save_pretrained(folder)
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    bare.save_pretrained(folder)
+    monkeypatch.setitem(CONDITIONS, "gpt2", replace(CONDITIONS["gpt2"], model=str(folder)))
+    assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "system")) == 0
+    lines = report(tmp_path, "table1-quick-model")["tables"][0]["lines"]
+    assert [line["name"] for line in lines] == ["GPT-2, profile", "System"]
+    assert ["nll" in line["values"] for line in lines] == [False, True]  # a token is another thing to GPT-2
+
+
+def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):
+    with FileLock(tmp_path / ".lock"):
+        assert main(quick("table3", tiny, tmp_path)) == 1
+    assert "Another experiment runs in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--experiment", "table9", "--quick"], "There is no experiment 'table9'"),
+        (["--experiment", "table3", "--scale", "huge"], "There is no scale 'huge'"),
+        (["--experiment", "table3", "--quick", "--conditions", "icc"], "The condition 'icc' is unknown"),
+        (
+            ["--experiment", "table5", "--quick", "--conditions", "gold"],
+            "'gold' and the variation 'Out-of-Cluster' both set",
+        ),
+        (
+            ["--experiment", "table3", "--data_dirs", '{"convai2": "x"}'],
+            "--data_dirs names convai2. The datasets are:",
+        ),
+        (["--experiment", "table3", "--quick", "--scale", "smollm2_cpu"], "--quick is a scale of its own"),
+        (["--experiment", "table3", "--data_dirs", "{bad"], "--data_dirs must be a JSON object, found '{bad'"),
+    ],
+)
+def test_a_wrong_word_is_answered_in_a_sentence(arguments, message, tmp_path, capsys):
+    assert main(["evaluate", *arguments, "--output_dir", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err

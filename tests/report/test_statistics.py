@@ -1,0 +1,201 @@
+"""Intervals, paired tests and Holm's correction against numbers worked out by hand."""
+
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import t as student
+
+from idl_hf.report.results import Column, Line, Table
+from idl_hf.report.statistics import Estimate, compare, differences, estimate, holm, mean_over_people, paired_p
+
+SCORE, LOSS = Column("score", "Score"), Column("loss", "Loss", 1, lower_is_better=True)
+P_VALUES = st.lists(st.floats(0, 1) | st.just(math.nan), max_size=12)
+NOISE = (0.01, -0.02, 0.03, 0.0, -0.01, 0.02)
+
+
+@pytest.fixture(autouse=True)
+def _no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def line(name, role, mean, noise=NOISE, key="score", **about):
+    return Line(name, role, {key: {f"p{i}": mean + of for i, of in enumerate(noise)}}, **about)
+
+
+def same(one, other):
+    return one == pytest.approx(other, nan_ok=True)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]) == pytest.approx([1, 1])
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+def test_a_comparison_without_p_counts_and_stays_without():
+    assert same(holm([0.01, math.nan, 0.02]), [0.03, math.nan, 0.04])
+
+
+@given(P_VALUES)
+def test_corrected_p_is_no_less_than_p_and_at_most_one(p_values):
+    for p, corrected in zip(p_values, holm(p_values), strict=True):
+        assert math.isnan(corrected) if math.isnan(p) else p <= corrected <= 1
+
+
+@given(P_VALUES)
+def test_correction_keeps_the_order(p_values):
+    pairs = sorted((p, corrected) for p, corrected in zip(p_values, holm(p_values), strict=True) if not math.isnan(p))
+    assert [corrected for _, corrected in pairs] == sorted(corrected for _, corrected in pairs)
+
+
+@given(P_VALUES, st.randoms(use_true_random=False))
+def test_correction_does_not_see_the_order_of_the_comparisons(p_values, random):
+    order = random.sample(range(len(p_values)), len(p_values))
+    corrected = holm(p_values)
+    assert same(holm([p_values[i] for i in order]), [corrected[i] for i in order])
+
+
+@given(P_VALUES.filter(len), st.floats(0, 1))
+def test_one_more_comparison_corrects_no_less(p_values, another):
+    fewer = holm(p_values)
+    for before, after in zip(fewer, holm([*p_values, another]), strict=False):
+        assert math.isnan(before) or after >= before
+
+
+def test_the_t_test_by_hand():
+    # Differences 1, 2, 3: mean 2, standard error 1 / sqrt(3), two degrees of freedom
+    p = paired_p({"a": 1.5, "b": 2.5, "c": 3.5}, {"c": 0.5, "b": 0.5, "a": 0.5})
+    assert p == pytest.approx(2 * student.sf(2 * math.sqrt(3), 2))
+    assert p == pytest.approx(0.0742, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    "differences", [[1.0, 2.0], [0.0, 0.0, 0.0, 0.0], [0.1, 0.1, 0.1], [1.0, 2.0, math.nan], [1.0, 2.0, math.inf]]
+)
+def test_too_few_people_no_spread_and_no_number_have_no_p(differences):
+    other = {f"p{i}": 0.7 * i for i in range(len(differences))}
+    one = {person: other[person] + of for person, of in zip(other, differences, strict=True)}
+    assert math.isnan(paired_p(one, other))
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(-10, 10), min_size=2, max_size=8))
+def test_the_interval_is_within_the_values_and_whole_lines_have_none(values):
+    of = mean_over_people(values)
+    tiny = 1e-9
+    assert min(values.values()) - tiny <= of.low <= of.high <= max(values.values()) + tiny
+    assert estimate(Line("x", "ours", {}, {"score": of.mean}), "score").people == 0
+
+
+def test_the_interval_covers_the_mean_that_values_are_drawn_around():
+    rng = np.random.default_rng(0)
+    draws = (mean_over_people(dict(enumerate(rng.normal(1, 2, 40)))) for _ in range(200))
+    assert 0.9 < np.mean([of.low <= 1 <= of.high for of in draws]) <= 0.98
+
+
+def test_the_order_of_people_is_of_no_account():
+    values = {"b": 0.1, "a": 0.7, "c": 0.4}
+    assert mean_over_people(values) == mean_over_people(dict(sorted(values.items())))
+
+
+def test_a_value_that_is_no_number_makes_none():
+    of = mean_over_people({"a": 1.0, "b": math.nan, "c": 2.0})
+    assert same([of.mean, of.low, of.high], [math.nan] * 3)
+    assert of.people == 3
+
+
+def test_a_line_without_values_has_no_estimate():
+    assert estimate(Line("x", "ours", {"score": {}}), "score") is None
+    assert estimate(Line("x", "ours", {}, {"score": 0.5}), "score").mean == 0.5
+    assert isinstance(estimate(line("x", "ours", 1), "score"), Estimate)
+
+
+def test_ours_is_compared_with_the_best_baseline_by_mean():
+    lines = [line("weak", "baseline", 0.1), line("strong", "baseline", 0.5), line("gold", "bound", 0.9)]
+    lines += [line("other", "ablation", 0.8), line("IDL", "ours", 0.7, NOISE[::-1])]
+    ((place, found),) = compare(Table("t", [SCORE, LOSS], lines)).items()
+    assert place == (4, "score")
+    assert found.against == "strong"
+    assert found.difference == pytest.approx(0.2)
+    assert found.dagger
+
+
+def test_where_lower_is_better_the_lowest_baseline_is_the_best():
+    lines = [line("high", "baseline", 3, key="loss"), line("low", "baseline", 2, key="loss")]
+    lines += [line("IDL", "ours", 1, NOISE[::-1], "loss"), line("worse", "ours", 4, NOISE[::-1], "loss")]
+    found = compare(Table("t", [LOSS], lines))
+    assert {of.against for of in found.values()} == {"low"}
+    assert {i: of.dagger for (i, _), of in found.items()} == {2: True, 3: False}
+    assert found[3, "loss"].corrected_p < 0.05  # significantly worse
+
+
+def test_the_dagger_needs_the_corrected_p():
+    weak = line("IDL", "ours", 0.02, (0.01, 0.03, -0.01, 0.02, -0.02, 0.0))
+    alone = Table("t", [SCORE], [line("FT", "baseline", 0.0, (0.0,) * 6), weak])
+    (found,) = compare(alone).values()
+    assert 0.02 < found.p < 0.05
+    assert found.corrected_p == found.p
+    assert found.dagger
+    more = replace(alone, lines=[*alone.lines, *(line(f"again {i}", "ours", 0.02, NOISE) for i in range(2))])
+    assert compare(more)[1, "score"].p == found.p
+    assert not compare(more)[1, "score"].dagger
+
+
+def test_corpora_are_compared_each_for_itself():
+    lines = [line("FT", "baseline", 0.9, group="Movie"), line("FT", "baseline", 0.1, group="LIGHT")]
+    lines += [line("IDL", "ours", 0.5, NOISE[::-1], group=corpus) for corpus in ("Movie", "LIGHT")]
+    found = compare(Table("t", [SCORE], lines))
+    assert [found[i, "score"].dagger for i in (2, 3)] == [False, True]
+
+
+def test_curves_are_compared_at_one_x():
+    lines = [line(f"ICL {x}", "baseline", x, group="ICL", x=x) for x in (1, 2)]
+    lines += [line(f"IDL {x}", "ours", 1.5, NOISE[::-1], group="IDL", x=x) for x in (1, 2, 3)]
+    found = compare(Table("t", [SCORE], lines))
+    assert {i: (of.against, of.dagger) for (i, _), of in found.items()} == {2: ("ICL 1", True), 3: ("ICL 2", False)}
+
+
+def test_differences_are_those_of_ours_and_two_of_ours_differ_once():
+    lines = [
+        line("MSL", "ours", 0.5),
+        line("FT", "baseline", 0.1),
+        line("IDL", "ours", 0.75),
+        line("gold", "bound", 1),
+    ]
+    found = differences(Table("t", [SCORE], lines))
+    assert {i: list(others) for i, others in found.items()} == {0: [1, 3], 2: [0, 1, 3]}
+    assert found[2][0]["score"] == Estimate(0.25, pytest.approx(0.25), pytest.approx(0.25), len(NOISE))
+
+
+def test_a_baseline_without_a_mean_is_the_best_only_if_alone():
+    broken, sound = line("broken", "baseline", math.nan), line("sound", "baseline", 0.1)
+    ours = line("IDL", "ours", 0.5, NOISE[::-1])
+    assert compare(Table("t", [SCORE], [broken, sound, ours]))[2, "score"].against == "sound"
+    alone = compare(Table("t", [SCORE], [broken, ours]))[1, "score"]
+    assert same([alone.p, alone.corrected_p], [math.nan] * 2)
+    assert not alone.dagger
+
+
+def test_other_people_cannot_be_compared():
+    fewer = line("IDL", "ours", 0.5, NOISE[:4])
+    for lines in ([line("FT", "baseline", 0.1), fewer], [fewer, line("FT", "baseline", 0.1)]):
+        with pytest.raises(ValueError, match=r"'t', Score: .* only 'FT' has p4, p5\. Measure both"):
+            compare(Table("t", [SCORE], lines))
+
+
+def test_lines_that_contradict_themselves_are_refused():
+    with pytest.raises(ValueError, match="'IDL' has score both by person and as a whole"):
+        line("IDL", "ours", 0.5, whole={"score": 1.0})
+    with pytest.raises(ValueError, match=r"lines with x and lines without \('gold'\)"):
+        Table("t", [SCORE], [line("IDL", "ours", 0.5, x=1), line("gold", "bound", 0.5)])
+    with pytest.raises(ValueError, match="several lines for 'Movie, IDL'"):
+        Table("t", [SCORE], [line("IDL", "ours", 0.5, group="Movie")] * 2)
+    with pytest.raises(ValueError, match=r"several lines for 'IDL, x = 1'"):
+        Table("t", [SCORE], [line(name, "ours", 0.5, group="IDL", x=1) for name in "ab"])

@@ -1,0 +1,134 @@
+"""Both stages on a tiny model and the sample data, through the functions that the examples call."""
+
+import json
+
+import pytest
+from trl import ModelConfig, SFTConfig
+
+from idl_hf import DPOCConfig, prompting
+from idl_hf.training.stages import DataArguments, fit_rows, train_dpoc, train_msl
+
+
+@pytest.fixture(scope="module")
+def base(tiny_llama, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    tiny_llama().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def data(sample_data):
+    return DataArguments(
+        dataset_name="idl_hf/dialogues_idl",
+        data_dir=str(sample_data),
+        max_rows=8,
+        dataset_options={"encoder": "offline"},
+    )
+
+
+def stage(folder, **changes):
+    common = {
+        "output_dir": str(folder), "per_device_train_batch_size": 1, "max_steps": 4, "save_steps": 2, "logging_steps": 1,
+        "use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False, "learning_rate": 1e-3,
+        "disable_tqdm": True, "resume_from_checkpoint": "last",
+    }  # fmt: skip
+    return common | changes
+
+
+def model(name):
+    return ModelConfig(model_name_or_path=name, use_peft=True, lora_r=4, lora_target_modules=["q_proj", "v_proj"])
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_both_stages_from_rows_to_an_adapter(base, data, tmp_path):
+    msl = train_msl(data, SFTConfig(**stage(tmp_path / "msl")), model(base))
+    assert msl.args.max_length is None
+    assert {"adapter_model.safetensors", "tokenizer.json", "README.md"} <= files(tmp_path / "msl")
+    dpoc = train_dpoc(data, DPOCConfig(**stage(tmp_path / "dpoc")), model(str(tmp_path / "msl")))
+    assert "ref" in dpoc.model.peft_config
+    assert dpoc.state.log_history[0]["rewards/criterion"] == 0.0
+    assert "adapter_model.safetensors" in files(tmp_path / "dpoc")
+    assert not [name for name in files(tmp_path / "dpoc") if "ref/" in name]
+    assert "2403.03102" in (tmp_path / "dpoc" / "README.md").read_text()
+
+
+def test_the_loss_sees_the_persons_replies_only(base, data, tokenizer, tmp_path):
+    data.dataset_options |= {"reply": "all", "targets": "all"}
+    trainer = train_msl(data, SFTConfig(**stage(tmp_path, max_steps=1)), model(base))
+    raw = data.load("msl", "train")
+    for row, example in zip(raw, trainer.train_dataset, strict=True):
+        batch = trainer.data_collator([example])
+        learnt = tokenizer.decode(batch["input_ids"][0][batch["labels"][0] != -100])
+        replies = [message["content"] for message in row["completion"] if message["role"] == "assistant"]
+        assert learnt == "".join(reply + tokenizer.eos_token for reply in replies)
+
+
+def test_a_second_run_resumes_and_ends_the_same(base, data, tmp_path):
+    train_msl(data, SFTConfig(**stage(tmp_path / "b", max_steps=2, lr_scheduler_type="constant")), model(base))
+    whole = train_msl(data, SFTConfig(**stage(tmp_path / "a2", lr_scheduler_type="constant")), model(base))
+    (tmp_path / "b" / "checkpoint-3").mkdir()  # was being written when the run broke off: it has no state yet
+    resumed = train_msl(data, SFTConfig(**stage(tmp_path / "b", lr_scheduler_type="constant")), model(base))
+    assert [e["step"] for e in resumed.state.log_history] == [e["step"] for e in whole.state.log_history]
+    assert resumed.state.log_history[3]["loss"] == pytest.approx(whole.state.log_history[3]["loss"], rel=1e-6)
+
+
+def test_checkpoints_of_another_run_are_not_continued(base, data, tmp_path):
+    train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
+    with pytest.raises(ValueError, match="checkpoints of another run"):
+        train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2, learning_rate=5e-4)), model(base))
+    data.max_rows = 6
+    with pytest.raises(ValueError, match="checkpoints of another run"):
+        train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
+    train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2, resume_from_checkpoint="never")), model(base))
+
+
+def test_an_adapter_of_the_offline_model_names_it_so_and_no_path(base, data, tokenizer, tmp_path, monkeypatch):
+    from idl_hf.models.loading import load_model
+    from idl_hf.training.stages import stages as training
+
+    monkeypatch.setattr(training, "offline_folder", lambda: base)  # stands in for the real one, which is large
+    train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
+    for folder in (tmp_path, tmp_path / "checkpoint-2"):
+        assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "offline"
+    monkeypatch.setattr("idl_hf.models.loading.resolve_model", lambda name: base if name == "offline" else name)
+    loaded, _ = load_model(str(tmp_path))
+    assert loaded.peft_config["default"].r == 4
+
+
+def test_settings_that_would_do_nothing_are_refused(base, data, tmp_path):
+    with pytest.raises(ValueError, match="max_length"):
+        train_msl(data, SFTConfig(**stage(tmp_path, max_length=77)), model(base))
+
+
+def test_a_split_without_rows_says_why(sample_data, tmp_path):
+    line = (sample_data / "train.jsonl").read_text().splitlines()[0]
+    (tmp_path / "train.jsonl").write_text(line)
+    data = DataArguments("idl_hf/dialogues_idl", str(tmp_path), {"encoder": "offline"})
+    with pytest.raises(ValueError, match="at least two dialogues"):
+        data.load("msl", "train")
+
+
+@pytest.mark.parametrize("options", ["{targets: all}", "[1]"])
+def test_options_that_are_no_json_object_are_named(options):
+    with pytest.raises(ValueError, match="--dataset_options must be a JSON object"):
+        DataArguments(dataset_options=options)
+
+
+def test_long_prompts_lose_whole_references_and_the_loss_is_counted(data, tokenizer):
+    rows = data.load("msl", "train")
+    fitted = fit_rows(rows, tokenizer, 600)
+    count = prompting.token_counter(tokenizer)
+    assert sum(fitted["dropped_references"]) > 0
+    for before, after in zip(rows, fitted, strict=True):
+        kept = prompting.drop_references(before["prompt"], before["dialogue_starts"], after["dropped_references"])
+        assert after["prompt"] == kept
+        assert count(after["prompt"]) <= 600
+
+
+def test_a_model_must_be_named(data, tmp_path):
+    with pytest.raises(ValueError, match="model_name_or_path"):
+        train_msl(data, SFTConfig(**stage(tmp_path)), ModelConfig())
