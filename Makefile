@@ -12,13 +12,13 @@ export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PYTHONWARNINGS = ignore::FutureWarning
 
-.PHONY: help setup demo test test-slow quality format wheel clean
+.PHONY: help setup demo test test-slow quality format fix-copies wheel clean
 
 help:
 	@echo "make demo [DATA=folder]   train, evaluate and chat on the sample data, or on raw ConvAI2 files"
 	@echo "make test                 the fast tests, style and type checks"
 	@echo "make test-slow            tests of minutes: launches, the wheel, a whole demo"
-	@echo "make quality | format | wheel | clean"
+	@echo "make quality | format | fix-copies | wheel | clean"
 
 setup: $(VENV)/.ready
 
@@ -32,7 +32,7 @@ $(VENV)/.ready: setup.cfg constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/idl-hf demo $(if $(DATA),--data_dir $(DATA) --msl_rows 200 --dpoc_rows 24 --evaluated_dialogues 50 --generated_replies 30)
+	$(BIN)/idl-hf demo $(if $(DATA),--data_dir $(DATA) --max_prompt_tokens 1024 --msl_rows 200 --dpoc_rows 24 --evaluated_dialogues 50 --generated_replies 30)
 
 test: setup quality
 	$(BIN)/python -m pytest
@@ -46,10 +46,15 @@ quality: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python utils/fix_copies.py --check
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What is made from other files: copies among the metrics, tables of options
+fix-copies: setup
+	$(BIN)/python utils/fix_copies.py
 
 wheel: setup
 	$(BIN)/python -m build --wheel

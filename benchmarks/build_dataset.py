@@ -6,9 +6,9 @@ against encoding its texts and nothing else, the stages of builds with and witho
     python benchmarks/build_dataset.py --data_dir <ConvAI2 files> --parts scale  # as many dialogues as ConvAI2's train
     python benchmarks/build_dataset.py --quick                                   # all parts, tiny, for the test suite
 
-What is compared takes turns in one process, and a ratio is that of one turn. A build writes its rows into a new folder;
-vectors and choices are those of a new cache unless called cached. Only "loading" counts the time to load the encoder,
-and nothing that to import it. Writes build_dataset.json and .md, anew after each part.
+What is compared takes turns in one process, and a ratio is that of one turn. A build writes its rows into a new
+folder; vectors and choices are those of a new cache unless called cached. Only "loading" counts the time to load the
+encoder, and nothing that to import it. Writes build_dataset.json and .md, anew after each part.
 """
 
 import functools
@@ -23,29 +23,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import datasets
 import numpy as np
+from numpy.typing import NDArray
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
 import idl_hf.rows.generate
+from idl_hf.cache import write_whole
 from idl_hf.conved import Embedded, pairwise_conved
 from idl_hf.dpi import order_references
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.models.offline import OFFLINE, resolve_encoder
+from idl_hf.rows.generate import RowBuilder
 from idl_hf.rows.options import RowOptions
-from idl_hf.rows.people import Corpus, usable_dialogues
-from idl_hf.rows.references import Choice, choose, first_predicted
+from idl_hf.rows.people import People, usable_dialogues
+from idl_hf.rows.references import Choice, choose_once, context_of
 from idl_hf.schema import Dialogue, Person, Turn, group_by_person
+
+if TYPE_CHECKING:
+    import torch
 
 SAMPLE_DATA = Path(idl_hf.__file__).parent / "sample_data"
 BATCH_SIZE = inspect.signature(SentenceEncoder).parameters["batch_size"].default
@@ -84,7 +89,7 @@ class Settings:
 
 
 def slow_distance(a: Embedded, b: Embedded, cosine: Callable[[Any, Any], float], scale: float = 5.0) -> float:
-    """Paper A.3 in plain Python: a cosine for each two utterances of one role."""
+    """Return convED (paper A.3) in plain Python: a cosine for each two utterances of one role."""
     (roles_a, vectors_a), (roles_b, vectors_b) = a, b
     lev = [[float(i + j) for j in range(len(roles_b) + 1)] for i in range(len(roles_a) + 1)]
     for i, role in enumerate(roles_a):
@@ -101,22 +106,24 @@ def slow_distances(
     cosine: Callable[[Any, Any], float],
     embed: Callable[[Any], Embedded] = lambda given: given,
 ) -> list[list[float]]:
-    """Of every ordered pair, embedded anew for each, as the released code has it."""
+    """Return convED of every ordered pair, embedded anew for each, as the released code has it."""
     return [[0.0 if a is b else slow_distance(embed(a), embed(b), cosine) for b in dialogues] for a in dialogues]
 
 
-def numpy_cosine(a: Any, b: Any) -> float:
+def numpy_cosine(a: NDArray, b: NDArray) -> float:
+    """Return the cosine of two vectors."""
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def torch_cosine(a: Any, b: Any) -> float:
+def torch_cosine(a: "torch.Tensor", b: "torch.Tensor") -> float:
+    """Return the cosine of two vectors as the released code takes it."""
     import torch
 
     return torch.nn.functional.cosine_similarity(a, b, dim=0).item()
 
 
 def slow_order(distances: list[list[float]], to_target: list[float]) -> list[int]:
-    """The best of all permutations; ties as in `order_references`."""
+    """Return the best of all permutations; ties as in `order_references`."""
 
     def rank(path: tuple[int, ...]) -> tuple[float, float, tuple[int, ...]]:
         return round(path_cost(path, distances), 6), round(to_target[path[-1]], 6), path
@@ -125,28 +132,35 @@ def slow_order(distances: list[list[float]], to_target: list[float]) -> list[int
 
 
 def path_cost(path: Sequence[int], distances: list[list[float]]) -> float:
+    """Return the sum of the distances of neighbours."""
     return sum(distances[i][j] for i, j in itertools.pairwise(path))
 
 
-def slow_dpi(
-    target: Dialogue, references: list[Dialogue], encode: Callable[[str], Any]
-) -> tuple[list[int], list[list[float]]]:
-    """The order of the references, and all distances between them."""
+class SlowOrder(NamedTuple):
+    """An order of references, and all distances between them."""
+
+    order: list[int]
+    distances: list[list[float]]
+
+
+def slow_dpi(target: Dialogue, references: list[Dialogue], encode: Callable[[str], "torch.Tensor"]) -> SlowOrder:
+    """Return the order of the references of a target."""
 
     def embed(turns: tuple[Turn, ...]) -> Embedded:
         return [turn.role for turn in turns], [encode(turn.text) for turn in turns]
 
     said = [reference.turns for reference in references]
-    context = target.turns[: first_predicted(target, "last")]
+    context = context_of(target, RowOptions(reply="last"))
     distances = slow_distances(said, torch_cosine, embed)
     to_target = [slow_distance(embed(turns), embed(context), torch_cosine) for turns in said]
-    return slow_order(distances, to_target), distances
+    return SlowOrder(slow_order(distances, to_target), distances)
 
 
 # Builds
 
 
 def load_rows(config: str, settings: Settings) -> datasets.DatasetDict:
+    """Return the rows of all splits, built anew."""
     own = any(Path(settings.data_dir).glob("*.jsonl"))
     name = "idl_hf/dialogues_idl" if own else "idl_hf/convai2_idl"
     options = {"data_dir": settings.data_dir, "encoder": settings.encoder}
@@ -154,17 +168,25 @@ def load_rows(config: str, settings: Settings) -> datasets.DatasetDict:
         return datasets.load_dataset(name, config, cache_dir=folder, **options)
 
 
-def build(config: str, settings: Settings) -> tuple[Record, list[str]]:
+class Build(NamedTuple):
     """What a build took, in seconds and without loading the encoder, and all texts that went through it."""
+
+    took: Record
+    texts: list[str]
+
+
+def build(config: str, settings: Settings) -> Build:
+    """Build the rows of all splits and return what it took."""
     with watched() as (stages, texts):
         total, rows = timed(lambda: load_rows(config, settings))
     counts = {"rows": sum(rows.num_rows.values()), "texts": len(texts)}
-    return {**counts, "seconds": total - stages["loading"], **stages, "rest": total - sum(stages.values())}, texts
+    seconds = {"seconds": total - stages["loading"], **stages, "rest": total - sum(stages.values())}
+    return Build({**counts, **seconds}, texts)
 
 
 @contextmanager
 def watched() -> Iterator[tuple[dict[str, float], list[str]]]:
-    """Seconds by stage, each without the stages within it, and all texts that go through the encoder."""
+    """Yield seconds by stage, each without the stages within it, and all texts that go through the encoder."""
     from sentence_transformers import SentenceTransformer
 
     stages = dict.fromkeys(("loading", "encoding", "choosing"), 0.0)
@@ -190,26 +212,27 @@ def watched() -> Iterator[tuple[dict[str, float], list[str]]]:
     with (
         patch.object(SentenceTransformer, "__init__", watch("loading", SentenceTransformer.__init__)),
         patch.object(SentenceTransformer, "encode", watch("encoding", keep)),
-        patch.object(idl_hf.rows.generate, "choose", watch("choosing", choose)),
+        patch.object(idl_hf.rows.generate, "choose_once", watch("choosing", choose_once)),
     ):
         yield stages, texts
 
 
 @contextmanager
 def fresh_cache() -> Iterator[Path]:
-    """Neither vectors nor choices; models are kept elsewhere."""
+    """Yield a cache folder without vectors and choices, which is that of all builds; models are kept elsewhere."""
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, IDL_HF_CACHE=folder):
         yield Path(folder)
 
 
 def forget_choices(cache: Path) -> None:
+    """Remove all but the vectors."""
     for folder in cache.iterdir():
         if folder.name != "embeddings":
             shutil.rmtree(folder)
 
 
 def build_elsewhere(part: str, config: str, settings: Settings) -> Record:
-    """`build_here` in a process of its own, with the caches of this one."""
+    """Return what `build_here` returns in a process of its own, with the caches of this one."""
     options = ["--parts", part, "--build", config, "--data_dir", settings.data_dir, "--encoder", settings.encoder]
     done = subprocess.run([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
@@ -218,7 +241,7 @@ def build_elsewhere(part: str, config: str, settings: Settings) -> Record:
 
 
 def build_here(settings: Settings) -> Record:
-    """What a build took, with the peak memory of this process in MiB."""
+    """Return what a build took, with the peak memory of this process in MiB."""
     if "scale" in settings.parts:
         took, _ = build(str(settings.build), settings)
     else:  # watching imports torch, beside which the growth of a build that encodes nothing would look small
@@ -232,18 +255,20 @@ def build_here(settings: Settings) -> Record:
 
 
 def read_people(settings: Settings) -> list[Person]:
-    """Everyone of all splits."""
-    found = []
+    """Return everyone of all splits."""
+    dialogues = []
     for split, rows in load_rows("sessions", settings).items():
         for row in rows:
             turns = tuple(Turn(turn["role"], turn["text"], tuple(turn["candidates"])) for turn in row["turns"])
-            found.append(Dialogue(f"{split}-{row['person_id']}", row["dialogue_id"], turns))
-    return group_by_person(found)
+            dialogues.append(Dialogue(f"{split}-{row['person_id']}", row["dialogue_id"], turns))
+    return group_by_person(dialogues)
 
 
 def write_dialogues(people: list[Person], folder: str, count: int) -> str:
-    """So many dialogues as JSON Lines: those of the people, then of new people who say the same with a number added.
-    Returns their folder, a new one in `folder`."""
+    """Write so many dialogues as JSON Lines into a new folder in `folder`, and return its path.
+
+    They are those of the people, then of new people who say the same with a number added.
+    """
     dialogues = [dialogue for person in people for dialogue in person.dialogues]
     target = Path(tempfile.mkdtemp(dir=folder))
     with open(target / "train.jsonl", "w", encoding="utf-8") as file:
@@ -260,20 +285,36 @@ def write_dialogues(people: list[Person], folder: str, count: int) -> str:
 
 
 def count_dialogues(people: list[Person]) -> int:
+    """Return how many dialogues people have."""
     return sum(len(person.dialogues) for person in people)
 
 
 # Time
 
 
-def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+class Timed(NamedTuple):
+    """What a call took, in seconds, and returned."""
+
+    seconds: float
+    result: Any
+
+
+class Turns(NamedTuple):
+    """Of each way the seconds of all turns and the last result."""
+
+    seconds: list[list[float]]
+    results: list[Any]
+
+
+def timed(function: Callable[[], Any]) -> Timed:
+    """Call a function."""
     start = time.perf_counter()
     result = function()
-    return time.perf_counter() - start, result
+    return Timed(time.perf_counter() - start, result)
 
 
-def take_turns(ways: dict[str, Callable[[], tuple[float, Any]]], turns: int) -> tuple[list[list[float]], list[Any]]:
-    """Each way returns its seconds and a result. Of each, the seconds of all turns and the last result."""
+def take_turns(ways: dict[str, Callable[[], Timed]], turns: int) -> Turns:
+    """Call all ways so many times, in turns."""
     seconds: list[list[float]] = [[] for _ in ways]
     results: list[Any] = [None] * len(ways)
     for turn, i in itertools.product(range(turns), range(len(ways))):
@@ -283,10 +324,11 @@ def take_turns(ways: dict[str, Callable[[], tuple[float, Any]]], turns: int) -> 
         seconds[i].append(took)
         if took > 1:
             progress(f"  {name}, turn {turn + 1} of {turns}: {took:.1f} s")
-    return seconds, results
+    return Turns(seconds, results)
 
 
 def compared(ours: list[float], peer: list[float], unit: str = "s", factor: float = 1.0) -> Record:
+    """Return the columns that compare the seconds of all turns."""
     columns = {
         f"ours, {unit}": [factor * value for value in ours],
         f"peer, {unit}": [factor * value for value in peer],
@@ -294,12 +336,13 @@ def compared(ours: list[float], peer: list[float], unit: str = "s", factor: floa
     return {**columns, "times faster": ratios(peer, ours)}
 
 
-def ratios(ones: list[float], others: list[float]) -> list[float]:
-    return [one / other for one, other in zip(ones, others, strict=True)]
+def ratios(dividends: list[float], divisors: list[float]) -> list[float]:
+    """Return the ratio of each turn."""
+    return [dividend / divisor for dividend, divisor in zip(dividends, divisors, strict=True)]
 
 
 def stages_of(builds: list[Record]) -> Record:
-    """Seconds of each stage, and its share in all but loading."""
+    """Return the seconds of each stage, and its share in all but loading."""
     total = sum(took["seconds"] for took in builds)
     columns: Record = {"loading, s": [took["loading"] for took in builds]}
     for stage in ("encoding", "choosing", "rest"):
@@ -309,6 +352,7 @@ def stages_of(builds: list[Record]) -> Record:
 
 
 def progress(message: str) -> None:
+    """Print what is going on."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -316,7 +360,7 @@ def progress(message: str) -> None:
 
 
 def measure_conved(settings: Settings) -> list[Record]:
-    """All distances of a set of dialogues, given random vectors. Peers: a cosine a cell, all ordered pairs."""
+    """Measure all distances of a set of dialogues, given random vectors. Peers: a cosine a cell, all ordered pairs."""
     import torch
 
     count, turns, width = (4, 6, 32) if settings.quick else (16, 14, 768)
@@ -347,7 +391,7 @@ def measure_conved(settings: Settings) -> list[Record]:
 
 
 def measure_order(settings: Settings) -> list[Record]:
-    """The exact order of k references, given random distances. Peer: all permutations."""
+    """Measure the exact order of k references, given random distances. Peer: all permutations."""
     rng = np.random.default_rng(0)
     halves = [rng.uniform(1, 14, (5, 5)) for _ in range(20)]
     given = [((half + half.T).tolist(), rng.uniform(1, 28, 5).tolist()) for half in halves]
@@ -362,7 +406,7 @@ def measure_order(settings: Settings) -> list[Record]:
 
 
 def measure_cold(settings: Settings) -> list[Record]:
-    """A build with nothing cached, and encoding the same unique texts in one call, in batches of the same size."""
+    """Measure a build with nothing cached against encoding the same unique texts in one call, in batches alike."""
     people = read_people(settings)
     return [_cold_build(people, config, settings) for config in settings.configs]
 
@@ -372,16 +416,17 @@ def _cold_build(people: list[Person], config: str, settings: Settings) -> Record
 
     builds: list[Record] = []
     with fresh_cache():
-        corpus, options = Corpus(people, SentenceEncoder(settings.encoder)), RowOptions(encoder=settings.encoder)
-        texts = sorted(set(idl_hf.rows.generate.encoder_texts(people, corpus, config, options)))
+        everyone = People(people, SentenceEncoder(settings.encoder))
+        builder = RowBuilder(config, everyone, RowOptions(encoder=settings.encoder))
+        texts = sorted(set(builder.texts_to_encode(people)))
 
-    def whole() -> tuple[float, list[str]]:
+    def whole() -> Timed:
         with fresh_cache():
             took, encoded = build(config, settings)
         builds.append(took)
-        return took["seconds"], encoded
+        return Timed(took["seconds"], encoded)
 
-    def alone() -> tuple[float, Any]:
+    def alone() -> Timed:
         model = SentenceTransformer(resolve_encoder(settings.encoder))
         return timed(lambda: model.encode(texts, batch_size=BATCH_SIZE, normalize_embeddings=True))
 
@@ -400,30 +445,33 @@ def _cold_build(people: list[Person], config: str, settings: Settings) -> Record
 
 
 def measure_warm(settings: Settings) -> list[Record]:
-    """Builds by what is cached. Choosing is SPI and DPI with reading vectors; the rest reads, renders and writes."""
+    """Measure builds by what is cached. Choosing is SPI and DPI with reading vectors; the rest renders and writes."""
     records = []
     for config in ["sessions", *settings.configs]:
         builds: dict[str, list[Record]] = {"nothing": [], "vectors": [], "vectors and choices": []}
         with fresh_cache() as cache:
-            builds["nothing"].append(build(config, settings)[0])
+            builds["nothing"].append(build(config, settings).took)
             for turn in range(settings.repeats):
                 forget_choices(cache)
-                builds["vectors"].append(build(config, settings)[0])
-                builds["vectors and choices"].append(build(config, settings)[0])
+                builds["vectors"].append(build(config, settings).took)
+                builds["vectors and choices"].append(build(config, settings).took)
                 progress(f"  {config}, turn {turn + 1} of {settings.repeats}")
         for cached, took in builds.items():
-            seconds = [one["seconds"] for one in took]
+            seconds = [record["seconds"] for record in took]
             first = {"config": config, "cached": cached, "texts encoded": took[-1]["texts"], "build, s": seconds}
             records.append({**first, **stages_of(took)})
     return records
 
 
 def measure_peer(settings: Settings) -> list[Record]:
-    """The references of a person, chosen and ordered, with nothing cached. Peer: is told which ones, encodes both
-    dialogues of every ordered pair sentence by sentence, then takes a cosine a cell and tries all permutations."""
+    """Measure how the references of a person are chosen and ordered, with nothing cached.
+
+    Peer: is told which ones, encodes both dialogues of every ordered pair sentence by sentence, then takes a cosine a
+    cell and tries all permutations.
+    """
     from sentence_transformers import SentenceTransformer
 
-    people = [person for person in read_people(settings) if len(usable_dialogues(person, Counter())) > 1]
+    people = [person for person in read_people(settings) if len(usable_dialogues(person)) > 1]
     model, encoder = SentenceTransformer(resolve_encoder(settings.encoder)), SentenceEncoder(settings.encoder)
     with fresh_cache():
         encoder.encode(["This loads it."])
@@ -431,28 +479,29 @@ def measure_peer(settings: Settings) -> list[Record]:
 
 
 def _compare_person(person: Person, encoder: SentenceEncoder, model: Any) -> Record:
-    dialogues, options = usable_dialogues(person, Counter()), RowOptions(encoder=encoder.name)
+    dialogues, options = usable_dialogues(person), RowOptions(encoder=encoder.name, reply="last")
     encoded: list[str] = []
 
-    def ours() -> tuple[float, list[Choice]]:
+    def ours() -> Timed:
         with fresh_cache():
-            corpus = Corpus([person], encoder)
-            return timed(lambda: choose(person, dialogues, "last", corpus, options))
+            people = People([person], encoder)
+            return timed(lambda: choose_once(dialogues, people, options))
 
     def encode(text: str) -> Any:
         encoded.append(text)
         return model.encode(text, convert_to_tensor=True, show_progress_bar=False).double()
 
-    before, (_, choices) = encoder.encoded_count, ours()
+    before = encoder.encoded_count
+    choices: list[Choice] = ours().result
     ours_encoded = encoder.encoded_count - before
-    told = [(dialogues[one.target], [dialogues[i] for i in sorted(one.references)]) for one in choices]
+    told = [(dialogues[choice.target], [dialogues[i] for i in sorted(choice.references)]) for choice in choices]
 
-    def peer() -> tuple[float, list]:
-        return timed(lambda: [slow_dpi(*one, encode) for one in told])
+    def peer() -> Timed:
+        return timed(lambda: [slow_dpi(target, references, encode) for target, references in told])
 
-    (ours_seconds, peer_seconds), (_, found) = take_turns({"ours": ours, "peer": peer}, 1)
+    (ours_seconds, peer_seconds), (_, orders) = take_turns({"ours": ours, "peer": peer}, 1)
     differences = []
-    for choice, (order, distances) in zip(choices, found, strict=True):
+    for choice, (order, distances) in zip(choices, orders, strict=True):
         own = [sorted(choice.references).index(i) for i in choice.references]
         differences.append(abs(path_cost(own, distances) - path_cost(order, distances)))
     counts = {"dialogues": len(dialogues), "targets": len(choices)}
@@ -461,7 +510,7 @@ def _compare_person(person: Person, encoder: SentenceEncoder, model: Any) -> Rec
 
 
 def measure_memory(settings: Settings) -> list[Record]:
-    """Peak resident memory of a process that builds, with vectors cached and choices not."""
+    """Measure the peak resident memory of a process that builds, with vectors cached and choices not."""
     people, records = read_people(settings)[: settings.memory_people], []
     counts = [count_dialogues(people), settings.memory_factor * count_dialogues(people)]
     for config in settings.configs:
@@ -480,7 +529,7 @@ def measure_memory(settings: Settings) -> list[Record]:
 
 
 def measure_scale(settings: Settings) -> list[Record]:
-    """A build of many dialogues with nothing cached, in a process of its own."""
+    """Measure a build of many dialogues with nothing cached, in a process of its own."""
     records = []
     with tempfile.TemporaryDirectory() as folder:
         large = replace(settings, data_dir=write_dialogues(read_people(settings), folder, settings.dialogues))
@@ -508,7 +557,7 @@ PARTS: dict[str, Callable[[Settings], list[Record]]] = {
 
 
 def table(settings: Settings, results: dict[str, list[Record]]) -> str:
-    """Markdown: a table for each part."""
+    """Return a Markdown table for each part."""
     dialogues = "the beginnings of a few sample dialogues" if settings.quick else Path(settings.data_dir).name
     lines = [f"{machine()}. Data: {dialogues}; encoder: {settings.encoder}. Median [least, most] of turns."]
     for part, records in results.items():
@@ -519,6 +568,7 @@ def table(settings: Settings, results: dict[str, list[Record]]) -> str:
 
 
 def shown(value: Any) -> str:
+    """Return the text of a cell."""
     if isinstance(value, list):
         spread = f" [{shown(min(value))}, {shown(max(value))}]" if len(value) > 1 else ""
         return shown(statistics.median(value)) + spread
@@ -530,6 +580,7 @@ def shown(value: Any) -> str:
 
 
 def machine() -> str:
+    """Return what the numbers depend on: processor, threads, versions."""
     import torch
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -541,15 +592,15 @@ def machine() -> str:
 
 
 def write(folder: Path, settings: Settings, results: dict[str, list[Record]]) -> None:
-    made = {"settings": asdict(settings), "machine": machine(), "parts": results}
-    for name, text in (("json", json.dumps(made, indent=1)), ("md", table(settings, results))):
-        partial = folder / f".build_dataset.{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / f"build_dataset.{name}")
+    """Write both files."""
+    report = {"settings": asdict(settings), "machine": machine(), "parts": results}
+    for name, text in (("json", json.dumps(report, indent=1)), ("md", table(settings, results))):
+        with write_whole(folder / f"build_dataset.{name}") as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def sample(settings: Settings, folder: str) -> Settings:
-    """With the beginnings of a few sample dialogues as its data."""
+    """Return the settings with the beginnings of a few sample dialogues as their data."""
     people = read_people(replace(settings, data_dir=str(SAMPLE_DATA)))[:2]
     short = []
     for person in people:
@@ -559,13 +610,13 @@ def sample(settings: Settings, folder: str) -> Settings:
 
 
 def main(settings: Settings) -> None:
+    """Measure all parts, or build once where the settings say so."""
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     if settings.build is not None:
         print(json.dumps(build_here(settings)))
         return
-    output, results = Path(settings.output_dir), {}
-    output.mkdir(parents=True, exist_ok=True)
+    results: dict[str, list[Record]] = {}
     with tempfile.TemporaryDirectory() as folder:
         small = sample(settings, folder)
         with fresh_cache():
@@ -573,7 +624,7 @@ def main(settings: Settings) -> None:
         for part in settings.parts:
             progress(part)
             results[part] = PARTS[part](small if settings.quick else settings)
-            write(output, settings, results)
+            write(Path(settings.output_dir), settings, results)
     print(table(settings, results))
 
 

@@ -1,13 +1,13 @@
 """The displacement bench: which preference losses lower the likelihood of the chosen reply while the margin grows?
 
 The paper calls that preference degradation and adds the criterion penalty against it (3.3). One MSL adapter, the same
-dpoc rows in the same order, the same steps, seven losses; measured on people of the validation split, whom neither stage
-trained on: a fixed probe of dpoc rows (log-prob, rewards) and whole dialogues (NLL, persona gain):
+dpoc rows in the same order, the same steps, seven losses; measured on people of the validation split, whom neither
+stage trained on: a fixed probe of dpoc rows (log-prob, rewards) and whole dialogues (NLL, persona gain):
 
     python benchmarks/displacement.py --data_dir <ConvAI2 files, split by person> --output_dir runs/displacement
 
-A finished method, <output_dir>/<method>.json, is not run again: the same command goes on after an interruption. Estimate
-for two idle CPU cores: 37 minutes, 10 of them for rows and first stage, which --adapter replaces.
+A finished method, <output_dir>/<method>.json, is not run again: the same command goes on after an interruption.
+Estimate for two idle CPU cores: 37 minutes, 10 of them for rows and first stage, which --adapter replaces.
 """
 
 import json
@@ -25,14 +25,17 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PrinterCa
 from trl import ModelConfig, SFTConfig, TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
+from idl_hf.cache import write_whole
 from idl_hf.demo import DemoSettings
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.trainer import DPOCTrainer
-from idl_hf.evaluation.report import EvaluationData
-from idl_hf.models.likelihood import Estimate, mean_over_people, nll_by_person, persona_gain
+from idl_hf.evaluation.data import EvaluationData
+from idl_hf.models.likelihood import nll_by_person
 from idl_hf.models.loading import load_model
 from idl_hf.models.offline import OFFLINE, resolve_model
-from idl_hf.training.stages import DataArguments, fit_rows, train_msl
+from idl_hf.report.statistics import Estimate, mean_difference, mean_over_people
+from idl_hf.training.data import DataArguments, fit_rows
+from idl_hf.training.stages import train_msl
 
 REWARDS = ("rewards/chosen", "rewards/criterion", "rewards/rejected")
 PROBED = ("logps/chosen", *REWARDS, "rewards/margins", "rewards/accuracies")
@@ -76,14 +79,16 @@ class Settings:
 
 
 def dpop_term(chosen: Tensor, rejected: Tensor, penalty: float = 5.0, beta: float = 0.1) -> Tensor:
-    """What DPOP (Pal et al. 2024, arXiv 2402.13228) adds to L_DPO: -log σ(β(Δ - λ max(0, -r_cho))) + log σ(βΔ), with
-    Δ = r_cho - r_rej. Log-ratios and result have shape (B,)."""
+    """Return what DPOP (Pal et al. 2024, arXiv 2402.13228) adds to L_DPO: -log σ(β(Δ - λ max(0, -r_cho))) + log σ(βΔ).
+
+    Δ = r_cho - r_rej. Log-ratios and result have shape (B,).
+    """
     difference = chosen - rejected
     return F.logsigmoid(beta * difference) - F.logsigmoid(beta * (difference - penalty * F.relu(-chosen)))
 
 
 class ProbedTrainer(DPOCTrainer):
-    """Keeps of each evaluation the logged means, the log-ratios of the rows, and the NLL of whole dialogues if due."""
+    """DPOCTrainer that keeps of each evaluation the logged means, the rows' log-ratios, and, if due, the NLL."""
 
     def __init__(self, settings: Settings, rows: dict[str, Dataset], **kwargs: Any) -> None:
         self.curve: list[dict[str, Any]] = []
@@ -96,6 +101,7 @@ class ProbedTrainer(DPOCTrainer):
             self._log_ratios += torch.stack(ratios, dim=1).tolist()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate as TRL does, and add a point to `curve`."""
         self._log_ratios = []
         metrics = super().evaluate(*args, **kwargs)
         point = {"step": self.state.global_step, **{name: metrics[f"eval_{name}"] for name in PROBED}}
@@ -104,27 +110,27 @@ class ProbedTrainer(DPOCTrainer):
         return metrics
 
     def _nll(self, step: int) -> dict[str, dict[str, float]] | None:
-        """By person, where due. All methods start as one adapter: what the first finds at step 0 serves all."""
+        """Return the NLL by person, where due. All methods start as one adapter: that at step 0 is computed once."""
         start, every = Path(self._settings.output_dir, "start.json"), self._settings.gain_every
         if step == 0 and start.exists():
             return json.loads(start.read_text())
         if step not in (0, self._settings.steps) and (every == 0 or step % every):
             return None
-        found = {name: nll_by_person(self.model, self.processing_class, self._rows[name]) for name in ("own", "other")}
+        nll = {name: nll_by_person(self.model, self.processing_class, self._rows[name]) for name in ("own", "other")}
         if step == 0:
-            write_json(start, found)
-        return found
+            write_json(start, nll)
+        return nll
 
 
 class DPOPTrainer(ProbedTrainer):
-    """DPOP, with `penalty` for its λ."""
+    """ProbedTrainer with the loss of DPOP, `penalty` being its λ."""
 
     def _penalty(self, chosen: Tensor, criterion: Tensor, rejected: Tensor) -> Tensor:
         return dpop_term(chosen, rejected, self.args.penalty, self.beta)
 
 
 def run_bench(settings: Settings) -> None:
-    """Runs the methods that have no results yet and writes the report; ValueError in a folder of other settings."""
+    """Run the methods that have no results yet and write the report; ValueError in a folder of other settings."""
     folder = Path(settings.output_dir)
     record, current = folder / "settings.json", asdict(replace(settings, methods=[]))
     if record.exists() and json.loads(record.read_text()) != current:
@@ -144,7 +150,7 @@ def run_bench(settings: Settings) -> None:
 
 
 def save_tiny_model(folder: Path) -> str:
-    """A Llama of two layers with random weights, the same each time."""
+    """Save a Llama of two layers with random weights, the same each time, and return where."""
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(OFFLINE))
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -154,6 +160,7 @@ def save_tiny_model(folder: Path) -> str:
 
 
 def common_arguments(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Return the training arguments that both stages share."""
     return {
         "output_dir": str(folder), "per_device_train_batch_size": 1, "gradient_checkpointing": False,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps, "use_cpu": not torch.cuda.is_available(),
@@ -162,13 +169,14 @@ def common_arguments(settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def data_arguments(settings: Settings, **options: Any) -> DataArguments:
+    """Return which rows to load, those of the demo, with these builder options."""
     demo = DemoSettings(data_dir=settings.data_dir)
     options |= {"encoder": settings.encoder, "targets": "all"}
     return DataArguments(demo.dataset_name, demo.data_folder, options, max_prompt_tokens=settings.max_prompt_tokens)
 
 
 def train_adapter(settings: Settings, folder: Path) -> str:
-    """The first stage, with the recipe of the demo, unless it is there."""
+    """Train the first stage with the recipe of the demo, unless it is there, and return its folder."""
     if not (folder / "adapter_model.safetensors").exists():
         data = replace(data_arguments(settings, reply="all"), max_rows=settings.msl_rows)
         schedule = {"learning_rate": 2e-3, "lr_scheduler_type": "cosine", "warmup_steps": 2, "num_train_epochs": 1}
@@ -181,31 +189,35 @@ def train_adapter(settings: Settings, folder: Path) -> str:
 
 
 def load_rows(settings: Settings, tokenizer: Any) -> dict[str, Dataset]:
-    """`train`, and of other people (else ValueError) the `probe` and whole dialogues, spread over people, with references
-    of the person (`own`) and of another (`other`)."""
+    """Return the rows by name: `train`, and of other people `probe`, `own` and `other`.
+
+    The last two are whole dialogues, spread over people, with references of the person and of another.
+    Raises ValueError where a person is in both splits.
+    """
     data = data_arguments(settings)
     held_out = EvaluationData(data.dataset_name, data.data_dir, options={"encoder": settings.encoder})
     people = len(set(held_out.rows("references")["person_id"]))
-    held_out.dialogues_per_person = max(1, settings.gain_dialogues // people)
+    kinds = [{"conditioning": name} for name in ("references", "other_person")]
+    held_out.choose(kinds, 1, None, max(1, settings.gain_dialogues // people))
     sources = {
         "train": (data.load("dpoc", "train").shuffle(seed=settings.seed), settings.dpoc_rows),
         "probe": (data.load("dpoc", "validation").shuffle(seed=0), settings.probe_rows),
         "own": (held_out.rows("references"), settings.gain_dialogues),
         "other": (held_out.rows("other_person"), settings.gain_dialogues),
     }
-    found = {name: rows.select(range(min(count, len(rows)))) for name, (rows, count) in sources.items()}
-    if both := set(sources["train"][0]["person_id"]) & {*found["probe"]["person_id"], *found["own"]["person_id"]}:
+    chosen = {name: rows.select(range(min(count, len(rows)))) for name, (rows, count) in sources.items()}
+    if both := set(sources["train"][0]["person_id"]) & {*chosen["probe"]["person_id"], *chosen["own"]["person_id"]}:
         raise ValueError(f"The validation split must hold people of its own; also in train: {', '.join(both)}.")
-    return {name: fit_rows(rows, tokenizer, settings.max_prompt_tokens) for name, rows in found.items()}
+    return {name: fit_rows(rows, tokenizer, settings.max_prompt_tokens) for name, rows in chosen.items()}
 
 
 def run_method(name: str, settings: Settings, adapter: str, rows: dict[str, Dataset]) -> dict[str, Any]:
-    """Trains from `adapter` and returns what was found on the way."""
+    """Train from `adapter` and return what was measured on the way."""
     model, tokenizer = load_model(adapter, trainable=True)
     trainer_class, options = ProbedTrainer, METHODS[name][1]
     if name == "dpop":
         trainer_class, options = DPOPTrainer, {"penalty": settings.dpop_lambda}
-    # Sequential: the rows, shuffled before, come in the same order for all. The reference is computed for the first only
+    # Sequential: the rows, shuffled before, come in the same order for all. The reference is computed once for all
     args = DPOCConfig(
         **common_arguments(settings, Path(settings.output_dir)), **options, max_steps=settings.steps,
         learning_rate=settings.learning_rate, lr_scheduler_type="constant", train_sampling_strategy="sequential",
@@ -219,7 +231,7 @@ def run_method(name: str, settings: Settings, adapter: str, rows: dict[str, Data
 
 
 def summarise(run: dict[str, Any]) -> dict[str, Estimate | float]:
-    """The row of the table: an Estimate over people, a mean over the probe's rows or a fraction of them."""
+    """Return the row of the table: estimates over people, means over the probe's rows or fractions of them."""
     first, last = run["curve"][0], run["curve"][-1]
     chosen, criterion, rejected = torch.tensor(last["log_ratios"]).T
     change, people = chosen - torch.tensor(first["log_ratios"])[:, 0], run["people"]
@@ -233,28 +245,28 @@ def summarise(run: dict[str, Any]) -> dict[str, Estimate | float]:
         "chosen > criterion > rejected": ((chosen > criterion) & (criterion > rejected)).float().mean().item(),
         "NLL own, before": mean_over_people(own_before),
         "NLL own, after": mean_over_people(own),
-        "persona gain, before": persona_gain(own_before, other_before),
-        "persona gain, after": persona_gain(own, other),
+        "persona gain, before": mean_difference(other_before, own_before),
+        "persona gain, after": mean_difference(other, own),
         "change of persona gain": mean_over_people(gain_change),
     }
 
 
 def write_report(settings: Settings, folder: Path) -> None:
-    """Of every method that has results in the folder, whichever of them this run was asked for."""
+    """Write the report of every method that has results in the folder, whichever of them this run was asked for."""
     files = {label: folder / f"{name}.json" for name, (label, _) in METHODS.items()}
     runs = {label: json.loads(file.read_text()) for label, file in files.items() if file.exists()}
     for run in runs.values():
         run["summary"] = summarise(run)
     write_json(folder / "results.json", {"settings": asdict(settings), "methods": runs})
     plot(runs, folder / "results.svg")
-    found, people = (next(iter(runs.values()))[name] for name in ("summary", "people"))
+    summary, people = (next(iter(runs.values()))[name] for name in ("summary", "people"))
     lines = [
         f"{settings.steps} steps of {settings.gradient_accumulation_steps} rows from one adapter, learning rate "
-        f"{settings.learning_rate:g}, one seed; {len(people)} dpoc rows of {len(set(people))} held-out people, dialogues of "
-        f"{found['persona gain, after'].people}. Log-prob in nats per reply, NLL and gain in nats per token; mean over people "
-        "[95 % bootstrap interval], rewards and fractions over rows.\n",
-        "| " + " | ".join(["method", *found]) + " |",
-        "|---" * (len(found) + 1) + "|",
+        f"{settings.learning_rate:g}, one seed; {len(people)} dpoc rows of {len(set(people))} held-out people, "
+        f"dialogues of {summary['persona gain, after'].people}. Log-prob in nats per reply, NLL and gain in nats per "
+        "token; mean over people [95 % bootstrap interval], rewards and fractions over rows.\n",
+        "| " + " | ".join(["method", *summary]) + " |",
+        "|---" * (len(summary) + 1) + "|",
     ]
     for label, run in runs.items():
         cells = {name: f"{x:.3f}" if isinstance(x, float) else str(x) for name, x in run["summary"].items()}
@@ -265,7 +277,7 @@ def write_report(settings: Settings, folder: Path) -> None:
 
 @rc_context({"svg.fonttype": "none", "svg.hashsalt": "displacement"})
 def plot(runs: dict[str, Any], file: Path) -> None:
-    """Above: chosen log-prob over steps, and the change of persona gain. Below: the three rewards of each method."""
+    """Write a figure of the chosen log-prob over steps, the change of persona gain, and each method's rewards."""
     figure = Figure(figsize=(14, 7), layout="constrained")
     above, below = figure.subfigures(2, 1)
     chosen, gain = above.subplots(1, 2)
@@ -289,10 +301,9 @@ def plot(runs: dict[str, Any], file: Path) -> None:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Whole or not at all: an interruption leaves no half a file that a rerun would take for results."""
-    unfinished = file.with_suffix(".partial")
-    unfinished.write_text(json.dumps(content, indent=1, default=asdict))
-    unfinished.rename(file)
+    """Write a file whole or not at all, since a rerun takes one that is there for results."""
+    with write_whole(file) as partial:
+        partial.write_text(json.dumps(content, indent=1, default=asdict))
 
 
 if __name__ == "__main__":

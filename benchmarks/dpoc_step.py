@@ -1,12 +1,12 @@
 """One training step of DPOC (three completions) against one of DPO (two), by length of the prompt.
 
-    python benchmarks/dpoc_step.py                                                        # SmolLM2-135M on this CPU
-    python benchmarks/dpoc_step.py --device cuda --dtype bfloat16 --model_shape llama-2-7b  # random weights of that shape
-    python benchmarks/dpoc_step.py --quick                                                # a tiny model, for the test suite
+    python benchmarks/dpoc_step.py                                                         # SmolLM2-135M on this CPU
+    python benchmarks/dpoc_step.py --device cuda --dtype bfloat16 --model_shape llama-2-7b  # random weights
+    python benchmarks/dpoc_step.py --quick                                                 # tiny, for the test suite
 
 A step is forward and backward of one row with LoRA on all linear layers, as the trainers' own `training_step` runs it.
-All variants take turns in one process; a ratio is that of two steps of one turn. Peak memory is that of one step at the
-longest prompt in a process of its own, above what the built trainer holds. Writes dpoc_step.json, .md and .svg.
+All variants take turns in one process; a ratio is that of two steps of one turn. Peak memory is that of one step at
+the longest prompt in a process of its own, above what the built trainer holds. Writes dpoc_step.json, .md and .svg.
 """
 
 import copy
@@ -27,7 +27,7 @@ import trl.trainer.utils
 from datasets import Dataset
 from matplotlib.figure import Figure
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, LlamaConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, LlamaConfig, PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
 from idl_hf import DPOCConfig, DPOCTrainer
@@ -80,7 +80,8 @@ class Settings:
         self.dtype = self.dtype or str(fast_precision(self.device)).removeprefix("torch.")
 
 
-def build_model(settings: Settings) -> Any:
+def build_model(settings: Settings) -> PreTrainedModel:
+    """Return the model to train; on a CPU its weights are float32."""
     on_gpu = settings.device == "cuda"
     dtype = getattr(torch, settings.dtype) if on_gpu else torch.float32
     if settings.model_shape == "smollm2-135m":
@@ -90,8 +91,8 @@ def build_model(settings: Settings) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
-def build_trainer(variant: str, model: Any, settings: Settings) -> Any:
-    """A trainer on a copy of `model` that shares its frozen weights."""
+def build_trainer(variant: str, model: PreTrainedModel, settings: Settings) -> DPOTrainer:
+    """Return a trainer on a copy of `model` that shares its frozen weights."""
     ours = variant.startswith("DPOC")
     options = {
         "output_dir": settings.output_dir,
@@ -124,7 +125,8 @@ def build_trainer(variant: str, model: Any, settings: Settings) -> Any:
     return trainer
 
 
-def build_batch(trainer: Any, prompt: int, settings: Settings) -> dict[str, Any]:
+def build_batch(trainer: DPOTrainer, prompt: int, settings: Settings) -> dict[str, Any]:
+    """Return a batch of one row of random tokens, the same for every variant."""
     generator = torch.Generator().manual_seed(prompt)
     vocabulary = min(32000, trainer.model.config.vocab_size)
     row: dict[str, Any] = {
@@ -139,8 +141,8 @@ def build_batch(trainer: Any, prompt: int, settings: Settings) -> dict[str, Any]
     return trainer.data_collator([row])
 
 
-def step(trainer: Any, batch: dict[str, Any], variant: str) -> float:
-    """Seconds of one forward and backward pass and the optimizer's step."""
+def step(trainer: DPOTrainer, batch: dict[str, Any], variant: str) -> float:
+    """Return the seconds of one forward and backward pass and the optimizer's step."""
     score_all = trl.trainer.utils._use_triton
     if variant.startswith(TWO_ROWS):  # what TRL does on CUDA; on a CPU it projects every position to the vocabulary
         trl.trainer.utils._use_triton = lambda device: True
@@ -156,12 +158,13 @@ def step(trainer: Any, batch: dict[str, Any], variant: str) -> float:
         trl.trainer.utils._use_triton = score_all
 
 
-def _synchronize(trainer: Any) -> None:
+def _synchronize(trainer: DPOTrainer) -> None:
     if trainer.accelerator.device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def measure_times(settings: Settings) -> dict[int, dict[str, list[float]]]:
+    """Return the seconds of each step, by length of the prompt and variant."""
     model = build_model(settings)
     trainers = {variant: build_trainer(variant, model, settings) for variant in VARIANTS}
     times: dict[int, dict[str, list[float]]] = {}
@@ -179,7 +182,7 @@ def measure_times(settings: Settings) -> dict[int, dict[str, list[float]]]:
 
 
 def peak_memory(settings: Settings) -> int:
-    """Bytes that one step at the longest prompt takes above the built trainer. Runs in a process of its own."""
+    """Return the bytes that one step at the longest prompt takes above the built trainer, in a process of its own."""
     variant = str(settings.memory_of)
     trainer = build_trainer(variant, build_model(settings), settings)
     batch = build_batch(trainer, settings.prompts[-1], settings)
@@ -200,8 +203,9 @@ def _resident(field_name: str) -> int:
 
 
 def measure_memory(settings: Settings) -> dict[int, dict[str, int]]:
+    """Return the peak memory at the longest prompt, by that length and variant."""
     prompt = settings.prompts[-1]
-    found: dict[str, int] = {}
+    peaks: dict[str, int] = {}
     for variant in [OURS, TRL] if settings.quick else VARIANTS:
         options = {**asdict(settings), "prompts": [prompt], "quick": False, "memory_of": variant}
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -210,22 +214,23 @@ def measure_memory(settings: Settings) -> dict[int, dict[str, int]]:
             done = subprocess.run([sys.executable, __file__, file.name], capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"Measuring the memory of '{variant}' failed:\n{done.stderr[-2000:]}")
-        found[variant] = int(done.stdout.split()[-1])
-    return {prompt: found}
+        peaks[variant] = int(done.stdout.split()[-1])
+    return {prompt: peaks}
 
 
 def ratios(times: dict[str, list[float]], ours: str, peer: str) -> list[float]:
+    """Return how many times faster ours is, in each turn."""
     return [other / own for own, other in zip(times[ours], times[peer], strict=True)]
 
 
-def table(settings: Settings, times: dict, memory: dict) -> str:
-    """Markdown: seconds, throughput and memory of each variant, then ours against each peer."""
+def table(settings: Settings, times: dict[int, dict[str, list[float]]], memory: dict[int, dict[str, int]]) -> str:
+    """Return Markdown: seconds, throughput and memory of each variant, then ours against each peer."""
     checkpointing = "with" if settings.gradient_checkpointing else "without"
     lines = [
         f"{settings.model_shape}, {settings.device} ({machine(settings)}), {settings.dtype}, {checkpointing} gradient "
         "checkpointing, LoRA r 8 on all linear "
-        f"layers, batch 1, completions of {settings.completion} tokens; median [least, most] of {settings.repeats} turns. "
-        "Tokens: the prompt once and each completion once.",
+        f"layers, batch 1, completions of {settings.completion} tokens; median [least, most] of {settings.repeats} "
+        "turns. Tokens: the prompt once and each completion once.",
         "",
         "| prompt | variant | seconds per step | tokens/s | peak memory above the model |",
         "|---|---|---|---|---|",
@@ -246,16 +251,19 @@ def table(settings: Settings, times: dict, memory: dict) -> str:
 
 
 def spread(values: list[float]) -> str:
+    """Return "median [least, most]"."""
     return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 def machine(settings: Settings) -> str:
+    """Return what computes, in words."""
     if settings.device == "cuda":
         return torch.cuda.get_device_name()
     return f"{os.cpu_count()} cores of {platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def plot(path: Path, times: dict) -> None:
+def plot(path: Path, times: dict[int, dict[str, list[float]]]) -> None:
+    """Write a figure of seconds over the length of the prompt, a line for each variant."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for variant in VARIANTS:
@@ -269,6 +277,7 @@ def plot(path: Path, times: dict) -> None:
 
 
 def main(settings: Settings) -> None:
+    """Measure, write the three files and print the table; with `memory_of`, print that number only."""
     if settings.memory_of is not None:
         print(peak_memory(settings))
         return

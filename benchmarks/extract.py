@@ -3,8 +3,8 @@
     python benchmarks/extract.py --model runs/extractor            # a fine-tuned adapter
     python benchmarks/extract.py --quick                           # a tiny model of random weights, for the test suite
 
-Both take turns on the same utterances in one process, nothing is read from a cache; the ratio is that of one turn. The last
-column says for how many utterances the model wrote the very same text.
+Both take turns on the same utterances in one process, nothing is read from a cache; the ratio is that of one turn. The
+last column says for how many utterances the model wrote the very same text.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 import idl_hf
 from idl_hf.explore.extract import read_utterances
 from idl_hf.models.lines import generate_lines
+from idl_hf.models.loading import load_merged
 from idl_hf.models.offline import resolve_model
 from idl_hf.persona import patterns
-from idl_hf.persona.extractor import load_merged
 from idl_hf.persona.triples import format_prompt
 
 SAMPLE = Path(idl_hf.__file__).parent / "sample_data" / "train.jsonl"

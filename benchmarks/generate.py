@@ -1,14 +1,15 @@
-"""Replies a second: prompts that share their beginnings computed once, against `model.generate` on each and in batches.
+"""Replies a second: prompts that share their beginnings computed once, against `model.generate` on each and in
+batches.
 
     python benchmarks/generate.py --dataset_name idl_hf/convai2_idl --data_dir path/to/convai2    # 1,000 replies
     python benchmarks/generate.py --replies 8 --turns 1                                           # of the sample data
-    python benchmarks/generate.py --quick                             # a tiny model of random weights, for the test suite
+    python benchmarks/generate.py --quick                             # a tiny random model, for the test suite
 
-The prompts are those of an evaluation: every reply of whole held-out dialogues after their references, cut to 2,048 tokens.
-They are dealt out in turns; in each, the ways generate the same greedy replies one after the other, and the ratio is
-that of one turn. The batches of the peer have the same size and prompts of similar length, padded on the left. One by
-one, the slowest, takes part in the first turns only. The last column says how many of its replies are the very text
-that the way gives; in half precision close calls fall differently.
+The prompts are those of an evaluation: every reply of whole held-out dialogues after their references, cut to 2,048
+tokens. They are dealt out in turns; in each, the ways generate the same greedy replies one after the other, and the
+ratio is that of one turn. The batches of the peer have the same size and prompts of similar length, padded on the
+left. One by one, the slowest, takes part in the first turns only. The last column says how many of its replies are the
+very text that the way gives; in half precision close calls fall differently.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from idl_hf import prompting
 from idl_hf.models.loading import load_model
 from idl_hf.models.offline import resolve_model
 from idl_hf.models.replies import common_length, generate_replies, generate_reply
-from idl_hf.training.stages import fit_rows
+from idl_hf.training.data import fit_rows
 
 SAMPLE = str(Path(idl_hf.__file__).parent / "sample_data")
 Prompts = list[list[dict[str, str]]]
@@ -47,7 +48,7 @@ def tiny() -> tuple[Any, Any]:
 
 
 def read_dialogues(args: argparse.Namespace, tokenizer: Any) -> list[Prompts]:
-    """The prompts of each dialogue, of as many whole dialogues as make so many replies."""
+    """Return the prompts of each dialogue, of as many whole dialogues as make so many replies."""
     options = {"data_dir": args.data_dir, "encoder": "offline", "targets": "all", "reply": "all"}
     rows = load_dataset(args.dataset_name, "msl", split=args.split, **options)
     dialogues: list[Prompts] = []
@@ -95,7 +96,7 @@ WAYS: dict[str, Callable[..., list[str]]] = {"shared": share, "in batches": in_b
 def take_turns(
     model: Any, tokenizer: Any, dialogues: list[Prompts], args: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
-    """Seconds of each turn and all replies, by way."""
+    """Return seconds of each turn and all replies, by way."""
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     replies: dict[str, list[str]] = {way: [] for way in WAYS}
     size = -(-len(dialogues) // args.turns)

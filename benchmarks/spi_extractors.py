@@ -1,19 +1,19 @@
 """What the choice of persona extractor is worth for SPI: stable clusters, other references, more persona gain?
 
-    python benchmarks/spi_extractors.py --data_dir <ConvAI2> --extractors patterns none runs/extractor --adapter runs/msl
+    python benchmarks/spi_extractors.py --data_dir <ConvAI2> --extractors patterns none <adapter> --adapter runs/msl
     python benchmarks/spi_extractors.py --quick       # the sample data, for the test suite
 
-An extractor marks the utterances that stand for a dialogue; `none` marks nothing, so that all of a person's do. Clusterings
-of people with enough dialogues for several clusters are compared by the adjusted Rand index (1: the same, 0: chance): of two
-k-means seeds; of the dialogues as they are and without a random utterance of the person in each, the same for all extractors;
-of the extractor and the first one, seed by seed. References are those of every dialogue, all replies of it to predict.
+An extractor marks the utterances that stand for a dialogue; `none` marks nothing, so that all of a person's do.
+Clusterings of people with enough dialogues for several clusters are compared by the adjusted Rand index (1: the same,
+0: chance): of two k-means seeds; of the dialogues as they are and without a random utterance of the person in each,
+the same for all extractors; of the extractor and the first one, seed by seed. References are those of every dialogue,
+all replies of it to predict.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
@@ -24,17 +24,20 @@ from trl import TrlParser
 import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.demo import SAMPLE_DATA
 from idl_hf.encoding import SentenceEncoder, default_encoder
-from idl_hf.explore.stats import dialogue_of
-from idl_hf.models.likelihood import CONDITIONINGS, mean_over_people, nll_by_person
+from idl_hf.explore.dataset import dialogue_of
+from idl_hf.models.likelihood import nll_by_person
 from idl_hf.models.loading import load_model
-from idl_hf.persona.triples import persona_utterances
-from idl_hf.rows.generate import encoder_texts, extractor_texts, generate_rows
+from idl_hf.report.statistics import mean_over_people
+from idl_hf.rows.generate import Row, RowBuilder
 from idl_hf.rows.options import RowOptions
-from idl_hf.rows.people import Corpus
-from idl_hf.rows.references import seed_of
-from idl_hf.schema import Dialogue, Triple, Turn, group_by_person
-from idl_hf.spi import cluster_dialogues, persona_text
-from idl_hf.training.stages import DataArguments, fit_rows
+from idl_hf.rows.people import People
+from idl_hf.rows.references import persona_text
+from idl_hf.schema import Dialogue, Triple, group_by_person
+from idl_hf.spi import cluster_dialogues
+from idl_hf.training.data import DataArguments, fit_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 COLUMNS = ("extractor", "people", "dialogues", "utterances marked", "ARI of seeds", "ARI without an utterance",
            "persona gain", "ARI with the first", "other references", "gain minus the first's")  # fmt: skip
@@ -44,6 +47,8 @@ QUICK: dict[str, Any] = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": str
 
 @dataclass
 class Settings:
+    """What is compared."""
+
     data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
     dataset_name: str = field(default="idl_hf/convai2_idl", metadata={"help": "Dataset of dialogues."})
     split: str = field(default="validation", metadata={"help": "Split of people whom no model trained on."})
@@ -56,67 +61,82 @@ class Settings:
     quick: bool = field(default=False, metadata={"help": "The sample data and three seeds: seconds."})
 
 
-class Unmarked(Corpus):
+class Unmarked(People):
+    """People of whom no utterance states a fact."""
+
     extractor_identity = "none"
 
     def triples(self, texts: Sequence[str]) -> list[list[Triple]]:
+        """Return no fact for each text."""
         return [[] for _ in texts]
 
 
-def clusterings(corpus: Corpus, options: RowOptions, seeds: int) -> dict[str, tuple[list[NDArray], list[NDArray]]]:
-    """Labels of the dialogues of each person, by k-means of each seed and, by the first, without an utterance."""
+class Clusterings(NamedTuple):
+    """Labels of one person's dialogues."""
+
+    seeds: list[NDArray[np.int64]]  # by k-means of each seed
+    shortened: list[NDArray[np.int64]]  # by the first seed, without an utterance, another one each time
+
+
+def clusterings(people: People, options: RowOptions, seeds: int) -> dict[str, Clusterings]:
+    """Return the clusterings of each person who has enough dialogues for several clusters."""
     texts = {}
-    for who, own in corpus.usable.items():
+    for who, own in people.usable.items():
         if len(own) >= options.min_dialogues_to_cluster:
             views = [own, *([leave_out(dialogue, seed) for dialogue in own] for seed in range(seeds))]
-            texts[who] = [[persona_text(one.turns, marks(one.turns, corpus)) for one in view] for view in views]
-    corpus.load_vectors(text for views in texts.values() for view in views for text in view)
+            texts[who] = [[persona_text(dialogue.turns, people) for dialogue in view] for view in views]
+    people.load_vectors(text for views in texts.values() for view in views for text in view)
     labels = {}
-    for who, (whole, *less) in texts.items():
-        of_seeds = [cluster_dialogues(corpus.vectors(whole), options.clusters, seed) for seed in range(seeds)]
-        labels[who] = of_seeds, [cluster_dialogues(corpus.vectors(view), options.clusters) for view in less]
+    for who, (whole, *shortened) in texts.items():
+        of_seeds = [cluster_dialogues(people.vectors(whole), options.clusters, seed) for seed in range(seeds)]
+        less = [cluster_dialogues(people.vectors(view), options.clusters) for view in shortened]
+        labels[who] = Clusterings(of_seeds, less)
     return labels
 
 
-def marks(turns: Sequence[Turn], corpus: Corpus) -> list[bool]:
-    """For each turn, whether it is an utterance of the person that the extractor marks, as for the rows."""
-    facts = [fact for found in corpus.triples([turn.text for turn in turns if turn.role == "self"]) for fact in found]
-    return [turn.role == "self" and bool(persona_utterances([turn.text], facts)) for turn in turns]
-
-
 def leave_out(dialogue: Dialogue, seed: int) -> Dialogue:
-    """The dialogue without a random utterance of the person, who keeps at least one."""
+    """Return the dialogue without a random utterance of the person, who keeps at least one."""
     own = [i for i, turn in enumerate(dialogue.turns) if turn.role == "self"]
-    rng = np.random.default_rng(seed_of(RowOptions(seed=seed), dialogue.person_id, dialogue.dialogue_id, "left out"))
+    rng = np.random.default_rng(RowOptions(seed=seed).seed_of(dialogue.person_id, dialogue.dialogue_id, "left out"))
     lost = rng.choice(own) if len(own) > 1 else None
     return replace(dialogue, turns=tuple(turn for i, turn in enumerate(dialogue.turns) if i != lost))
 
 
-def rows(corpus: Corpus, options: RowOptions) -> list[list[dict[str, Any]]]:
-    """Of each person, as the builder makes them, which has no `none`."""
-    return [list(generate_rows("msl", person, corpus, options, Counter())) for person in corpus.persons]
+def rows(people: People, options: RowOptions) -> list[list[Row]]:
+    """Return the msl rows of each person, made here because `load_dataset` knows no extractor `none`."""
+    builder = RowBuilder("msl", people, options)
+    return [list(builder.rows(person)) for person in people.persons]
 
 
-def gain_of(corpus: Corpus, options: RowOptions, settings: Settings, model: Any, tokenizer: Any) -> dict[str, float]:
+def gain_of(
+    people: People,
+    options: RowOptions,
+    settings: Settings,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+) -> dict[str, float]:
+    """Return each person's persona gain."""
     nll = {}
-    for name in ("own", "other"):
-        made = rows(corpus, replace(options, conditioning=CONDITIONINGS[name]))
-        some = [row for of_person in made for row in of_person[: settings.dialogues_per_person]]
+    for name, conditioning in (("own", "references"), ("other", "other_person")):
+        by_person = rows(people, replace(options, conditioning=conditioning))
+        some = [row for own in by_person for row in own[: settings.dialogues_per_person]]
         fitted = fit_rows(Dataset.from_list(some), tokenizer, settings.max_prompt_tokens)
         nll[name] = nll_by_person(model, tokenizer, fitted, f"{options.extractor}, {name}")
     return {who: nll["other"][who] - own for who, own in nll["own"].items()}
 
 
 def agreement(pairs: Iterable[tuple[NDArray, ...]]) -> float:
+    """Return the mean adjusted Rand index of pairs of clusterings."""
     return float(np.mean([adjusted_rand_score(*pair) for pair in pairs]))
 
 
-def over_people(values: dict[str, float]) -> str:
+def over_people(values: Mapping[str, float]) -> str:
+    """Return the mean over people with its interval as text, nothing of nobody."""
     return str(mean_over_people(values)) if values else ""
 
 
 def table(settings: Settings) -> Iterator[str]:
-    """Its lines; the last cells of each compare with the first extractor."""
+    """Yield the lines of the table; the last cells of each compare with the first extractor."""
     sessions = DataArguments(settings.dataset_name, settings.data_dir).load("sessions", settings.split)
     persons, encoder = group_by_person(map(dialogue_of, sessions)), SentenceEncoder(settings.encoder)
     model = load_model(settings.adapter) if settings.adapter else None
@@ -124,19 +144,19 @@ def table(settings: Settings) -> Iterator[str]:
     yield f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
     for name in settings.extractors:
         options = RowOptions(targets="all", reply="all", encoder=settings.encoder, extractor=name)
-        corpus = (Unmarked if name == "none" else Corpus)(persons, encoder, name)
-        corpus.extract_ahead(extractor_texts(persons, "msl"))
-        labels = clusterings(corpus, options, settings.seeds)
-        encoder.encode_ahead(encoder_texts(persons, corpus, "msl", options))
-        shown = [set(row["reference_ids"]) for own in rows(corpus, options) for row in own]
-        gain = gain_of(corpus, options, settings, *model) if model else {}
+        people = (Unmarked if name == "none" else People)(persons, encoder, name)
+        RowBuilder("msl", people, options).encode_ahead(persons)
+        labels = clusterings(people, options, settings.seeds)
+        shown = [set(row["reference_ids"]) for own in rows(people, options) for row in own]
+        gain = gain_of(people, options, settings, *model) if model else {}
         first = first or (labels, shown, gain)
-        dialogues = [dialogue for own in corpus.usable.values() for dialogue in own]
-        marked = sum(sum(marks(one.turns, corpus)) for one in dialogues)
-        counts = len(corpus.usable), len(dialogues), f"{marked / sum(len(one.texts('self')) for one in dialogues):.1%}"
-        stable = {who: agreement(combinations(own, 2)) for who, (own, _) in labels.items()}
-        without = {who: agreement((own[0], view) for view in less) for who, (own, less) in labels.items()}
-        alike = {who: agreement(zip(own, first[0][who][0], strict=True)) for who, (own, _) in labels.items()}
+        dialogues = [dialogue for own in people.usable.values() for dialogue in own]
+        marked = sum(sum(people.shows_persona(dialogue.turns)) for dialogue in dialogues)
+        utterances = sum(len(dialogue.texts("self")) for dialogue in dialogues)
+        counts = len(people.usable), len(dialogues), f"{marked / utterances:.1%}"
+        stable = {who: agreement(combinations(own.seeds, 2)) for who, own in labels.items()}
+        without = {who: agreement((own.seeds[0], view) for view in own.shortened) for who, own in labels.items()}
+        alike = {who: agreement(zip(own.seeds, first[0][who].seeds, strict=True)) for who, own in labels.items()}
         other = np.mean([now != then for now, then in zip(shown, first[1], strict=True)])
         more = {who: value - first[2][who] for who, value in gain.items()}
         cells = [name, *counts, *map(over_people, (stable, without, gain, alike)), f"{other:.1%}", over_people(more)]

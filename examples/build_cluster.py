@@ -3,20 +3,19 @@
     python examples/build_cluster.py --dataset_name idl_hf/convai2_idl --config_name dpoc --data_dir <folder> \
         --output_dir rows --tasks 64 --workers 8
 
-Each task makes the rows of its share of the persons by the very function that `load_dataset` calls, so the rows are the same,
-in the same order. Run it again to continue: finished tasks are skipped. Read the rows back with
+Each task makes the rows of its share of the persons by the very function that `load_dataset` calls, so the rows are
+the same, in the same order. Run it again to continue: finished tasks are skipped. Read the rows back with
 `load_dataset("parquet", data_files={"train": "rows/dpoc/train-*.parquet"})`.
 Tasks share what they encode if `IDL_HF_CACHE` is a folder that all machines see and that supports file locks.
 """
 
 import json
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow
 import pyarrow.parquet
@@ -26,8 +25,10 @@ from datatrove.executor.base import PipelineExecutor
 from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
+from idl_hf.cache import write_whole
 from idl_hf.corpora.errors import ErrorLog
-from idl_hf.training.stages import parse_options
+from idl_hf.rows.builder import IDLBuilder
+from idl_hf.training.data import parse_options
 
 
 @dataclass
@@ -47,6 +48,7 @@ class ClusterArguments:
 
 
 def main(args: ClusterArguments) -> None:
+    """Run the tasks that are not finished. Exits where the folder holds the rows of another build."""
     builder = _builder(args)
     output = Path(args.output_dir, args.config_name).absolute()
     # A file of another build among these would be taken for one of this
@@ -59,25 +61,24 @@ def main(args: ClusterArguments) -> None:
     executor.run()
 
 
-def make_share(args: ClusterArguments, output: str, _: Any, rank: int, world_size: int) -> None:
-    """The rows of the rank-th of `world_size` equal shares of each split's persons."""
+def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_size: int) -> None:
+    """Write the rows of the rank-th of `world_size` equal shares of each split's persons."""
     builder = _builder(args)
     for split, files in builder.config.data_files.items():
         everyone = builder.read_persons(split, [str(file) for file in files], ErrorLog(builder.config.on_error))
         persons = everyone[len(everyone) * rank // world_size : len(everyone) * (rank + 1) // world_size]
-        builder.encode_ahead(persons)
-        drops: Counter[str] = Counter()
-        rows = (row for _, row in builder.rows(persons, everyone, drops))
+        row_builder = builder.row_builder(everyone)
+        row_builder.encode_ahead(persons)
+        rows = chain.from_iterable(map(row_builder.rows, persons))
         target = Path(output, f"{split}-{rank:05d}-of-{world_size:05d}.parquet")
-        partial_file = target.with_suffix(".partial")
-        with pyarrow.parquet.ParquetWriter(partial_file, builder.info.features.arrow_schema) as writer:
+        schema = builder.info.features.arrow_schema
+        with write_whole(target) as partial_file, pyarrow.parquet.ParquetWriter(partial_file, schema) as writer:
             while batch := list(islice(rows, builder.DEFAULT_WRITER_BATCH_SIZE)):
-                writer.write_table(pyarrow.Table.from_pylist(batch, builder.info.features.arrow_schema))
-        partial_file.rename(target)
-        target.with_suffix(".left_out.json").write_text(json.dumps(+drops))
+                writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+        target.with_suffix(".left_out.json").write_text(json.dumps(+row_builder.drops))
 
 
-def _builder(args: ClusterArguments) -> Any:
+def _builder(args: ClusterArguments) -> IDLBuilder:
     options = parse_options(args.dataset_options)
     return load_dataset_builder(args.dataset_name, args.config_name, data_dir=args.data_dir, **options)
 

@@ -11,6 +11,7 @@ from idl_hf.corpora.spc import Converted, convert
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Convert the files that are named and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", metavar="CSV", help="..._train.csv, ..._valid.csv or ..._test.csv")
     parser.add_argument("--output_dir", required=True, help="Folder for train.jsonl, validation.jsonl, test.jsonl.")
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def summary(converted: Converted) -> str:
+    """Return lines on what of a file was written, left out and mended."""
     drops, notes = converted.log.drops, converted.log.notes
     lines = [
         f"{converted.source}: {converted.dialogues + drops.total()} dialogues, two for each conversation.",

@@ -2,8 +2,8 @@
 
     python examples/evaluate_extractor.py --data <folder>/validation.jsonl --instruct offline --models runs/extractor
 
-A fine-tuned model stands in two rows: each sentence by itself and without objects that are not in it, which is how the rows
-are made, and the paper's stacked form, as the model wrote it.
+A fine-tuned model stands in two rows: each sentence by itself and without objects that are not in it, which is how the
+rows are made, and the paper's stacked form, as the model wrote it.
 """
 
 import json
@@ -18,15 +18,21 @@ from trl import TrlParser
 from idl_hf.models.lines import generate_lines
 from idl_hf.models.loading import load_model
 from idl_hf.persona import patterns
-from idl_hf.persona.accuracy import ExtractSamples, evaluate_extractor, one_by_one
+from idl_hf.persona.accuracy import (
+    ExtractSamples,
+    LabelledTurn,
+    evaluate_extractor,
+    one_by_one,
+    read_labelled_turns,
+    score_labelled_turns,
+)
 from idl_hf.persona.extractor import Extract, PersonaExtractor
-from idl_hf.persona.labelled_turns import LabelledTurn, read_labelled_turns, score_labelled_turns
 from idl_hf.persona.triples import parse_triples
-from idl_hf.schema import Triple
+from idl_hf.schema import Message, Triple
 
 INSTRUCTION = (
-    "Say what the sentence states of its speaker as <object, relation, subject>, where object and subject are words of "
-    "the sentence and the relation is a label such as like_activity, have_pet, like_food, physical_attribute, "
+    "Say what the sentence states of its speaker as <object, relation, subject>, where object and subject are words "
+    "of the sentence and the relation is a label such as like_activity, have_pet, like_food, physical_attribute, "
     "employed_by_general, has_profession, live_in_general. Say <> if it states nothing of the speaker."
 )
 EXAMPLES = [
@@ -62,6 +68,7 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
+    """Score one extractor after the other."""
     lines = Path(args.data).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines if line.strip()][: args.max_samples]
     turns = [] if args.labels is None or args.convai2 is None else read_labelled_turns(args.labels, args.convai2)
@@ -72,17 +79,24 @@ def main(args: Arguments) -> None:
         table.add(f"{args.instruct}, three examples", one_by_one(instructed(args.instruct, args.batch_size)))
     for name in args.models:
         extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size)
-        table.add(
-            name, one_by_one(lambda texts, e=extractor: [one for (one,) in e.extract_samples([[t] for t in texts])])
-        )
+        table.add(name, one_by_one(uncached(extractor)))
         refused = ", ".join(f"{count} x {reason}" for reason, count in extractor.refused.most_common())
         print(f"Refused: {refused or 'nothing'}.")
         extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size, copy_only=False)
         table.add(f"{name}, stacked", extractor.extract_samples)
 
 
+def uncached(extractor: PersonaExtractor) -> Extract:
+    """Return an extractor that asks the model for each sentence by itself, whatever it wrote before."""
+
+    def extract(sentences: Sequence[str]) -> list[list[Triple]]:
+        return [triples for (triples,) in extractor.extract_samples([[sentence] for sentence in sentences])]
+
+    return extract
+
+
 def instructed(name: str, batch_size: int) -> Extract:
-    """`extract` of a chat model that was told what to do."""
+    """Return an extractor that tells a chat model what to do."""
     model, tokenizer = load_model(name)
 
     def extract(sentences: Sequence[str]) -> list[list[Triple]]:
@@ -96,7 +110,8 @@ def instructed(name: str, batch_size: int) -> Extract:
     return extract
 
 
-def ask(sentence: str) -> list[dict[str, str]]:
+def ask(sentence: str) -> list[Message]:
+    """Return the chat that asks for a sentence's triples, with the examples before it."""
     shown = [
         {"role": role, "content": content}
         for example in EXAMPLES
@@ -123,12 +138,13 @@ class Table:
         ]
 
     def add(self, label: str, extract_samples: ExtractSamples) -> None:
+        """Score an extractor, and add and print its row."""
         scores = evaluate_extractor(extract_samples, self.rows)
         cells = ["-" if math.isnan(scores[name]) else f"{100 * scores[name]:.1f}" for name in COLUMNS]
         cells.append(f"{scores['sentences_per_second']:.1f}")
         if self.turns:
-            found = [own for (own,) in extract_samples([[turn.text] for turn in self.turns])]
-            scores = score_labelled_turns(self.turns, found)
+            triples = [own for (own,) in extract_samples([[turn.text] for turn in self.turns])]
+            scores = score_labelled_turns(self.turns, triples)
             cells += [f"{100 * scores[name]:.1f}" for name in OF_TURNS]
         self.lines.append(f"| {label} | {' | '.join(cells)} |")
         self.file.parent.mkdir(parents=True, exist_ok=True)

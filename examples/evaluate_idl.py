@@ -6,7 +6,8 @@ python examples/evaluate_idl.py --models offline runs/msl runs/dpoc --data_dir <
 from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
-from idl_hf.evaluation.report import EvaluateArguments, evaluate_models
+from idl_hf.evaluation.arguments import EvaluateArguments
+from idl_hf.evaluation.run import evaluate
 
 if __name__ == "__main__":
-    evaluate_models(TrlParser(EvaluateArguments).parse_args_and_config()[0])
+    evaluate(TrlParser(EvaluateArguments).parse_args_and_config()[0])

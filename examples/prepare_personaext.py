@@ -1,24 +1,27 @@
 """Samples to train the persona extractor on, out of PersonaExt's sentences (paper 3.2.1, A.2).
 
-    python examples/prepare_personaext.py --personaext train.jsonl --negatives <folder with ConvAI2> --output_dir extractor
+    python examples/prepare_personaext.py --personaext train.jsonl --negatives <folder with ConvAI2> \
+        --output_dir extractor
 
 PersonaExt is published with PAED, divided in 15 ways: give one file with each of its sentences once. The negatives are
-turns that state nothing, out of ConvAI2's train split or of dialogues as JSON Lines (see the README); several may be given.
-PersonaExt's sentences are not quite what people say in a chat: --taught adds such turns, with what the rules find in them.
-Writes train.jsonl and validation.jsonl, whose columns "prompt" and "completion" are what TRL's SFTTrainer trains on.
+turns that state nothing, out of ConvAI2's train split or of dialogues as JSON Lines (see the README); several may be
+given. PersonaExt's sentences are not quite what people say in a chat: --taught adds such turns, with what the rules
+find in them. Writes train.jsonl and validation.jsonl, whose columns "prompt" and "completion" are what TRL's
+SFTTrainer trains on.
 """
 
 import json
-import os
 import random
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from trl import TrlParser
 
+from idl_hf.cache import write_whole
 from idl_hf.corpora import convai2, jsonl
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.personaext import (
@@ -68,7 +71,15 @@ class PrepareArguments:
             raise ValueError(f"--hard_share must be from 0 to below 1, found {self.hard_share}.")
 
 
+class SilentTurns(NamedTuple):
+    """Turns in which the rules find no statement."""
+
+    plain: list[str]  # that make none
+    hard: list[str]  # the others, which have the first person and other traps in them
+
+
 def main(args: PrepareArguments) -> None:
+    """Make the samples of both splits and write them."""
     log = ErrorLog(args.on_error)
     sentences = read_sentences(args.personaext, log)
     print(f"{args.personaext}: {len(sentences)} sentences")
@@ -79,32 +90,29 @@ def main(args: PrepareArguments) -> None:
     if not negatives:
         print("No negatives: an extractor trained on this finds a fact in every utterance.")
     share = args.negative_share if args.negatives else 0.0
-    parts = zip(
-        ("train", "validation"),
-        split_sentences(sentences, args.seed, args.held_out),
-        split_sentences(negatives, args.seed, args.held_out),
-        strict=True,
-    )
-    samples = {split: stack(own, plain, share, args.seed) for split, own, plain in parts}
+    stating = split_sentences(sentences, args.seed, args.held_out)
+    silent = split_sentences(negatives, args.seed, args.held_out)
+    samples = {split: stack(stating[split], silent[split], share, args.seed) for split in stating}
     held_out = {text for sample in samples["validation"] for text in sample.sentences}
     samples["train"] += taught(args, {sentence.text for sentence in sentences} | held_out)
     write(args.output_dir, samples)
 
 
 def taught(args: PrepareArguments, passed: set[str]) -> list[Sample]:
-    """Turns in which the rules find something, which is right in nearly all, and turns that plainly state nothing. What lies
-    between, where the rules miss facts, is left to the model."""
-    found: dict[str, tuple[Triple, ...]] = {}
+    """Return samples of turns in which the rules find something, which is right in nearly all, or plainly nothing.
+
+    What lies between, where the rules miss facts, is left to the model. passed: texts to leave out.
+    """
+    known: dict[str, tuple[Triple, ...]] = {}
     for source in args.taught:
         log = ErrorLog(args.on_error)
-        said = (spelled_apart(turn.text) for dialogue in _dialogues(source, log) for turn in dialogue.turns)
-        texts = [text for text in dict.fromkeys(said) if text not in passed]
+        texts = _other_texts(source, passed, log)
         for text, triples in zip(texts, patterns.extract(texts), strict=True):
             if triples or is_plainly_no_statement(text):
-                found[text] = tuple(triples)
+                known[text] = tuple(triples)
         _show(log)
     rng = random.Random(args.seed)
-    rows = rng.sample(list(found.items()), min(args.taught_turns, len(found)))
+    rows = rng.sample(list(known.items()), min(args.taught_turns, len(known)))
     if rows:
         print(
             f"{len(rows)} turns taught by the rules, {sum(not triples for _, triples in rows)} of which state nothing"
@@ -112,27 +120,34 @@ def taught(args: PrepareArguments, passed: set[str]) -> list[Sample]:
     return in_blocks(rows, rng)
 
 
-def silent_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> tuple[list[str], list[str]]:
-    """Turns of the dialogues in which the rules find no statement, each once: those that plainly make none, and the rest,
-    which have the first person and other traps in them. Rules miss a fact at times, so the rest is used sparingly."""
-    found: dict[str, bool] = {}
+def silent_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> SilentTurns:
+    """Return the turns in which the rules find no statement, each once, but for those that are `sentences`.
+
+    Rules miss a fact at times, so those that do not plainly make none are to be used sparingly.
+    """
+    is_plain: dict[str, bool] = {}
     for source in sources:
         log = ErrorLog(on_error)
-        said = (spelled_apart(turn.text) for dialogue in _dialogues(source, log) for turn in dialogue.turns)
-        texts = [text for text in dict.fromkeys(said) if text not in sentences]
+        texts = _other_texts(source, sentences, log)
         silent = [text for text, triples in zip(texts, patterns.extract(texts), strict=True) if not triples]
         plain = {text: is_plainly_no_statement(text) for text in silent}
         print(
             f"{source}: {len(silent)} of {len(texts)} different turns state nothing, {sum(plain.values())} plainly so"
         )
         _show(log)
-        found |= plain
-    return [text for text, plain in found.items() if plain], [text for text, plain in found.items() if not plain]
+        is_plain |= plain
+    plain_turns = [text for text, plain in is_plain.items() if plain]
+    return SilentTurns(plain_turns, [text for text, plain in is_plain.items() if not plain])
 
 
 def spelled_apart(text: str) -> str:
-    """As PersonaExt and ConvAI2 spell, so that the spelling does not tell which sentences state nothing."""
+    """Spell a text as PersonaExt and ConvAI2 do, so that the spelling does not tell which sentences state nothing."""
     return " ".join(re.sub(r"([.,!?;:])", r" \1 ", text.lower()).split())
+
+
+def _other_texts(source: str, passed: set[str], log: ErrorLog) -> list[str]:
+    texts = (spelled_apart(turn.text) for dialogue in _dialogues(source, log) for turn in dialogue.turns)
+    return [text for text in dict.fromkeys(texts) if text not in passed]
 
 
 def _dialogues(source: str, log: ErrorLog) -> Iterator[Dialogue]:
@@ -154,20 +169,15 @@ def _show(log: ErrorLog) -> None:
 
 
 def write(output_dir: str, splits: dict[str, list[Sample]]) -> None:
-    """All files are written under another name first, so that no file of one run stands beside one of another."""
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = {split: folder / f".{split}.jsonl.{os.getpid()}" for split in splits}
-    try:
+    """Write a file for each split, none before all are made: no file of one run stands beside one of another."""
+    targets = {split: Path(output_dir, f"{split}.jsonl") for split in splits}
+    with ExitStack() as stack:
         for split, samples in splits.items():
+            partial = stack.enter_context(write_whole(targets[split]))
             rows = (json.dumps(_row(sample), ensure_ascii=False) + "\n" for sample in samples)
-            partial[split].write_text("".join(rows), encoding="utf-8", newline="\n")
-        for split, samples in splits.items():
-            target = partial[split].replace(folder / f"{split}.jsonl")
-            print(f"{target}: {_counts(samples)}")
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
+            partial.write_text("".join(rows), encoding="utf-8", newline="\n")
+    for split, samples in splits.items():
+        print(f"{targets[split]}: {_counts(samples)}")
 
 
 def _row(sample: Sample) -> dict[str, str | list]:

@@ -10,7 +10,8 @@ from trl import ModelConfig, TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.dpoc.config import DPOCConfig
-from idl_hf.training.stages import DataArguments, train_dpoc
+from idl_hf.training.data import DataArguments
+from idl_hf.training.stages import train_dpoc
 
 if __name__ == "__main__":
     train_dpoc(*TrlParser((DataArguments, DPOCConfig, ModelConfig)).parse_args_and_config())

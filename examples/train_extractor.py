@@ -1,9 +1,11 @@
 """Fine-tuning of the persona extractor: sentences -> triples <object, relation, subject> (paper 3.2.1, A.2).
 
     python examples/prepare_personaext.py ...   # makes train.jsonl and validation.jsonl
-    accelerate launch examples/train_extractor.py --config examples/recipes/extractor_smollm2_cpu.yaml --data_dir <folder>
+    accelerate launch examples/train_extractor.py --config examples/recipes/extractor_smollm2_cpu.yaml \
+        --data_dir <folder>
 
-Any field of SFTConfig, ModelConfig and ExtractorDataArguments can stand in the YAML file or on the command line (`--help`).
+Any field of SFTConfig, ModelConfig and ExtractorDataArguments can stand in the YAML file or on the command line
+(`--help`).
 """
 
 from trl import ModelConfig, TrlParser

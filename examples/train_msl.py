@@ -8,7 +8,8 @@ Any field of SFTConfig, ModelConfig and DataArguments can stand in the YAML file
 from trl import ModelConfig, TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
-from idl_hf.training.stages import DataArguments, MSLConfig, train_msl
+from idl_hf.training.data import DataArguments
+from idl_hf.training.stages import MSLConfig, train_msl
 
 if __name__ == "__main__":
     train_msl(*TrlParser((DataArguments, MSLConfig, ModelConfig)).parse_args_and_config())

@@ -1,7 +1,7 @@
 """In-Dialogue Learning for Hugging Face: chat models that sound like one person, learnt from past dialogues.
 
-Importing this package registers its datasets and metrics (`load_dataset("idl_hf/convai2_idl")`, `evaluate.load("p_co")`)
-and imports nothing heavy; the names below are loaded when first used.
+Importing this package registers its datasets and metrics (`load_dataset("idl_hf/convai2_idl")`,
+`evaluate.load("p_co")`) and imports nothing heavy; the names below are loaded when first used.
 """
 
 from importlib import import_module

@@ -1,31 +1,67 @@
-"""Bytes by key on disk: sentence vectors and choices of references, shared by configs, runs and processes."""
+"""How things are kept on disk: where, under which key, and whole or not at all.
 
+Nothing else in the package decides that. A key holds everything that a value depends on, code included, so that what
+is read back is what would be computed now.
+"""
+
+import ast
+import functools
+import hashlib
+import os
+import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
+_PACKAGE = Path(__file__).parent
 _QUERY_SIZE = 500  # SQLite's oldest limit on parameters is 999
 
 
+def cache_folder() -> Path:
+    """Return where models, vectors, references and measurements are kept: `$IDL_HF_CACHE`, else `$HF_HOME/idl_hf`."""
+    hf_home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
+    return Path(os.environ.get("IDL_HF_CACHE") or Path(hf_home, "idl_hf")).expanduser()
+
+
 class Cache:
-    """One SQLite file. Several processes may read and write at once; one that is killed leaves what it had written."""
+    """Bytes by key in one SQLite file. Several processes may read and write at once; one that is killed leaves what it
+    had written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The values of those keys that are there."""
-        return dict(self._select("key, value", keys))
+        """Return the values of those keys that are there."""
+        return {row["key"]: row["value"] for row in self._select("key, value", keys)}
 
     def known(self, keys: Sequence[bytes]) -> set[bytes]:
-        return {row[0] for row in self._select("key", keys)}
+        """Return those of the keys that are there."""
+        return {row["key"] for row in self._select("key", keys)}
 
     def write(self, values: Mapping[bytes, bytes]) -> None:
+        """Add values; a key that is there keeps its own, so that of two processes both go by the first."""
         with closing(self._open()) as connection, connection:
             connection.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?)", values.items())
 
-    def _select(self, columns: str, keys: Sequence[bytes]) -> Iterator[tuple]:
+    def values(
+        self, keys: Sequence[bytes], compute: Callable[[list[int]], Iterable[Mapping[int, bytes]]]
+    ) -> list[bytes]:
+        """Return the value of each key, computing those that are not there.
+
+        compute: takes the places of keys without a value, each key once, and yields values by place. What it has
+        yielded is on disk before it goes on, so that an interruption loses no more than one part.
+        """
+        known = self.known(list(dict.fromkeys(keys)))
+        missing = {key: place for place, key in reversed(list(enumerate(keys))) if key not in known}
+        for part in compute(sorted(missing.values())) if missing else ():
+            self.write({keys[place]: value for place, value in part.items()})
+        values = self.read(list(dict.fromkeys(keys)))
+        return [values[key] for key in keys]
+
+    def _select(self, columns: str, keys: Sequence[bytes]) -> Iterator[sqlite3.Row]:
         with closing(self._open()) as connection:
             for start in range(0, len(keys), _QUERY_SIZE):
                 batch = keys[start : start + _QUERY_SIZE]
@@ -36,5 +72,108 @@ class Cache:
         # Opened anew each time: a connection must not be carried through a fork
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=120)
+        connection.row_factory = sqlite3.Row
         connection.execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
         return connection
+
+
+def digest(*parts: object) -> bytes:
+    """Return the key of what is made of these parts: the hash of their `repr`."""
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+@contextmanager
+def write_whole(target: str | Path) -> Iterator[Path]:
+    """Yield another path beside `target` to write a file or folder to, which takes its place once the block is done.
+
+    Where the block fails, `target` stays as it was. A folder does not replace one that is there: another process was
+    first.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
+    try:
+        yield partial
+        try:
+            partial.replace(target)
+        except OSError:
+            if not (partial.is_dir() and target.is_dir()):  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
+
+
+@functools.cache
+def code_identity(module: str, *libraries: str) -> str:
+    """Return what tells one version of a module's code from another, for keys of what it computes.
+
+    The hash, byte by byte, of the source files in the module's import closure inside idl_hf, and of the versions of
+    `libraries`, named as they are installed. The closure is read off the source: imports inside functions belong to
+    it, those under TYPE_CHECKING do not. A package, named here or imported as a whole, means all of its files. Raises
+    ValueError where there is no such module.
+    """
+    seen: dict[str, bytes] = {}
+    pending = [module]
+    if not _is_module(module):
+        raise ValueError(f"There is no module '{module}' whose code could be hashed.")
+    while pending:
+        name = pending.pop()
+        for path in _sources(name):
+            place = path.relative_to(_PACKAGE.parent).as_posix()
+            if place not in seen:
+                seen[place] = path.read_bytes()
+                pending += _imports(ast.parse(seen[place]).body, _name_of(path))
+    content = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in sorted(libraries)).encode())
+    for place, source in sorted(seen.items()):
+        content.update(f"{place} {len(source)}\n".encode() + source)
+    return content.hexdigest()[:32]
+
+
+def _path_of(module: str) -> Path:
+    """Where a module would lie, without its ending. In a checkout two packages lie beside idl_hf, not in it."""
+    parts = module.split(".")[1:]
+    inside = _PACKAGE.joinpath(*parts)
+    beside = parts[:1] in (["dataset_scripts"], ["metrics"]) and not (_PACKAGE / parts[0]).is_dir()
+    return _PACKAGE.parent.joinpath(*parts) if beside else inside
+
+
+def _name_of(path: Path) -> str:
+    parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
+    name = ".".join(parts if parts[0] == _PACKAGE.name else (_PACKAGE.name, *parts))
+    return name.removesuffix(".__init__")
+
+
+def _is_module(name: str) -> bool:
+    path = _path_of(name)
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def _sources(name: str) -> list[Path]:
+    """Return the files of a module with the `__init__` of its packages, which Python runs first; all of a package.
+    That of idl_hf itself only names and registers things."""
+    path = _path_of(name)
+    if path.is_dir():
+        return sorted(path.rglob("*.py"))
+    packages = [_path_of(name.rsplit(".", up)[0]) / "__init__.py" for up in range(1, name.count("."))]
+    return [path.with_suffix(".py"), *(package for package in packages if package.is_file())]
+
+
+def _imports(nodes: Iterable[ast.AST], importer: str) -> Iterator[str]:
+    """Yield the modules of idl_hf that some code imports."""
+    for node in nodes:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from _imports(node.orelse, importer)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("idl_hf."))
+        elif isinstance(node, ast.ImportFrom):
+            package = importer if _path_of(importer).is_dir() else importer.rpartition(".")[0]
+            base = ".".join(package.split(".")[: package.count(".") + 2 - node.level]) if node.level else ""
+            source = ".".join(filter(None, (base, node.module)))
+            if source == "idl_hf" or source.startswith("idl_hf."):
+                modules = [f"{source}.{alias.name}" for alias in node.names]
+                known = [name for name in modules if _is_module(name)]
+                yield from known
+                if len(known) < len(modules) and source != "idl_hf":
+                    yield source
+        else:
+            yield from _imports(ast.iter_child_nodes(node), importer)

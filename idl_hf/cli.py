@@ -1,65 +1,130 @@
-"""`idl-hf VERB`: each verb parses its arguments and calls one function elsewhere."""
+"""`idl-hf VERB`: each verb parses its arguments and calls one function elsewhere.
+
+A verb is one entry of VERBS. What it names is imported only when it is needed, so that `--help` costs next to nothing.
+"""
 
 import argparse
 import logging
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from importlib import import_module
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
+from idl_hf.training.launch import CONFIGS_HELP, launch, split_off_config
 
-from idl_hf.training.launch import config_path, launch, split_off_config
+if TYPE_CHECKING:
+    from trl import TrlParser
 
-_DESCRIPTION = """usage: idl-hf VERB [options]        idl-hf VERB --help tells a verb's options
-
-  build      raw dialogues -> rows, saved as Parquet
-  extract    the persona triples of a file's utterances; --extractor NAME for a model
-  msl        train the first stage (supervised, paper 3.2)
-  dpoc       train the second stage (paper 3.3)
-  evaluate   NLL, persona gain and scores on people never trained on
-  evaluate --experiment table3 --quick       a table of the paper; --experiment NAME --help tells its options
-  chat       talk to a person known from past dialogues
-  demo       all of it in a few minutes
-  show       one person: dialogues, clusters, references in order, the prompt
-  stats      what a dataset holds, in numbers; --html FILE makes a page of it
-  push-dataset, push-metric, push-adapter    to the Hugging Face Hub, each with a card
-  accelerate-config NAME    prints where an accelerate config of this package lies
-
-Any option can also stand in a YAML file: --config FILE. msl and dpoc train on several devices with
---accelerate_config NAME (multi_gpu, zero1, zero2, zero3, fsdp2, single_gpu, cpu_ddp, or a file) and any option of
+_HELP = ("-h", "--help")
+_VALUES = {bool: "[true|false]", int: "INT", float: "NUMBER", dict: "JSON"}
+_NOTES = f"""Any option can also stand in a YAML file: --config FILE. msl and dpoc train on several devices with
+--accelerate_config NAME ({CONFIGS_HELP}) and any option of
 `accelerate launch`, such as --num_processes 4."""
 
 
-@dataclass
-class BuildArguments:
-    """Which rows to make."""
+@dataclass(frozen=True)
+class Verb:
+    """A command: what is said of it, parsed for it and called by it, code being named as "module:name"."""
 
-    output_dir: str = field(metadata={"help": "Folder for <config>/<split>.parquet."})
-    dataset_name: str = field(
-        default="idl_hf/convai2_idl",
-        metadata={"help": "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl."},
-    )
-    configs: list[str] = field(default_factory=lambda: ["msl"], metadata={"help": "Of sessions, msl, dpoc."})
-    data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
-    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON."})
-    num_proc: int | None = field(default=None, metadata={"help": "Number of processes."})
+    line: str
+    function: str
+    arguments: tuple[str, ...]  # dataclasses of its own options, in modules that import no torch
+    parsed: tuple[str, ...] = ()  # instead of these, of a verb that trains: its own options and TRL's
+    trl: str = ""  # what these are called
+    word: str = ""  # the option that a first word without a name stands for
 
 
-def main(arguments: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_DESCRIPTION)
+_DATA, _MODEL = "idl_hf.training.data:DataArguments", "trl:ModelConfig"
+VERBS = {
+    "build": Verb(
+        "raw dialogues -> rows, saved as Parquet",
+        "idl_hf.rows.parquet:build_files",
+        ("idl_hf.rows.parquet:BuildArguments",),
+    ),
+    "extract": Verb(
+        "the persona triples of a file's utterances; --extractor NAME for a model",
+        "idl_hf.explore.extract:extract_file",
+        ("idl_hf.explore.extract:ExtractArguments",),
+        word="file",
+    ),
+    "msl": Verb(
+        "train the first stage (supervised, paper 3.2)",
+        "idl_hf.training.stages:train_msl",
+        (_DATA,),
+        (_DATA, "idl_hf.training.stages:MSLConfig", _MODEL),
+        "SFTConfig and ModelConfig",
+    ),
+    "dpoc": Verb(
+        "train the second stage (paper 3.3)",
+        "idl_hf.training.stages:train_dpoc",
+        (_DATA, "idl_hf.dpoc.fields:DPOCFields"),
+        (_DATA, "idl_hf.dpoc.config:DPOCConfig", _MODEL),
+        "DPOConfig and ModelConfig",
+    ),
+    "evaluate": Verb(
+        "NLL, persona gain and scores of models, or a table of the paper: --experiment table3",
+        "idl_hf.evaluation.run:evaluate",
+        ("idl_hf.evaluation.arguments:EvaluateArguments",),
+    ),
+    "chat": Verb(
+        "talk to a person known from past dialogues",
+        "idl_hf.chat.terminal:chat_in_terminal",
+        ("idl_hf.chat.terminal:ChatArguments",),
+    ),
+    "demo": Verb("all of it in a few minutes", "idl_hf.demo:run_demo", ("idl_hf.demo:DemoSettings",)),
+    "show": Verb(
+        "one person: dialogues, clusters, references in order, the prompt",
+        "idl_hf.explore.show:show_person",
+        ("idl_hf.explore.show:ShowArguments",),
+    ),
+    "stats": Verb(
+        "what a dataset holds, in numbers; --html FILE makes a page of it",
+        "idl_hf.explore.stats:show_stats",
+        ("idl_hf.explore.stats:StatsArguments",),
+    ),
+    "push-dataset": Verb(
+        "rows to the Hugging Face Hub, as Parquet with a card",
+        "idl_hf.hub.push:push_dataset",
+        ("idl_hf.hub.push:PushDatasetArguments",),
+    ),
+    "push-metric": Verb(
+        "a metric to the Hub, as a Space",
+        "idl_hf.hub.push:push_metric",
+        ("idl_hf.hub.push:PushMetricArguments",),
+    ),
+    "push-adapter": Verb(
+        "an adapter to the Hub, with a card",
+        "idl_hf.hub.push:push_adapter",
+        ("idl_hf.hub.push:PushAdapterArguments",),
+    ),
+    "accelerate-config": Verb(
+        "print where an accelerate config of this package lies",
+        "idl_hf.training.launch:print_config_path",
+        ("idl_hf.training.launch:AccelerateConfigArguments",),
+        word="name",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb, or print help, and return the exit status."""
+    verb, *words = (sys.argv[1:] if arguments is None else arguments) or _HELP
+    if verb in _HELP:
+        print("usage: idl-hf VERB [options]        idl-hf VERB --help tells a verb's options\n")
+        print("\n".join(f"  {name:<18} {known.line}" for name, known in VERBS.items()), f"\n\n{_NOTES}", sep="")
         return 0
-    verb, *rest = arguments
-    if verb not in _VERBS:
-        print(f"idl-hf: unknown verb '{verb}'. The verbs are: {', '.join(_VERBS)}.", file=sys.stderr)
+    if verb not in VERBS:
+        print(f"idl-hf: unknown verb '{verb}'. The verbs are: {', '.join(VERBS)}.", file=sys.stderr)
         return 2
+    if asked := next((word for word in words if word in _HELP), None):
+        _print_help(verb, whole="all" in words[words.index(asked) :])
+        return 0
     logging.basicConfig(format="%(message)s")
     logging.getLogger("idl_hf").setLevel(logging.INFO)
     try:
-        _VERBS[verb](rest)
+        _run(verb, words)
     except (ValueError, OSError, ImportError) as error:  # what the user can mend; anything else keeps its traceback
         print(f"idl-hf {verb}: {error}", file=sys.stderr)
         return 1
@@ -69,147 +134,79 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(types: tuple, arguments: list[str], verb: str) -> tuple:
+def _run(name: str, words: list[str]) -> None:
+    verb = VERBS[name]
+    if verb.parsed:
+        config, words = split_off_config(words)
+        if config is not None:
+            launch(name, _parser(name), config, words)
+            return
+    elif verb.word and words and not words[0].startswith("-"):
+        words = [f"--{verb.word}", *words]
+    _named(verb.function)(*_parser(name).parse_args_and_config(words))
+
+
+def _named(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _parser(name: str) -> "TrlParser":
     from trl import TrlParser
 
-    return TrlParser(types, prog=f"idl-hf {verb}").parse_args_and_config(arguments)
+    verb = VERBS[name]
+    return TrlParser([_named(kind) for kind in verb.parsed or verb.arguments], prog=f"idl-hf {name}")
 
 
-def _build(arguments: list[str]) -> None:
-    from idl_hf.training.stages import DataArguments
-
-    args: BuildArguments = _parse((BuildArguments,), arguments, "build")[0]
-    data = DataArguments(args.dataset_name, args.data_dir, args.dataset_options)
-    for config in args.configs:
-        for split, rows in data.load(config, None, num_proc=args.num_proc).items():
-            target = Path(args.output_dir, config, f"{split}.parquet")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_suffix(".partial")
-            try:
-                rows.to_parquet(partial)
-                partial.rename(target)
-            finally:
-                partial.unlink(missing_ok=True)
-            print(f"{target}: {len(rows)} rows")
-
-
-def _extract(arguments: list[str]) -> None:
-    from idl_hf.explore.extract import ExtractArguments, extract_file
-
-    if arguments and not arguments[0].startswith("-"):  # `idl-hf extract FILE`
-        arguments = ["--file", *arguments]
-    extract_file(_parse((ExtractArguments,), arguments, "extract")[0])
-
-
-def _msl(arguments: list[str]) -> None:
-    from trl import ModelConfig
-
-    from idl_hf.training.stages import DataArguments, MSLConfig, train_msl
-
-    _train("msl", (DataArguments, MSLConfig, ModelConfig), train_msl, arguments)
-
-
-def _dpoc(arguments: list[str]) -> None:
-    from trl import ModelConfig
-
-    from idl_hf.dpoc.config import DPOCConfig
-    from idl_hf.training.stages import DataArguments, train_dpoc
-
-    _train("dpoc", (DataArguments, DPOCConfig, ModelConfig), train_dpoc, arguments)
-
-
-def _train(verb: str, types: tuple, train: Callable[..., Any], arguments: list[str]) -> None:
-    config, options = split_off_config(arguments)
-    if config is None:
-        train(*_parse(types, options, verb))
-    else:
-        launch(verb, types, config, options)
-
-
-def _evaluate(arguments: list[str]) -> None:
-    if _names_an_experiment(arguments):
-        from idl_hf.evaluation.run import ExperimentArguments, run_experiment
-
-        run_experiment(_parse((ExperimentArguments,), arguments, "evaluate --experiment NAME")[0])
+def _print_help(name: str, whole: bool) -> None:
+    """Print a verb's own options, or all with TRL's."""
+    verb = VERBS[name]
+    if verb.parsed and whole:
+        _parser(name).print_help()
         return
-    from idl_hf.evaluation.report import EvaluateArguments, evaluate_models
-
-    evaluate_models(_parse((EvaluateArguments,), arguments, "evaluate")[0])
-
-
-def _names_an_experiment(arguments: list[str]) -> bool:
-    """On the command line or in the file of --config."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--experiment", nargs="?", const=True)
-    parser.add_argument("--config")
-    found, _ = parser.parse_known_args(arguments)
-    if found.experiment is not None or found.config is None:
-        return found.experiment is not None
-    settings = yaml.safe_load(Path(found.config).read_text(encoding="utf-8"))
-    return isinstance(settings, dict) and "experiment" in settings
-
-
-def _chat(arguments: list[str]) -> None:
-    from idl_hf.chat.terminal import ChatArguments, chat_in_terminal
-
-    chat_in_terminal(_parse((ChatArguments,), arguments, "chat")[0])
+    usage = f"idl-hf {name} {verb.word.upper()}".rstrip() + " [options]"
+    parser = argparse.ArgumentParser(usage=usage, description=verb.line, add_help=False)
+    for kind in map(_named, verb.arguments):
+        group = parser.add_argument_group(kind.__doc__.splitlines()[0].rstrip("."))
+        types = get_type_hints(kind)
+        for option in sorted(fields(kind), key=lambda option: not _is_required(option)):
+            text = f"{option.metadata.get('help', '')}{_default(option)}".replace("%", "%%")
+            choices = option.metadata.get("choices", ())
+            group.add_argument(f"--{option.name}", metavar=_value(types[option.name], choices), help=text)
+    group = parser.add_argument_group("More")
+    group.add_argument("--config", metavar="FILE", help="YAML with options; those of the command line go before it.")
+    if verb.parsed:
+        text = "To train on several devices, with any option of `accelerate launch`"
+        group.add_argument("--accelerate_config", metavar="NAME", help=f"{text}: {CONFIGS_HELP}.")
+        parser.epilog = f"Every field of TRL's {verb.trl} can be given too: `idl-hf {name} --help all` lists them."
+    parser.print_help()
 
 
-def _demo(arguments: list[str]) -> None:
-    from idl_hf.demo import DemoSettings, run_demo
-
-    run_demo(_parse((DemoSettings,), arguments, "demo")[0])
+def _is_required(option: Field) -> bool:
+    return option.default is MISSING and option.default_factory is MISSING
 
 
-def _show(arguments: list[str]) -> None:
-    from idl_hf.explore.show import ShowArguments, show_person
-
-    show_person(_parse((ShowArguments,), arguments, "show")[0])
-
-
-def _stats(arguments: list[str]) -> None:
-    from idl_hf.explore.stats import StatsArguments, show_stats
-
-    show_stats(_parse((StatsArguments,), arguments, "stats")[0])
+def _default(option: Field) -> str:
+    if _is_required(option):
+        return " (required)"
+    value = option.default if option.default_factory is MISSING else option.default_factory()
+    if value in (None, "", [], {}):
+        return ""
+    words = value if isinstance(value, list) else [value]
+    return f" (default: {' '.join(str(word).lower() if isinstance(word, bool) else str(word) for word in words)})"
 
 
-def _push_dataset(arguments: list[str]) -> None:
-    from idl_hf.hub.push import PushDatasetArguments, push_dataset
+def _value(kind: object, choices: Sequence[str] = ()) -> str:
+    """Return what a value of a type looks like on the command line."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if choices or origin is Literal:
+        return f"{{{','.join(map(str, choices or inner))}}}"
+    if origin is list:
+        return f"{_value(inner[0])} ..."
+    if origin is UnionType:  # with None or, as JSON is, with str
+        return _value(inner[0])
+    return next((shown for plain, shown in _VALUES.items() if plain in (kind, origin)), "TEXT")
 
-    push_dataset(_parse((PushDatasetArguments,), arguments, "push-dataset")[0])
-
-
-def _push_metric(arguments: list[str]) -> None:
-    from idl_hf.hub.push import PushMetricArguments, push_metric
-
-    push_metric(_parse((PushMetricArguments,), arguments, "push-metric")[0])
-
-
-def _push_adapter(arguments: list[str]) -> None:
-    from idl_hf.hub.push import PushAdapterArguments, push_adapter
-
-    push_adapter(_parse((PushAdapterArguments,), arguments, "push-adapter")[0])
-
-
-def _accelerate_config(arguments: list[str]) -> None:
-    print(config_path(" ".join(arguments)))
-
-
-_VERBS: dict[str, Callable[[list[str]], None]] = {
-    "build": _build,
-    "extract": _extract,
-    "msl": _msl,
-    "dpoc": _dpoc,
-    "evaluate": _evaluate,
-    "chat": _chat,
-    "demo": _demo,
-    "show": _show,
-    "stats": _stats,
-    "push-dataset": _push_dataset,
-    "push-metric": _push_metric,
-    "push-adapter": _push_adapter,
-    "accelerate-config": _accelerate_config,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

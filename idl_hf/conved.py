@@ -2,11 +2,12 @@
 
 The unit of editing is an utterance: inserting or deleting one costs 1, substituting one costs
 `scale * (1 - cosine)` if both are spoken in the same role and is impossible otherwise. It is symmetric and zero for
-identical dialogues, lies in [|m - n|, m + n], and is NOT a metric: 1 - cosine grows with the square of small angles, so
-the triangle inequality fails. At the paper's scale of 5 a substitution pays only where the cosine exceeds 0.6.
+identical dialogues, lies in [|m - n|, m + n], and is NOT a metric: 1 - cosine grows with the square of small angles,
+so the triangle inequality fails. At the paper's scale of 5 a substitution pays only where the cosine exceeds 0.6.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,10 +16,16 @@ Embedded = tuple[Sequence[str], ArrayLike]  # (roles, vectors of shape (utteranc
 _CELLS_PER_BLOCK = 1 << 20  # bounds memory: substitution costs held at once, 8 bytes each
 
 
+class _Stack(NamedTuple):
+    roles: NDArray[np.int64]  # codes (n, longest), -1 where padded
+    vectors: NDArray[np.float64]  # of unit length or zero, (n, longest, d)
+    lengths: NDArray[np.int64]  # (n,)
+
+
 def conved(
     roles_a: Sequence[str], vectors_a: ArrayLike, roles_b: Sequence[str], vectors_b: ArrayLike, scale: float = 5.0
 ) -> float:
-    """Distance of two dialogues, given the role and the vector of each utterance, shapes (m, d) and (n, d).
+    """Return the distance of two dialogues from the role and the vector of each utterance, shapes (m, d) and (n, d).
 
     Vectors need not be normalised; a zero vector has cosine 0 with everything.
     Raises ValueError where the numbers of roles and vectors differ or `scale` is negative.
@@ -27,7 +34,7 @@ def conved(
 
 
 def pairwise_conved(dialogues: Sequence[Embedded], scale: float = 5.0) -> NDArray[np.float64]:
-    """All distances between n dialogues of (roles, vectors): float64 of shape (n, n), symmetric with zero diagonal."""
+    """Return all distances between n dialogues of (roles, vectors): float64 (n, n), symmetric with zero diagonal."""
     if scale < 0:
         raise ValueError(f"scale must not be negative (a cost below zero rewards edits), found {scale}.")
     count = len(dialogues)
@@ -48,8 +55,8 @@ def pairwise_conved(dialogues: Sequence[Embedded], scale: float = 5.0) -> NDArra
     return distances
 
 
-def _stack(dialogues: Sequence[Embedded]) -> tuple[NDArray, NDArray[np.float64], NDArray]:
-    """Pads to the longest dialogue: role codes (n, longest), unit vectors (n, longest, d), lengths (n,)."""
+def _stack(dialogues: Sequence[Embedded]) -> _Stack:
+    """Return all dialogues in one, padded to the longest."""
     for roles, vectors in dialogues:
         if len(roles) != len(np.asarray(vectors)):
             raise ValueError(
@@ -67,12 +74,15 @@ def _stack(dialogues: Sequence[Embedded]) -> tuple[NDArray, NDArray[np.float64],
             padded_roles[row, : len(roles)] = [codes[role] for role in roles]
             padded[row, : len(roles)] = np.asarray(vectors, dtype=np.float64)
     norms = np.linalg.norm(padded, axis=-1, keepdims=True)
-    return padded_roles, padded / np.where(norms > 0, norms, 1.0), lengths
+    return _Stack(padded_roles, padded / np.where(norms > 0, norms, 1.0), lengths)
 
 
-def _edit_distances(cost: NDArray[np.float64], rows: NDArray, columns: NDArray) -> NDArray[np.float64]:
-    """lev(m, n) for every pair at once. cost: (pairs, longest, longest) of substitutions; rows, columns: (pairs,).
+def _edit_distances(
+    cost: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return lev(m, n) for every pair at once.
 
+    cost: (pairs, longest, longest) of substitutions; rows, columns: (pairs,), the lengths m and n.
     Insertions within a row, lev(i, j) = min(lev(i, j), lev(i, j - 1) + 1), are a running minimum of lev(i, j) - j.
     """
     pairs, longest, _ = cost.shape

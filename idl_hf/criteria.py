@@ -1,7 +1,7 @@
 """Criterion replies (paper 3.3.2): between the chosen and the rejected, each wrong about the person in one known way.
 
-A builder raises RefusedError where it cannot make a reply that is what it claims; rows.py then tries another type. `known` is
-what the person says in all dialogues, each utterance with the triples it states.
+A builder raises RefusedError where it cannot make a reply that is what it claims; idl_hf.rows then tries another type.
+`known` is what the person says in all dialogues, each utterance with the triples it states.
 """
 
 import re
@@ -35,23 +35,24 @@ def inconsistency(
     partner: Sequence[Statement],
     rng: np.random.Generator,
 ) -> str:
-    """The chosen reply with the object of one of its triples swapped for another from the person's dialogues, so that it
-    denies what the person states and is not itself stated. One of the same relation is preferred; of what is counted the
-    number alone is swapped.
+    """Return the chosen reply with the object of one of its triples swapped, so that it denies what the person states.
 
+    The new object is another one from the person's dialogues, and what the reply then states is not stated itself. One
+    of the same relation is preferred; of what is counted the number alone is swapped.
     stated: the triples of the chosen reply. partner: what the partners said in the references and the context.
     """
     if not stated:
         raise RefusedError("the reply states nothing")
     shown = _shown(known)
-    facts = [fact_of(triple, utterance) for utterance, found in known for triple in found]
+    facts = [fact_of(triple, utterance) for utterance, triples in known for triple in triples]
     facts += [
         of_partner(fact_of(triple, utterance))
-        for utterance, found in partner
-        for triple in found
+        for utterance, triples in partner
+        for triple in triples
         if _is_foreign(triple, shown)
     ]
-    pairs = [(slot, fact) for triple in stated for slot, fact in contradicting(fact_of(triple, chosen), facts, chosen)]
+    slots = [fact_of(triple, chosen) for triple in stated]
+    pairs = [(slot, fact) for slot in slots for fact in contradicting(slot, facts, chosen)]
     if not pairs:
         raise RefusedError("nothing that was said contradicts it")
     fitting: dict[bool, list[str]] = {}
@@ -68,10 +69,11 @@ def inconsistency(
 def fabrication(
     statements: Iterable[Statement], known: Sequence[Statement], taken: Collection[str], rng: np.random.Generator
 ) -> str:
-    """Another person's statement, near the chosen reply in meaning, that shares nothing with the person's: a random one
-    of the TOP_M most similar.
+    """Return another person's statement, near the chosen reply in meaning, that shares nothing with the person's.
 
-    statements: those of the dataset, the most similar to the chosen reply first. taken: replies that must not be repeated.
+    It is a random one of the TOP_M most similar.
+    statements: those of the dataset, the most similar to the chosen reply first. taken: replies that must not be
+    repeated.
     """
     shown, passed = _shown(known), {plain(text) for text in (*taken, *(utterance for utterance, _ in known))}
     near = islice((statement for statement in statements if plain(statement[0]) not in passed), TOP_M)
@@ -93,10 +95,10 @@ def inversion(
     known: Sequence[Statement],
     taken: Collection[str],
 ) -> str:
-    """The partner's utterance most similar to the chosen reply, as if the person were the partner, of those that state
-    something of the partner which the person does not share.
+    """Return a partner's utterance, as if the person were the partner: the one most similar to the chosen reply.
 
-    partner: what the partners said in the references and the context, with its unit vectors (n, d). taken: as above.
+    It states something of the partner which the person does not share. partner: what the partners said in the
+    references and the context, with its unit vectors (n, d). taken: replies that must not be repeated.
     """
     shown, passed = _shown(known), {plain(text) for text in taken}
     similarity = vectors @ chosen_vector if len(partner) else np.zeros(0)
@@ -109,13 +111,12 @@ def inversion(
 
 
 def plain(text: str) -> str:
-    """A text without case and punctuation, to tell whether two are the same reply."""
+    """Return a text without case and punctuation, to tell whether two are the same reply."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _shown(known: Iterable[Statement]) -> set[str]:
-    """The words of all that the person states: of the objects, and of whole sentences in the first person, for no
-    extractor finds every fact."""
+    # The words of objects, and of whole sentences in the first person, for no extractor finds every fact
     objects = (grammar.content(triple.object) for _, stated in known for triple in stated)
     return set().union(*objects, *(_of_oneself(utterance) for utterance, _ in known))
 
@@ -128,6 +129,6 @@ def _of_oneself(utterance: str) -> frozenset[str]:
 
 
 def _is_foreign(triple: Triple, shown: set[str]) -> bool:
-    """Whether nothing of the object is among what the person shows."""
+    """Return whether nothing of the object is among what the person shows."""
     words = grammar.content(triple.object)
     return bool(words) and not grammar.share(words, shown)

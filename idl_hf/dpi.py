@@ -16,7 +16,7 @@ MAX_REFERENCES = 12  # 12 * 2^11 states; the count doubles with every reference
 
 
 def order_references(distances: ArrayLike, to_target: ArrayLike | None = None, mode: OrderMode = "free") -> list[int]:
-    """The exact best order of k references, as indices.
+    """Return the exact best order of k references, as indices.
 
     distances: (k, k), not negative. to_target: None or (k,), the distance of each to the target's context.
     "free": both ends are free. "target_last": the step from the last reference into the target is paid too.
@@ -45,7 +45,7 @@ def order_references(distances: ArrayLike, to_target: ArrayLike | None = None, m
 
 
 def _best_paths(matrix: list[list[float]]) -> list[tuple[float, list[int]]]:
-    """For each last reference, the cheapest path through all that ends there; ties: lexicographically smallest."""
+    """Return (cost, path) of the cheapest path through all to each last reference; ties: lexicographically first."""
     count = len(matrix)
     best = {(frozenset([i]), i): (0.0, [i]) for i in range(count)}
     for size in range(2, count + 1):
@@ -62,5 +62,4 @@ def _best_paths(matrix: list[list[float]]) -> list[tuple[float, list[int]]]:
 
 
 def _rounded(cost: float) -> float:
-    """Costs that differ by rounding errors only are a tie."""
-    return round(cost, 9)
+    return round(cost, 9)  # costs that differ by rounding errors only are a tie

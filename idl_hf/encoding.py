@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from idl_hf.cache import Cache
-from idl_hf.models.offline import cache_folder, hub_errors_name_offline, resolve_encoder
+from idl_hf.cache import Cache, cache_folder, code_identity, digest
+from idl_hf.models.identity import files_identity
+from idl_hf.models.offline import hub_errors_name_offline, resolve_encoder
 
 DEFAULT_ENCODER = "sentence-transformers/all-mpnet-base-v2"  # paper, footnote 2
 ENCODER_VARIABLE = "IDL_HF_ENCODER"
@@ -19,18 +20,14 @@ _AHEAD = 2048  # texts encoded before they are written down
 
 
 def default_encoder() -> str:
-    """The paper's, unless $IDL_HF_ENCODER names another for this machine."""
+    """Return the paper's, unless $IDL_HF_ENCODER names another for this machine."""
     return os.environ.get(ENCODER_VARIABLE) or DEFAULT_ENCODER
 
 
 def encoder_identity(name: str) -> str:
-    """What tells this encoder from others: a Hub model's name; of a local one also its files' sizes and times, so that
-    what a retrained model encodes is not taken from a cache."""
-    path = Path(resolve_encoder(name))
-    if not path.is_dir():
-        return name
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return repr([str(path.resolve()), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
+    """Return what tells this encoder from others."""
+    path = resolve_encoder(name)
+    return files_identity(path) if Path(path).is_dir() else name
 
 
 class SentenceEncoder:
@@ -49,8 +46,8 @@ class SentenceEncoder:
         self._model: Any = None
 
     def encode_ahead(self, texts: Iterable[str]) -> None:
-        """Puts the vectors of all texts into the cache: sorted by length over all of them, a part at a time, so that memory
-        is bounded and an interruption loses one part."""
+        """Put the vectors of all texts into the cache: sorted by length over all of them, a part at a time, so that
+        memory is bounded and an interruption loses one part."""
         keys = {_key(text): text for text in texts}
         known = self._cache.known(list(keys))
         missing = sorted((text for key, text in keys.items() if key not in known), key=len, reverse=True)
@@ -58,23 +55,28 @@ class SentenceEncoder:
         with tqdm(total=len(missing), desc="Encoding sentences", unit="", disable=not show) as bar:
             for start in range(0, len(missing), _AHEAD):
                 part = missing[start : start + _AHEAD]
-                self._encode_new(part)
+                vectors = self._encode_new(part)
+                self._cache.write({_key(text): vector.tobytes() for text, vector in zip(part, vectors, strict=True)})
                 bar.update(len(part))
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of shape (len(texts), d); repeated texts share one encoding."""
-        keys = {text: _key(text) for text in texts}
-        found = self._cache.read(list(keys.values()))
-        known = {key: np.frombuffer(value, dtype=np.float32) for key, value in found.items()}
-        missing = [text for text, key in keys.items() if key not in known]
-        if missing:
-            known |= zip((keys[text] for text in missing), self._encode_new(missing), strict=True)
-        return np.stack([known[keys[text]] for text in texts]) if keys else np.zeros((0, 0), np.float32)
+        """Return the vectors, shape (len(texts), d); repeated texts share one encoding."""
+
+        def compute(places: list[int]) -> Iterator[dict[int, bytes]]:
+            vectors = self._encode_new([texts[place] for place in places])
+            yield {place: vector.tobytes() for place, vector in zip(places, vectors, strict=True)}
+
+        values = self._cache.values([_key(text) for text in texts], compute)
+        return (
+            np.stack([np.frombuffer(value, np.float32) for value in values])
+            if values
+            else np.zeros((0, 0), np.float32)
+        )
 
     @property
     def _cache(self) -> Cache:
-        key = hashlib.sha256(self.identity.encode()).hexdigest()
-        return Cache(cache_folder() / "embeddings" / f"{key[:24]}.sqlite")
+        made_of = digest(self.identity, code_identity("idl_hf.encoding", "sentence-transformers"))
+        return Cache(cache_folder() / "embeddings" / f"{made_of.hex()[:24]}.sqlite")
 
     def _encode_new(self, texts: list[str]) -> NDArray[np.float32]:
         if self._model is None:
@@ -89,9 +91,8 @@ class SentenceEncoder:
             normalize_embeddings=True,
             convert_to_numpy=True,
             show_progress_bar=False,
-        ).astype(np.float32)
-        self._cache.write({_key(text): vector.tobytes() for text, vector in zip(texts, vectors, strict=True)})
-        return vectors
+        )
+        return vectors.astype(np.float32)
 
 
 def _key(text: str) -> bytes:

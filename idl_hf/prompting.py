@@ -5,14 +5,16 @@ Training, evaluation and chat all call it, so they cannot drift apart. Partner -
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from idl_hf.schema import Message, Turn
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 SILENCE = "__SILENCE__"  # ConvAI2's own convention for a partner who has not spoken yet
-PROFILE_PROMPT = (
-    "Here are your persona settings, your reply must be consistent with the persona: {profile}"  # paper A.1
-)
+# Paper A.1
+PROFILE_PROMPT = "Here are your persona settings, your reply must be consistent with the persona: {profile}"
 _SILENT = Turn("partner", SILENCE)
 _CHAT_ROLE = {"partner": "user", "self": "assistant"}
 Start = dict[str, int]  # {"message": index, "char": offset in its content}
@@ -20,47 +22,54 @@ Start = dict[str, int]  # {"message": index, "char": offset in its content}
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Messages that strictly alternate and end with the user's. `starts`: where each reference, and last the current
-    dialogue, begins, so that whole references can be dropped later."""
+    """Messages that strictly alternate and end with the user's."""
 
     messages: list[Message]
-    starts: list[Start]
+    starts: list[Start]  # where each reference, and last the current dialogue, begins, to drop references later
+
+
+class Fitted(NamedTuple):
+    """What is left of a prompt's messages without its first references, and how many of these were dropped."""
+
+    messages: list[Message]
+    dropped: int
 
 
 def render(references: Sequence[Sequence[Turn]], context: Sequence[Turn] = (), profile: Sequence[str] = ()) -> Prompt:
-    """One long conversation: the references in order, then the current dialogue up to the reply (paper Eq. 1).
+    """Return one long conversation: the references in order, then the current dialogue up to the reply (paper Eq. 1).
 
     Neighbours of one role are joined by a newline. Where the person opens the first dialogue or the current one, the
     partner's message is SILENCE. A profile becomes the paper's system prompt.
     """
     messages: list[Message] = []
-    found: list[Start | None] = []
+    begun: list[Start | None] = []
     if profile:
         messages.append({"role": "system", "content": PROFILE_PROMPT.format(profile=" ".join(profile))})
     for dialogue in references:
         opens = bool(dialogue) and dialogue[0].role == "self" and (not messages or messages[-1]["role"] == "system")
-        found.append(_append_dialogue(messages, [_SILENT, *dialogue] if opens else dialogue))
+        begun.append(_append_dialogue(messages, [_SILENT, *dialogue] if opens else dialogue))
     opens = not context or context[0].role == "self"
-    found.append(_append_dialogue(messages, [_SILENT, *context] if opens else context))
+    begun.append(_append_dialogue(messages, [_SILENT, *context] if opens else context))
     if messages[-1]["role"] != "user":
         raise ValueError(
             "The context must end with the partner's utterance, to which the person replies; it ends with the "
             f"person's own: '{context[-1].text}'."
         )
     starts: list[Start] = []
-    for start in reversed(found):  # a dialogue without turns starts where the next one does
+    for start in reversed(begun):  # a dialogue without turns starts where the next one does
         starts.insert(0, start or starts[0])
     return Prompt(messages, starts)
 
 
 def render_replies(turns: Sequence[Turn]) -> list[Message]:
-    """The completion: the person's reply, and in `reply="all"` the rest of the dialogue."""
+    """Return the completion: the person's reply, and in `reply="all"` the rest of the dialogue."""
     messages: list[Message] = []
     _append_dialogue(messages, turns)
     return messages
 
 
 def _append_dialogue(messages: list[Message], turns: Sequence[Turn]) -> Start | None:
+    """Append the turns to the messages and return where they start, None where there are none."""
     start: Start | None = None
     for turn in turns:
         role = _CHAT_ROLE[turn.role]
@@ -74,22 +83,24 @@ def _append_dialogue(messages: list[Message], turns: Sequence[Turn]) -> Start | 
 
 
 def fit_to_budget(
-    messages: Sequence[Message], starts: Sequence[Start], max_tokens: int, count_tokens: Callable[[Any], int]
-) -> tuple[list[Message], int]:
-    """Drops whole references, the first (farthest from the reply) before the others, until the prompt fits.
+    messages: Sequence[Message],
+    starts: Sequence[Start],
+    max_tokens: int,
+    count_tokens: Callable[[Sequence[Message]], int],
+) -> Fitted:
+    """Drop whole references, the first (farthest from the reply) before the others, until the prompt fits.
 
-    Returns the messages and how many references were dropped. The current dialogue is never cut, so that a prompt with
-    no reference left may still exceed `max_tokens`.
+    The current dialogue is never cut, so that a prompt with no reference left may still exceed `max_tokens`.
     """
     for dropped in range(len(starts)):
         kept = drop_references(messages, starts, dropped)
         if count_tokens(kept) <= max_tokens:
             break
-    return kept, dropped
+    return Fitted(kept, dropped)
 
 
 def drop_references(messages: Sequence[Message], starts: Sequence[Start], count: int) -> list[Message]:
-    """The prompt as it would have been rendered without its first `count` references; a system message stays."""
+    """Return the prompt as it would have been rendered without its first `count` references, a system message kept."""
     if count == 0:
         return list(messages)
     start = starts[count]
@@ -100,35 +111,42 @@ def drop_references(messages: Sequence[Message], starts: Sequence[Start], count:
     return [messages[0], *kept] if messages[0]["role"] == "system" else kept
 
 
-def token_counter(tokenizer: Any) -> Callable[[Sequence[Message]], int]:
-    """How many tokens the chat template makes of a prompt."""
+def token_counter(tokenizer: "PreTrainedTokenizerBase") -> Callable[[Sequence[Message]], int]:
+    """Return a function that counts the tokens which the chat template makes of a prompt."""
     return lambda messages: len(prompt_ids(tokenizer, messages))
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
+    """Return the tokens of a prompt, up to where the reply begins."""
+    return tokenizer(_text(tokenizer, messages, True), add_special_tokens=False)["input_ids"]
 
 
-def encode(tokenizer: Any, prompt: Sequence[Message], completion: Sequence[Message]) -> dict[str, list[int]]:
-    """Tokens of a row, with 1 in `completion_mask` on the person's replies and their end-of-turn token, else 0.
+def _text(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], opens_reply: bool) -> str:
+    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=opens_reply)
+    return cast(str, text)
 
-    With several replies (`reply="all"`) the partner's utterances between them are masked out.
+
+def encode(
+    tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message], completion: Sequence[Message]
+) -> dict[str, list[int]]:
+    """Return the tokens of a row, with 1 in `completion_mask` on the person's replies, end-of-turn tokens included.
+
+    It is 0 elsewhere: with several replies (`reply="all"`) the partner's utterances between them are masked out.
     Raises ValueError where the chat template does not render a conversation as a prefix of its continuation.
     """
     messages = [*prompt, *completion]
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    text = _text(tokenizer, messages, False)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     mask = [0] * len(encoded["input_ids"])
     for i in range(len(prompt), len(messages)):
         if messages[i]["role"] != "assistant":
             continue
-        head = tokenizer.apply_chat_template(messages[:i], tokenize=False, add_generation_prompt=True)
-        tail = tokenizer.apply_chat_template(messages[: i + 1], tokenize=False)
+        head = _text(tokenizer, messages[:i], True)
+        tail = _text(tokenizer, messages[: i + 1], False)
         if not (text.startswith(head) and text.startswith(tail.rstrip()) and tail.startswith(head)):
             raise ValueError(
-                "The tokenizer's chat template renders the start of a conversation differently once it goes on, so the "
-                "person's replies cannot be located in it. Set a template that appends messages without changing "
+                "The tokenizer's chat template renders the start of a conversation differently once it goes on, so "
+                "the person's replies cannot be located in it. Set a template that appends messages without changing "
                 "earlier ones."
             )
         for position, (begin, end) in enumerate(encoded["offset_mapping"]):

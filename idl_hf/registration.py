@@ -6,7 +6,6 @@ cost seconds, and torch).
 """
 
 import functools
-import hashlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -17,26 +16,32 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from idl_hf.cache import code_identity
+
 ORGANIZATION = "idl_hf"  # the namespace of the built-in datasets, and the default one to push to
+_SHAPING_LIBRARIES = ("numpy", "scikit-learn", "sentence-transformers")  # of which another version may make other rows
 _PACKAGE = Path(__file__).parent
 
 
 def folder(name: str) -> Path:
-    """`dataset_scripts`, `metrics`, `recipes` or `experiments`: inside the installed package, or beside it in a checkout."""
+    """Return where `dataset_scripts`, `metrics`, `recipes` or `experiments` lie: in the package or, in a checkout,
+    beside it."""
     places = (_PACKAGE / name, _PACKAGE.parent / name, _PACKAGE.parent / "examples" / name)
     return next(path for path in places if path.is_dir())
 
 
 def dataset_names() -> list[str]:
+    """Return the names of the built-in datasets."""
     return sorted(path.stem for path in folder("dataset_scripts").glob("*_idl.py"))
 
 
 def metric_names() -> list[str]:
+    """Return the names of the built-in metrics."""
     return sorted(path.name for path in folder("metrics").iterdir() if (path / f"{path.name}.py").is_file())
 
 
 def register() -> None:
-    """Wraps both factories, now or when they are imported. Calling it again changes nothing."""
+    """Wrap both factories, now or when they are imported. Calling it again changes nothing."""
     for module, wrap in _WRAPPERS.items():
         if module in sys.modules:
             wrap(sys.modules[module])
@@ -57,7 +62,8 @@ def _dataset_factory(original: Callable[..., Any]) -> Callable[..., Any]:
             )
         from datasets.load import DatasetModule
 
-        return DatasetModule(f"idl_hf.dataset_scripts.{name}", _code_hash(), {"dataset_name": name})
+        module = f"idl_hf.dataset_scripts.{name}"
+        return DatasetModule(module, code_identity(module, *_SHAPING_LIBRARIES), {"dataset_name": name})
 
     return factory
 
@@ -72,24 +78,6 @@ def _metric_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     return factory
 
 
-@functools.cache
-def _code_hash() -> str:
-    """Of all code that shapes rows: a cache made by another version of it is not used."""
-    digest = hashlib.sha256()
-    files = [*folder("dataset_scripts").glob("*.py"), *_PACKAGE.glob("*.py"), *_PACKAGE.glob("corpora/*.py")]
-    files += _PACKAGE.glob("rows/*.py")
-    for file in sorted([*files, *_PACKAGE.glob("persona/*.py")]):
-        if file.name not in _SHAPES_NO_ROW:
-            digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-_SHAPES_NO_ROW = {
-    "cards.py", "charts.py", "chat.py", "cli.py", "demo.py", "extract.py", "extractor_training.py", "hub.py", "launch.py", "pages.py", "publish.py", "registration.py",
-    "show.py", "stats.py", "tally.py", "terminal.py", "training.py",
-}  # fmt: skip
-
-
 def _wrap_datasets(load: ModuleType) -> None:
     _wrap(load, "dataset_module_factory", _dataset_factory, ("datasets.inspect",))
 
@@ -102,7 +90,7 @@ _WRAPPERS = {"datasets.load": _wrap_datasets, "evaluate.loading": _wrap_evaluate
 
 
 def _wrap(module: ModuleType, name: str, wrapper: Callable[..., Any], copies: Sequence[str]) -> None:
-    """Replaces a function in its module and in those that imported it by name earlier."""
+    """Replace a function in its module and in those that imported it by name earlier."""
     original = getattr(module, name)
     if original.__module__ == __name__ or "__wrapped__" in vars(original):
         return

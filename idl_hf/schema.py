@@ -32,10 +32,11 @@ class Dialogue:
     source: str = ""
 
     def texts(self, role: Role) -> list[str]:
+        """Return what one side says, turn by turn."""
         return [turn.text for turn in self.turns if turn.role == role]
 
     def replies(self) -> list[tuple[int, int]]:
-        """[start, end) of each reply of the person in `turns`; several own turns in a row are one reply."""
+        """Return [start, end) in `turns` of each reply of the person; several own turns in a row are one reply."""
         own = [turn.role == "self" for turn in self.turns]
         starts = [i for i, is_own in enumerate(own) if is_own and (i == 0 or not own[i - 1])]
         return [(start, own.index(False, start) if False in own[start:] else len(own)) for start in starts]
@@ -50,7 +51,7 @@ class Person:
 
     @property
     def profile(self) -> list[str]:
-        """Each profile sentence of any dialogue once, in order of appearance."""
+        """Return each profile sentence of any dialogue once, in order of appearance."""
         return list(dict.fromkeys(sentence for dialogue in self.dialogues for sentence in dialogue.profile))
 
 
@@ -64,7 +65,7 @@ class Triple:
 
 
 def group_by_person(dialogues: Iterable[Dialogue]) -> list[Person]:
-    """Persons in order of first appearance."""
+    """Return the persons of the dialogues, in order of first appearance."""
     by_id: dict[str, list[Dialogue]] = {}
     for dialogue in dialogues:
         by_id.setdefault(dialogue.person_id, []).append(dialogue)
@@ -72,7 +73,10 @@ def group_by_person(dialogues: Iterable[Dialogue]) -> list[Person]:
 
 
 def features(config: str) -> "Features":
-    """The columns of a config. `msl` and `dpoc` are TRL's conversational formats plus columns to trace a row."""
+    """Return the columns of a config.
+
+    `msl` and `dpoc` are TRL's conversational formats plus columns to trace a row. Raises ValueError for another.
+    """
     from datasets import Features, List, Value
 
     if config not in CONFIGS:

@@ -5,6 +5,7 @@ dialogues are clustered without it (the paper clusters the target with its reply
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,20 +18,22 @@ _THREADS = ThreadpoolController()  # after scikit-learn has loaded its libraries
 
 
 def persona_text(turns: Sequence[Turn], shows_persona: Sequence[bool]) -> str:
-    """What represents a dialogue (paper Eq. 3): the person's persona-intensive utterances, one a line; if there are
-    none, all of the person's; if the person has not spoken, the partner's."""
+    """Return what represents a dialogue (paper Eq. 3): the person's persona-intensive utterances, one a line.
+
+    If there are none, all of the person's; if the person has not spoken, the partner's.
+    """
     own = [turn.text for turn, shows in zip(turns, shows_persona, strict=True) if turn.role == "self" and shows]
     own = own or [turn.text for turn in turns if turn.role == "self"]
     return "\n".join(own or [turn.text for turn in turns])
 
 
 def number_of_clusters(dialogues: int, max_clusters: int = 3) -> int:
-    """min(c, n // 2), at least 1, so that a cluster has two dialogues on average; 0 below two dialogues."""
+    """Return min(c, n // 2), at least 1, so that a cluster has two dialogues on average; 0 below two dialogues."""
     return min(max_clusters, max(1, dialogues // 2)) if dialogues >= 2 else 0
 
 
 def cluster_dialogues(embeddings: ArrayLike, max_clusters: int = 3, seed: int = 0) -> NDArray[np.int64]:
-    """K-means labels (paper Eq. 4) of n dialogues with vectors of shape (n, d): int of shape (n,)."""
+    """Return the K-means labels (paper Eq. 4) of n dialogues with vectors of shape (n, d): int of shape (n,)."""
     vectors = np.asarray(embeddings, dtype=np.float64)
     if vectors.ndim != 2 and len(vectors):
         raise ValueError(f"embeddings must have shape (dialogues, d), found {vectors.shape}.")
@@ -44,26 +47,33 @@ def cluster_dialogues(embeddings: ArrayLike, max_clusters: int = 3, seed: int = 
         return KMeans(clusters, random_state=seed, n_init=10).fit_predict(vectors).astype(np.int64)
 
 
-def nearest(vectors: NDArray, query: NDArray, count: int) -> list[int]:
-    """Indices of the `count` vectors nearest to the query by Euclidean distance; ties: the smaller index."""
+class References(NamedTuple):
+    """The references of a target: places among the person's other dialogues, nearest first, all of one cluster."""
+
+    places: list[int]
+    cluster: int
+
+
+def nearest(vectors: NDArray[np.float64], query: NDArray[np.float64], count: int) -> list[int]:
+    """Return the indices of the `count` vectors nearest to the query (Euclidean); ties: the smaller index."""
     distances = np.linalg.norm(vectors - query, axis=1)
     return np.argsort(np.round(distances, 9), kind="stable")[:count].tolist()
 
 
-def choose_references(others: ArrayLike, labels: NDArray, query: ArrayLike, count: int) -> tuple[list[int], int]:
-    """The references of one target: the nearest `count` within the cluster whose centroid is nearest to the target.
+def choose_references(others: ArrayLike, labels: NDArray[np.int64], query: ArrayLike, count: int) -> References:
+    """Return the references of one target: the nearest `count` within the cluster whose centroid is nearest to it.
 
-    others: (n, d), the person's other dialogues, with their cluster labels (n,). query: (d,), the target as known before
-    the reply. Returns indices into `others`, nearest first, and the cluster's label.
+    others: (n, d), the person's other dialogues, with their cluster labels (n,). query: (d,), the target as known
+    before the reply.
     """
     vectors, target = np.asarray(others, dtype=np.float64), np.asarray(query, dtype=np.float64)
     centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
     label = nearest(centroids, target, 1)[0]
     members = np.flatnonzero(labels == label)
-    return [int(members[i]) for i in nearest(vectors[members], target, count)], label
+    return References([int(members[i]) for i in nearest(vectors[members], target, count)], label)
 
 
-def choose_targets(labels: NDArray, seed: int = 0) -> list[int]:
-    """One random dialogue of each cluster, in dialogue order (paper 3.2.1). labels: (n,), of `cluster_dialogues`."""
+def choose_targets(labels: NDArray[np.int64], seed: int = 0) -> list[int]:
+    """Return one random dialogue of each cluster (paper 3.2.1), in order. labels: (n,), of `cluster_dialogues`."""
     rng = np.random.default_rng(seed)
     return sorted(int(rng.choice(np.flatnonzero(labels == label))) for label in np.unique(labels))

@@ -2,21 +2,58 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import datasets
 import pytest
 
-from idl_hf.cli import main
+from idl_hf.cli import VERBS, _named, main
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_help_answers_without_loading_anything_heavy():
-    code = "import sys; from idl_hf.cli import main; main(['--help']); print('torch' in sys.modules)"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "evaluate" in output
-    assert output.strip().endswith("False")
+def test_help_names_each_verb_in_a_line_of_its_own(capsys):
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    verbs = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("  ")}
+    assert verbs == {name: verb.line for name, verb in VERBS.items()}
+
+
+def test_help_of_a_verb_tells_its_options_with_types_defaults_and_headings(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["build", "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[lines.index("Which rows to make:") + 1].startswith("--output_dir TEXT")
+    assert any(line.startswith("--configs TEXT ...") and line.endswith("(default: msl)") for line in lines)
+    assert any(line.startswith("--num_proc INT") and "default" not in line for line in lines)
+    assert any(line.startswith("--dataset_options JSON") for line in lines)
+    assert main(["push-metric", "-h"]) == 0
+    assert "--private [true|false]" in capsys.readouterr().out
+    assert main(["dpoc", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--penalty_form {paper,released}" in text
+    assert "Every field of TRL's DPOConfig and ModelConfig can be given too: `idl-hf dpoc --help all` lists" in text
+
+
+@pytest.mark.parametrize(("verb", "config"), [("msl", "SFTConfig"), ("dpoc", "DPOCConfig")])
+def test_all_that_a_training_takes_is_told_by_help_all(verb, config, capsys):
+    import trl
+
+    import idl_hf
+
+    assert main([verb, "--help", "all"]) == 0
+    text = capsys.readouterr().out
+    for kind in (getattr(idl_hf, config, None) or getattr(trl, config), trl.ModelConfig):
+        assert all(f"--{option.name}" in text for option in fields(kind))
+
+
+def test_the_fields_that_help_tells_are_those_that_are_parsed():
+    for verb in VERBS.values():
+        told = {option.name for name in verb.arguments for option in fields(_named(name))}
+        parsed = {option.name for name in verb.parsed or verb.arguments for option in fields(_named(name))}
+        assert told <= parsed
+        assert verb.word in {"", *told}
 
 
 def test_an_unknown_verb_lists_the_known(capsys):
@@ -68,7 +105,7 @@ def test_every_recipe_has_only_known_fields(recipe, tmp_path, monkeypatch):
     from trl import ModelConfig, SFTConfig, TrlParser
 
     from idl_hf import DPOCConfig
-    from idl_hf.training.stages import DataArguments
+    from idl_hf.training.data import DataArguments
 
     config = DPOCConfig if recipe.stem.startswith("dpoc") else SFTConfig
     arguments = ["--config", str(recipe), "--use_cpu", "true", "--output_dir", str(tmp_path)]

@@ -8,49 +8,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PRIVATE_FACTORIES = ("dataset_module_factory", "evaluation_module_factory")
 
-# Lower imports nothing of higher; within a level only its own group, and the readers the renderer's SILENCE
-LEVELS = {
-    "schema": 0,
-    "offline": 0,
-    "cache": 0,
-    "corpora": 1,
-    "persona": 1,
-    "encoding": 1,
-    "machine": 0,
-    "hub": 1,
-    "line_generation": 1,
-    "extractor": 2,
-    "conved": 1,
-    "prompting": 1,
-    "spi": 2,
-    "dpi": 2,
-    "criteria": 2,
-    "options": 3,
-    "corpus": 3,
-    "tally": 3,
-    "references": 4,
-    "rows": 5,
-    "builder": 6,
-    "dataset_scripts": 7,
-}
-SAME_LEVEL = {("corpora", "prompting")}
-DATA_PATH = set(LEVELS) - {"schema", "offline", "prompting"}
-ABOVE = {
-    "cards",
-    "charts",
-    "chat",
-    "cli",
-    "demo",
-    "evaluation",
-    "extract",
-    "extractor_training",
-    "launch",
-    "pages",
-    "publish",
-    "show",
-    "stats",
-    "training",
-}
+# Each folder is one promise; it imports from the rows above its own, and from its neighbours named here
+LEVELS = [
+    {"schema", "cache", "machine", "report", "packing", "registration"},
+    {"prompting", "corpora"},
+    {"models"},
+    {"encoding", "persona", "conved", "spi", "dpi", "criteria"},
+    {"rows"},
+    {"dpoc"},
+    {"training", "chat", "dataset_scripts"},
+    {"evaluation", "hub", "explore"},
+    {"demo", "cli"},
+]
+NEIGHBOURS = {("corpora", "prompting"), ("criteria", "persona"), ("registration", "cache")}
+DPOC = {"packing", "cache", "machine", "prompting"}  # a trainer for any dataset, which knows no person
 
 
 def sources(folder: str) -> list[Path]:
@@ -89,31 +60,43 @@ def own_imports(path: Path) -> set[str]:
     return {group(module) for module in imports(path) if module.startswith("idl_hf.")}
 
 
-DATA_FILES = [path for path in [*sources("idl_hf"), *sources("dataset_scripts")] if group(module_name(path)) in LEVELS]
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+FILES = [path for path in [*sources("idl_hf"), *sources("dataset_scripts")] if group(module_name(path))]
 
 
 def test_the_walk_sees_the_imports_that_are_there():
-    assert len(DATA_FILES) >= 17
-    assert {"criteria", "prompting", "references", "schema"} <= own_imports(ROOT / "idl_hf" / "rows.py")
+    assert len(FILES) > 80
+    assert {"criteria", "prompting", "rows", "schema"} <= own_imports(ROOT / "idl_hf" / "rows" / "generate.py")
     assert "datasets" in imports(ROOT / "idl_hf" / "schema.py")
+    assert "packing" in own_imports(ROOT / "idl_hf" / "dpoc" / "collator.py")
 
 
-@pytest.mark.parametrize("path", DATA_FILES, ids=module_name)
-def test_the_data_path_imports_only_what_is_below(path):
+def test_every_folder_and_file_has_its_level():
+    assert {group(module_name(path)) for path in FILES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_folder_imports_only_from_the_levels_below(path):
     own = group(module_name(path))
-    for other in own_imports(path):
-        allowed = other in LEVELS and (LEVELS[other] < LEVELS[own] or other == own or (own, other) in SAME_LEVEL)
+    for other in own_imports(path) - {own}:
+        allowed = LEVEL[other] < LEVEL[own] or (own, other) in NEIGHBOURS
         assert allowed, f"{module_name(path)} imports {other}"
 
 
 @pytest.mark.parametrize("path", sources("idl_hf/dpoc"), ids=module_name)
-def test_dpoc_stands_alone(path):
-    assert not own_imports(path) & (DATA_PATH - {"machine"} | ABOVE)
+def test_dpoc_is_a_trainer_for_any_criterion_column(path):
+    assert own_imports(path) <= DPOC | {"dpoc"}
+
+
+@pytest.mark.parametrize("path", sources("idl_hf/report"), ids=module_name)
+def test_report_imports_nothing_of_ours(path):
+    assert own_imports(path) <= {"report"}
 
 
 @pytest.mark.parametrize("path", sources("metrics"), ids=module_name)
 def test_metrics_never_import_idl_hf(path):
-    assert not any(module.split(".")[0] == "idl_hf" for module in imports(path))
+    own = module_name(path).rpartition(".")[0]  # the neighbours of a Space come with it
+    assert not any(module.startswith("idl_hf") and module.rpartition(".")[0] != own for module in imports(path))
 
 
 @pytest.mark.parametrize("folder", ["idl_hf", "dataset_scripts", "metrics"])
@@ -131,9 +114,35 @@ def test_only_registration_touches_the_private_factories(folder):
             assert not any(name in text for name in PRIVATE_FACTORIES), path
 
 
-@pytest.mark.parametrize("name", ["corpora", "persona", "conved", "spi", "dpi", "criteria", "prompting", "rows"])
-def test_the_steps_before_the_builder_need_no_datasets_and_no_torch(name):
-    for path in DATA_FILES:
-        if group(module_name(path)) == name:
-            roots = {module.split(".")[0] for module in imports(path)}
-            assert not roots & {"datasets", "torch", "transformers", "trl"}, path
+# What costs seconds to import, and may not be at the top of these folders' files
+FREE_OF = {
+    ("corpora", "conved", "spi", "dpi", "criteria", "prompting", "report"): {
+        "torch",
+        "transformers",
+        "trl",
+        "datasets",
+    },
+    ("rows", "persona", "encoding", "explore", "training.data"): {"torch", "transformers", "trl"},
+    ("evaluation.arguments", "demo", "cli", "cache", "dpoc.fields", "models.identity"): {
+        "torch",
+        "transformers",
+        "trl",
+    },
+}
+
+
+def top_imports(path: Path) -> set[str]:
+    """The packages that a file imports when it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(("names", "heavy"), FREE_OF.items(), ids=lambda value: "-".join(sorted(value)))
+def test_what_must_be_light_imports_nothing_heavy_at_its_top(names, heavy):
+    for name in names:
+        files = [path for path in FILES if f"{module_name(path)}.".startswith(f"idl_hf.{name}.")]
+        assert files, name
+        for path in files:
+            assert not top_imports(path) & heavy, path

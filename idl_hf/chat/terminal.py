@@ -1,14 +1,15 @@
 """A chat in the terminal."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from idl_hf.chat.persona_chat import PersonaChat
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.schema import Person, group_by_person
+
+if TYPE_CHECKING:
+    from idl_hf.chat.persona_chat import PersonaChat
 
 
 @dataclass
@@ -34,14 +35,16 @@ class ChatArguments:
 
 
 def chat_in_terminal(args: ChatArguments) -> None:
-    """Reads lines until end of file (Ctrl-D), Ctrl-C or /quit; /reset starts the conversation anew."""
+    """Answer lines until end of file (Ctrl-D), Ctrl-C or /quit; /reset starts the conversation anew."""
+    from idl_hf.chat.persona_chat import PersonaChat  # here, since `chat --help` would pay for torch
+
     person = find_person(args.dialogues, args.person)
     chat = PersonaChat.from_pretrained(
         args.model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
     )
     for dialogue in person.dialogues:
         chat.add_dialogue(dialogue.turns)
-    generation: dict[str, Any] = {"max_new_tokens": args.max_new_tokens}
+    generation: dict[str, float] = {"max_new_tokens": args.max_new_tokens}
     if args.temperature > 0:
         generation |= {"do_sample": True, "temperature": args.temperature}
     print(f"Talking to {person.person_id}, known from {len(person.dialogues)} dialogues. /reset, /quit or Ctrl-D.")
@@ -51,27 +54,26 @@ def chat_in_terminal(args: ChatArguments) -> None:
         print()
 
 
-def _converse(chat: PersonaChat, name: str, generation: dict[str, Any]) -> None:
+def _converse(chat: "PersonaChat", name: str, generation: dict[str, float]) -> None:
     while True:
         try:
-            said = input("you: ").strip()
+            line = input("you: ").strip()
         except EOFError:
             print()
             return
-        if said == "/quit":
+        if line == "/quit":
             return
-        if said == "/reset":
+        if line == "/reset":
             chat.reset()
-        elif said:
+        elif line:
             print(f"{name}: ", end="", flush=True)
-            for piece in chat.stream(said, **generation):
+            for piece in chat.stream(line, **generation):
                 print(piece, end="", flush=True)
-            print()
-            sys.stdout.flush()
+            print(flush=True)
 
 
 def find_person(file: str | Path, person_id: str | None) -> Person:
-    """The person of a JSON Lines file. Raises CorpusError with the persons there are."""
+    """Return a person of a JSON Lines file, or its only one. Raises CorpusError with the persons there are."""
     if not Path(file).is_file():
         raise CorpusError(f"The file '{file}' does not exist. Expected JSON Lines with one dialogue a line.")
     persons = {person.person_id: person for person in group_by_person(read_dialogues(file))}

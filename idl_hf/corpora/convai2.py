@@ -1,7 +1,8 @@
 """ConvAI2 (Dinan et al., 2020) in ParlAI's text format, all variants: self, other, both, none; original, revised.
 
 A dialogue starts where the line number is back at 1. Lines are `N your persona: ...`, `N partner's persona: ...`, then
-`N partner<TAB>self`, with candidates `N partner<TAB>self<TAB><TAB>c1|...|c20`. The person is the speaker of the second column.
+`N partner<TAB>self`, with candidates `N partner<TAB>self<TAB><TAB>c1|...|c20`. The person is the speaker of the second
+column.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.files import find_splits
@@ -16,50 +18,55 @@ from idl_hf.prompting import SILENCE
 from idl_hf.schema import Dialogue, Turn
 
 VARIANTS = (
-    "self_original", "self_revised", "other_original", "other_revised", "both_original", "both_revised", "none_original",
+    "self_original", "self_revised", "other_original", "other_revised",
+    "both_original", "both_revised", "none_original",
 )  # fmt: skip
 _OWN = "your persona: "
 _PARTNER = "partner's persona: "
 
 
-def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """Dialogues in file order; person_id is empty until `group_persons`. Malformed lines are reported to `log` and
-    their whole dialogue is left out, for a conversation with a hole in it is another conversation.
+class _Block(NamedTuple):
+    """The lines of a dialogue as (position, text without the number), none where one is broken and was reported."""
 
-    dialogue_id counts the dialogues of the file, those left out too, so that it is the same in all variants.
+    first_line: int
+    lines: list[tuple[int, str]]
+
+
+def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
+    """Yield the dialogues in file order; person_id is empty until `group_persons`.
+
+    Malformed lines are reported to `log` and their whole dialogue is left out, for a conversation with a hole in it is
+    another conversation. dialogue_id counts the dialogues of the file, those left out too, so that it is the same in
+    all variants.
     """
     log = log or ErrorLog()
-    for number, (first_line, lines) in enumerate(_blocks(path, log), start=1):
-        parsed = _parse(path, lines, log) if lines else None
-        if parsed is not None:
-            profile, turns = parsed
-            yield Dialogue("", f"dialogue-{number}", turns, profile, f"{Path(path).name}:{first_line}")
+    for number, block in enumerate(_blocks(path, log), start=1):
+        dialogue = _parse(path, block, f"dialogue-{number}", log) if block.lines else None
+        if dialogue is not None:
+            yield dialogue
 
 
-def _parse(
-    path: str | Path, lines: list[tuple[int, str]], log: ErrorLog
-) -> tuple[tuple[str, ...], tuple[Turn, ...]] | None:
+def _parse(path: str | Path, block: _Block, dialogue_id: str, log: ErrorLog) -> Dialogue | None:
     profile: list[str] = []
     turns: list[Turn] = []
-    for position, text in lines:
+    for position, text in block.lines:
         if text.startswith(_OWN):
-            profile += [text[len(_OWN) :].strip()] if text[len(_OWN) :].strip() else []
+            profile.append(text.removeprefix(_OWN).strip())
         elif not text.startswith(_PARTNER):
-            found = _turns(text)
-            if found is None:
+            exchange = _turns(text)
+            if not exchange:
                 problem = f"Expected 'partner<TAB>self', with or without candidates, found {text[:80]!r}."
                 log.report(path, position, problem)
                 return None
-            turns += found
+            turns += exchange
     if not turns:
-        log.report(path, lines[0][0], "Expected a dialogue, found persona lines only.")
+        log.report(path, block.lines[0][0], "Expected a dialogue, found persona lines only.")
         return None
-    return tuple(profile), tuple(turns)
+    source = f"{Path(path).name}:{block.first_line}"
+    return Dialogue("", dialogue_id, tuple(turns), tuple(filter(None, profile)), source)
 
 
-def _blocks(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[tuple[int, str]]]]:
-    """(first line, its (line, text without number)) of each dialogue; no texts where the numbering or the encoding is
-    broken, which is reported."""
+def _blocks(path: str | Path, log: ErrorLog) -> Iterator[_Block]:
     block: list[tuple[int, str]] = []
     first, length, sound = 1, 0, True
     with open(path, "rb") as lines:
@@ -69,7 +76,7 @@ def _blocks(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[tuple[i
                 continue
             head, _, rest = raw.partition(b" ")
             if head == b"1" and length:
-                yield first, block if sound else []
+                yield _Block(first, block if sound else [])
                 block, length, sound = [], 0, True
             first = position if length == 0 else first
             length += 1
@@ -85,23 +92,24 @@ def _blocks(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[tuple[i
                 log.report(path, position, f"Expected line number {expected}, found {shown!r}.")
                 sound = False
     if length:
-        yield first, block if sound else []
+        yield _Block(first, block if sound else [])
 
 
-def _turns(text: str) -> list[Turn] | None:
-    partner, *rest = text.split("\t")
-    if len(rest) not in (1, 3) or not partner.strip() or not rest[0].strip():
-        return None
-    reply = rest[0].strip()
-    candidates = tuple(c.strip() for c in rest[2].split("|") if c.strip() not in ("", reply)) if len(rest) == 3 else ()
-    said = [] if partner.strip() == SILENCE else [Turn("partner", partner.strip())]
-    return [*said, Turn("self", reply, candidates)]
+def _turns(text: str) -> list[Turn]:
+    """Return the turns of a line, none where it is malformed."""
+    partner, *rest = (column.strip() for column in text.split("\t"))
+    if len(rest) not in (1, 3) or not partner or not rest[0]:
+        return []
+    reply = rest[0]
+    candidates = map(str.strip, rest[2].split("|") if len(rest) == 3 else ())
+    own = Turn("self", reply, tuple(candidate for candidate in candidates if candidate not in ("", reply)))
+    return [own] if partner == SILENCE else [Turn("partner", partner), own]
 
 
 def group_persons(
     dialogues: Sequence[Dialogue], person: str = "persona", log: ErrorLog | None = None
 ) -> list[Dialogue]:
-    """The dialogues with their person_id; one without any profile is reported to `log` and left out.
+    """Return the dialogues with their person_id; one without any profile is reported to `log` and left out.
 
     "persona": profiles that share two sentences are one person, since each crowd worker saw a random part of one
     persona (957 personas in train, median 19 dialogues). "profile": the exact set of sentences.
@@ -123,7 +131,7 @@ def group_persons(
 
 
 def _merge_profiles(profiles: set[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """Each profile's persona, as all of its sentences. Union-find over the pairs of sentences that a profile holds."""
+    """Return each profile's persona, as all of its sentences: union-find over the pairs that a profile holds."""
     parent = {profile: profile for profile in profiles}
 
     def root(profile: tuple[str, ...]) -> tuple[str, ...]:
@@ -143,7 +151,7 @@ def _merge_profiles(profiles: set[tuple[str, ...]]) -> dict[tuple[str, ...], tup
 
 
 def split_files(folder: str | Path, variant: str = "self_original") -> dict[str, list[str]]:
-    """The files of a variant in a folder; with candidates if they are there. The archive's subfolder is found too."""
+    """Return the files of each split in a folder or the archive's subfolder, with candidates if they are there."""
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r} is unknown. The valid values are: {', '.join(VARIANTS)}.")
     names = (f"{variant}.txt", f"{variant}_no_cands.txt")
@@ -155,8 +163,11 @@ def split_files(folder: str | Path, variant: str = "self_original") -> dict[str,
 
 
 def read_with_profiles(path: str | Path, log: ErrorLog | None = None) -> list[Dialogue]:
-    """All dialogues of a file. The variants without own profiles (other_*, none_*) take them from the file of the same
-    dialogues that has them, which must lie beside it."""
+    """Return all dialogues of a file, with profiles.
+
+    The variants without own profiles (other_*, none_*) take them from the file of the same dialogues that has them,
+    which must lie beside it.
+    """
     log = log or ErrorLog()
     dialogues = list(read_dialogues(path, log))
     split, _, variant = Path(path).name.partition("_")
@@ -166,18 +177,18 @@ def read_with_profiles(path: str | Path, log: ErrorLog | None = None) -> list[Di
     sibling = next((file for name in names if (file := Path(path).with_name(name)).is_file()), None)
     if sibling is None:
         raise CorpusError(
-            f"{path}: This variant does not say who speaks. Expected one of {', '.join(names)} beside it, which holds the "
-            "same dialogues with the persons' profiles."
+            f"{path}: This variant does not say who speaks. Expected one of {', '.join(names)} beside it, which holds "
+            "the same dialogues with the persons' profiles."
         )
     beside = ErrorLog(log.on_error)  # what is lost there is counted below, where its profile is missing
-    profiles = {other.dialogue_id: other for other in read_dialogues(sibling, beside)}
+    twins = {twin.dialogue_id: twin for twin in read_dialogues(sibling, beside)}
     log.messages += beside.messages
-    found = []
-    for mine in dialogues:
-        other = profiles.get(mine.dialogue_id)
-        if other is None or other.texts("self") != mine.texts("self"):
-            line = int(mine.source.rpartition(":")[2])
-            log.report(path, line, f"Expected the same dialogue as number {mine.dialogue_id[9:]} of {sibling.name}.")
+    profiled = []
+    for dialogue in dialogues:
+        number, twin = dialogue.dialogue_id.removeprefix("dialogue-"), twins.get(dialogue.dialogue_id)
+        if twin is None or twin.texts("self") != dialogue.texts("self"):
+            line = int(dialogue.source.rpartition(":")[2])
+            log.report(path, line, f"Expected the same dialogue as number {number} of {sibling.name}.")
         else:
-            found.append(replace(mine, profile=other.profile))
-    return found
+            profiled.append(replace(dialogue, profile=twin.profile))
+    return profiled

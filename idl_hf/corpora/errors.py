@@ -1,4 +1,4 @@
-"""What a reader says of input it cannot read."""
+"""What a reader says of input that it cannot read."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ class CorpusError(ValueError):
 class ErrorLog:
     """What of the input did not become a dialogue, and why: dialogues read + `drops` = dialogues in the files.
 
-    A dialogue is one conversation as one person sees it. on_error="raise" stops at the first malformed line; "skip" leaves
-    out its dialogue, counts and remembers it. What the corpus is known to hold and is left out by design is a `drop`; what
-    was mended without losing a dialogue is a `note`.
+    A dialogue is one conversation as one person sees it. on_error="raise" stops at the first malformed line; "skip"
+    leaves out its dialogue, counts and remembers it. What the corpus is known to hold and is left out by design is a
+    `drop`; what was mended without losing a dialogue is a `note`.
     """
 
     on_error: str = "raise"
@@ -30,7 +30,10 @@ class ErrorLog:
             raise ValueError(f"on_error={self.on_error!r} is unknown. The valid values are: 'raise', 'skip'.")
 
     def report(self, path: str | Path, line: int, problem: str, dialogues: int = 1) -> None:
-        """dialogues: how many are lost by this; 0 where the loss shows elsewhere or is reported already."""
+        """Raise CorpusError for a malformed line, or remember it and count it where such lines are skipped.
+
+        dialogues: how many are lost by this; 0 where the loss shows elsewhere or is reported already.
+        """
         message = f"{path}:{line}: {problem}"
         if self.on_error == "raise":
             raise CorpusError(f"{message} Pass on_error='skip' to leave out such dialogues and have them counted.")
@@ -38,7 +41,9 @@ class ErrorLog:
         self.drops[MALFORMED] += dialogues
 
     def drop(self, reason: str, dialogues: int = 1) -> None:
+        """Count dialogues that are left out by design."""
         self.drops[reason] += dialogues
 
     def note(self, what: str) -> None:
+        """Count something that was mended."""
         self.notes[what] += 1

@@ -3,11 +3,11 @@
 import gzip
 import hashlib
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from idl_hf.cache import write_whole
 from idl_hf.corpora.errors import CorpusError
 
 _SPLITS = {"train": ("train",), "validation": ("valid", "validation", "val", "dev"), "test": ("test",)}
@@ -19,61 +19,57 @@ _DAMAGED = (
 
 
 def find_splits(folder: str | Path, names: Callable[[str], list[str]], expected: str) -> dict[str, list[str]]:
-    """{split: [absolute file]} for the splits present. `names` gives the file names to try, the best first, for a split's
-    prefix ("train", "valid", ...). Raises CorpusError with what was found where there is none."""
+    """Return {split: [absolute file]} for the splits that a folder has.
+
+    names: gives the file names to try, the best first, for a split's prefix ("train", "valid", ...).
+    Raises CorpusError with what was found where there is no split.
+    """
     return find_parts(folder, [names], expected)
 
 
 def find_parts(folder: str | Path, parts: Sequence[Callable[[str], list[str]]], expected: str) -> dict[str, list[str]]:
-    """As `find_splits`, where a split may lie in several files: of each part the best name that is there."""
+    """Return what `find_splits` does for splits in several files: of each part the best name that is there."""
     root = Path(folder).expanduser().resolve()
     if not root.is_dir():
         raise CorpusError(f"The folder '{root}' does not exist. data_dir must be a folder with {expected}.")
-    found: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for split, prefixes in _SPLITS.items():
         for names in parts:
             paths = [root / name for prefix in prefixes for name in names(prefix)]
             present = next((path for path in paths if path.is_file()), None)
             if present is not None:
-                found.setdefault(split, []).append(str(present))
-    if not found:
+                files.setdefault(split, []).append(str(present))
+    if not files:
         names_there = sorted(path.name for path in root.iterdir())
         shown = ", ".join(names_there[:12]) + (" ..." if len(names_there) > 12 else "") or "nothing"
         raise CorpusError(f"Expected {expected} in '{root}', found: {shown}.")
-    return found
+    return files
 
 
 def check_sha256(path: str | Path, expected: str) -> None:
+    """Raise CorpusError for a file that has another sha256 than expected."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    found = digest.hexdigest()
-    if found != expected:
+    if (actual := digest.hexdigest()) != expected:
         raise CorpusError(
-            f"'{path}' has the sha256 {found}, expected {expected}: the download is damaged or not the published file. "
-            "Delete it and try again, or pass data_dir='<folder>' with files you trust."
+            f"'{path}' has the sha256 {actual}, expected {expected}: the download is damaged or not the published "
+            "file. Delete it and try again, or pass data_dir='<folder>' with files you trust."
         )
 
 
 def unpack(archive: str | Path, folder: str | Path, limit: int = MAX_UNPACKED) -> str:
-    """The folder with what a .tgz holds; one that is there already is taken for it. It is filled elsewhere and then
-    moved, so that it is there whole or not at all. Raises CorpusError for one that cannot be read, that unpacks to
-    more than `limit` bytes, or that would write or link outside the folder."""
-    target = Path(folder)
-    if target.is_dir():
-        return str(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        content = Path(scratch, "content")  # with the usual permissions, which the scratch folder has not
-        content.mkdir()
-        _extract(archive, content, limit)
-        try:
-            content.replace(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster
-                raise
-    return str(target)
+    """Return the folder with what a .tgz holds, unpacked unless the folder is there already.
+
+    It is filled elsewhere and then moved, so that it is there whole or not at all. Raises CorpusError for an archive
+    that cannot be read, that unpacks to more than `limit` bytes, or that would write or link outside the folder.
+    """
+    if not Path(folder).is_dir():
+        with write_whole(folder) as content:
+            content.mkdir()
+            _extract(archive, content, limit)
+    return str(folder)
 
 
 def _extract(archive: str | Path, folder: Path, limit: int) -> None:

@@ -8,9 +8,8 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.schema import Dialogue, Role, Turn
@@ -19,7 +18,7 @@ _CHAT_ROLES: dict[str, Role] = {"user": "partner", "assistant": "self", "partner
 
 
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """Dialogues in file order. A malformed line is reported to `log` (default: raises CorpusError)."""
+    """Yield the dialogues in file order; a malformed line is reported to `log` (default: raises CorpusError)."""
     log = log or ErrorLog()
     seen: set[tuple[str, str]] = set()
     with open(path, "rb") as lines:
@@ -41,8 +40,8 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
                 yield dialogue
 
 
-def parse_dialogue(record: Any, source: str = "") -> Dialogue:
-    """One dialogue from its JSON object. Raises CorpusError with what is missing or wrong."""
+def parse_dialogue(record: object, source: str = "") -> Dialogue:
+    """Return a dialogue from its JSON object; raise CorpusError with what is missing or wrong."""
     if not isinstance(record, dict):
         raise CorpusError(
             f"Expected a JSON object with person_id, dialogue_id and turns, found {type(record).__name__}."
@@ -60,8 +59,11 @@ def parse_dialogue(record: Any, source: str = "") -> Dialogue:
     return Dialogue(record["person_id"], record["dialogue_id"], parse_turns(record), tuple(profile), source)
 
 
-def parse_turns(record: dict[str, Any]) -> tuple[Turn, ...]:
-    """From `turns`, or from `messages` (system messages are instructions, not dialogue, and are left out)."""
+def parse_turns(record: Mapping[str, object]) -> tuple[Turn, ...]:
+    """Return the turns of a JSON object, from its `turns` or else from its `messages`.
+
+    System messages are instructions, not dialogue, and are left out. Raises CorpusError with what is wrong.
+    """
     entries = record.get("turns", record.get("messages"))
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CorpusError("Expected turns (or messages) to be a list of objects with role and text.")
@@ -86,8 +88,8 @@ def parse_turns(record: dict[str, Any]) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def _are_texts(value: Any) -> bool:
-    """A list of texts that can be written down again: JSON may hold half of a surrogate pair."""
+def _are_texts(value: object) -> bool:
+    """Return whether this is a list of texts that can be written down again: JSON may hold half a surrogate pair."""
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         return False
     return not any("\ud800" <= character <= "\udfff" for text in value for character in text)

@@ -1,20 +1,20 @@
-"""LIGHT (Urbanek et al., 2019): two players of a text adventure, as ParlAI's text export or as the published pickles.
+r"""LIGHT (Urbanek et al., 2019): two players of a text adventure, as ParlAI's text export or as the published pickles.
 
 In the export each line is one reply, `text:...<TAB>labels:...<TAB>label_candidates:a|b|c`, the last of an episode with
-`<TAB>episode_done:True`; the two characters \\n are a line break in a text. The first text of an episode tells setting,
+`<TAB>episode_done:True`; the two characters \n are a line break in a text. The first text of an episode tells setting,
 names and the persona, the others begin with the reply given last. The person is the player who gives the labels;
 only what is said is read, not what is done or how somebody looks.
 """
 
 import hashlib
-import os
 import random
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from idl_hf.cache import write_whole
 from idl_hf.corpora import plain_pickle
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.files import find_splits
@@ -28,18 +28,36 @@ _SETUP = (
 _TAGGED = re.compile(rf"_({'|'.join(_SETUP)}|(?:self|partner)_(?:say|act|emote))(?: (.*))?", re.DOTALL)
 _FIELDS = {"id", "text", "labels", "label_candidates", "episode_done", "reward"}
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bMr\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)\s+")
-_Example = tuple[int, dict[str, str]]  # the number of a line and its fields
+
+
+class _Example(NamedTuple):
+    line: int
+    fields: dict[str, str]
+
+
+class _Episode(NamedTuple):
+    first_line: int
+    examples: list[_Example]  # none where one is broken, which was reported
+
+
+class _Player(NamedTuple):
+    name: str
+    persona: str
+    turns: tuple[Turn, ...]  # as this player sees them
 
 
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """Dialogues of a text export in file order. A malformed line is reported to `log`, and its whole episode is left
-    out. dialogue_id counts the episodes of the file, those left out too."""
+    """Yield the dialogues of a text export in file order.
+
+    A malformed line is reported to `log`, and its whole episode is left out. dialogue_id counts the episodes of the
+    file, those left out too.
+    """
     log = log or ErrorLog()
-    for number, (first_line, examples) in enumerate(_episodes(path, log), start=1):
+    for number, episode in enumerate(_episodes(path, log), start=1):
         try:
-            if examples:
-                source = f"{Path(path).name}:{first_line}"
-                yield _dialogue(*_parse(examples), f"episode-{number}", source)
+            if episode.examples:
+                source = f"{Path(path).name}:{episode.first_line}"
+                yield _dialogue(_parse(episode.examples), f"episode-{number}", source)
         except _MalformedError as error:
             log.report(path, error.line, error.problem)
 
@@ -49,14 +67,13 @@ class _MalformedError(Exception):
         self.line, self.problem = line, problem
 
 
-def _dialogue(name: str, persona: str, turns: tuple[Turn, ...], dialogue_id: str, source: str) -> Dialogue:
-    person_id = hashlib.sha1(f"{name}\n{persona}".encode()).hexdigest()[:12]
-    profile = tuple(sentence for sentence in _SENTENCE_END.split(persona) if sentence)
-    return Dialogue(person_id, dialogue_id, turns, profile, source)
+def _dialogue(player: _Player, dialogue_id: str, source: str) -> Dialogue:
+    person_id = hashlib.sha1(f"{player.name}\n{player.persona}".encode()).hexdigest()[:12]
+    profile = tuple(sentence for sentence in _SENTENCE_END.split(player.persona) if sentence)
+    return Dialogue(person_id, dialogue_id, player.turns, profile, source)
 
 
-def _episodes(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[_Example]]]:
-    """(first line, examples) of each episode; no examples where one is broken, which is reported."""
+def _episodes(path: str | Path, log: ErrorLog) -> Iterator[_Episode]:
     examples: list[_Example] = []
     first, last, sound = 0, 0, True  # first is 0 between two episodes
     with open(path, "rb") as lines:
@@ -67,22 +84,22 @@ def _episodes(path: str | Path, log: ErrorLog) -> Iterator[tuple[int, list[_Exam
             if first and _begins(raw):
                 if sound:
                     log.report(path, last, "Expected 'episode_done:True' here, for a new episode follows.")
-                yield first, []
+                yield _Episode(first, [])
                 examples, first, sound = [], 0, True
             first, last = first or position, position
             try:
-                examples.append((position, _fields(position, raw)))
+                examples.append(_Example(position, _fields(position, raw)))
             except _MalformedError as error:
                 if sound:
                     log.report(path, error.line, error.problem)
                 sound = False
             if b"episode_done:True" in raw.split(b"\t"):
-                yield first, examples if sound else []
+                yield _Episode(first, examples if sound else [])
                 examples, first, sound = [], 0, True
     if first:
         if sound:
             log.report(path, last, "The file ends within an episode. Expected 'episode_done:True' on its last line.")
-        yield first, []
+        yield _Episode(first, [])
 
 
 def _begins(raw: bytes) -> bool:
@@ -101,8 +118,7 @@ def _fields(line: int, raw: bytes) -> dict[str, str]:
     return fields
 
 
-def _parse(examples: list[_Example]) -> tuple[str, str, tuple[Turn, ...]]:
-    """Name and persona of the person, and the turns."""
+def _parse(examples: list[_Example]) -> _Player:
     about: dict[str, str] = {}
     turns: list[Turn] = []
     last_reply = None  # until it was repeated
@@ -122,16 +138,15 @@ def _parse(examples: list[_Example]) -> tuple[str, str, tuple[Turn, ...]]:
         turns.append(Turn("self", last_reply, tuple(text for text in candidates if text not in ("", last_reply))))
     if not about.get("self_name") or "self_persona" not in about:
         raise _MalformedError(examples[0][0], "Expected '_self_name' and '_self_persona' to know the person by.")
-    return about["self_name"], about["self_persona"], tuple(turns)
+    return _Player(about["self_name"], about["self_persona"], tuple(turns))
 
 
 def _tagged(line: int, text: str) -> list[tuple[str, str]]:
-    """The `_tag value` lines of a text; a line without a tag goes on with the value before it."""
+    """Return (tag, value) of each `_tag value` line; a line without a tag goes on with the value before it."""
     values: list[tuple[str, str]] = []
     for part in _unescape(text).split("\n"):
-        found = _TAGGED.fullmatch(part)
-        if found:
-            values.append((found[1], found[2] or ""))
+        if match := _TAGGED.fullmatch(part):
+            values.append((match[1], match[2] or ""))
         elif values:
             values[-1] = (values[-1][0], f"{values[-1][1]}\n{part}")
         elif part:
@@ -144,9 +159,12 @@ def _unescape(text: str) -> str:
 
 
 def read_pickle(path: str | Path, split: str, log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """The dialogues of a split, each as both players see it, as ParlAI exports them from the published pickles: the
-    same people, ids and turns as in the text, but no candidates, which ParlAI draws. "test_unseen" is all of its own pickle,
-    the other splits are parts of the large one. Lines in errors and sources are the numbers of the pickle's records."""
+    """Yield the dialogues of a split, each as both players see it, as ParlAI exports them from the published pickles.
+
+    The same people, ids and turns as in the text, but no candidates, which ParlAI draws. "test_unseen" is all of its
+    own pickle, the other splits are parts of the large one. Lines in errors and sources are the numbers of the
+    pickle's records.
+    """
     log = log or ErrorLog()
     records = plain_pickle.load(path)
     if not isinstance(records, list):
@@ -158,16 +176,16 @@ def read_pickle(path: str | Path, split: str, log: ErrorLog | None = None) -> It
             problem = "Expected a dict with 'agents' (two, each with name and persona) and 'speech' (texts or None)."
             log.report(path, position + 1, problem, dialogues=2)
             number += 2
-        for name, persona, turns in players:
-            if turns:
+        for player in players:
+            if player.turns:
                 number += 1
-                yield _dialogue(name, persona, turns, f"episode-{number}", f"{Path(path).name}:{position + 1}")
+                yield _dialogue(player, f"episode-{number}", f"{Path(path).name}:{position + 1}")
             else:
                 log.drop("dialogue in which the player says nothing")
 
 
 def _members(path: str | Path, split: str, count: int) -> Iterable[int]:
-    """Which records are a split's: ParlAI draws test and validation from those in which objects are handled."""
+    """Return which records are a split's: ParlAI draws test and validation from those in which objects are handled."""
     if split == "test_unseen":
         return range(count)
     drawn = list(range(1368, 4733))
@@ -184,9 +202,13 @@ def _members(path: str | Path, split: str, count: int) -> Iterable[int]:
     return sorted(splits[split])
 
 
-def _players(record: Any) -> list[tuple[str, str, tuple[Turn, ...]]]:
-    """Name, persona and turns of the dialogue for the second player, then for the first, who begins; none if the record
-    is malformed. What the other says after a player's last reply is in no text of the export, nor here."""
+def _players(record: object) -> list[_Player]:
+    """Return the second player, then the first, who begins; none if the record is malformed.
+
+    What the other says after a player's last reply is in no text of the export, nor here.
+    """
+    if not isinstance(record, dict):
+        return []
     try:
         about = [(agent["name"].strip(), agent["persona"].strip()) for agent in record["agents"]]
         speech = [text if text is None else text.strip() for text in record["speech"]]
@@ -201,35 +223,33 @@ def _players(record: Any) -> list[tuple[str, str, tuple[Turn, ...]]]:
         turns = [Turn(role, text) for role, text in zip(roles, speech, strict=True) if text]
         while turns and turns[-1].role == "partner":
             turns.pop()
-        players.append((*about[own], tuple(turns)))
+        name, persona = about[own]
+        players.append(_Player(name, persona, tuple(turns)))
     return players
 
 
 def read_split(path: str | Path, split: str, log: ErrorLog) -> Iterator[Dialogue]:
-    """Of a pickle the dialogues of the split, of a text export all."""
+    """Return the dialogues of a split: of a pickle those that are the split's, of a text export all."""
     return read_pickle(path, split, log) if Path(path).suffix == ".pkl" else read_dialogues(path, log)
 
 
 def split_files(folder: str | Path) -> dict[str, list[str]]:
-    """The text export in a folder, which has candidates, or else the pickles, by either name."""
+    """Return the files of each split: the text export, which has candidates, or else the pickles, by either name."""
     root = Path(folder).expanduser().resolve()
     exported = any(root.glob("speech_*.txt"))
-    found = find_splits(
+    files = find_splits(
         root,
         lambda split: [f"speech_{split}.txt"] if exported else [SEEN, "light_data.pkl"],
         f"ParlAI's files speech_train.txt, speech_valid.txt, speech_test.txt, or else {SEEN} (light_data.pkl)",
     )
     names = ["speech_test_unseen.txt"] if exported else [UNSEEN, "light_unseen_data.pkl"]
     unseen = next((file for name in names if (file := root / name).is_file()), None)
-    return found | ({"test_unseen": [str(unseen)]} if unseen else {})
+    return files | ({"test_unseen": [str(unseen)]} if unseen else {})
 
 
 def gather(downloads: Mapping[str, str], folder: str | Path) -> str:
-    """The folder, in which the downloads now have the names they are published under."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Return the folder, in which the downloads now have the names they are published under."""
     for name, download in downloads.items():
-        partial = folder / f".{name}.{os.getpid()}"
-        shutil.copyfile(download, partial)
-        partial.replace(folder / name)
-    return str(folder)
+        with write_whole(Path(folder, name)) as partial:
+            shutil.copyfile(download, partial)
+    return str(Path(folder))

@@ -1,8 +1,9 @@
 """Multi-Session Chat (Xu et al., 2022): the files of sessions 2 to 5 as JSON Lines, one pair of people a line.
 
-A line holds the session of its file as `dialog` and those before it as `previous_dialogs`, the first of which is a dialogue
-of ConvAI2. Each of the two people in turn is the person, so a line of session 3 holds six dialogues. In every session the
-first turn is Speaker 1's and the turns alternate; where a turn has the `id` "Speaker 1" or "Speaker 2", that decides.
+A line holds the session of its file as `dialog` and those before it as `previous_dialogs`, the first of which is a
+dialogue of ConvAI2. Each of the two people in turn is the person, so a line of session 3 holds six dialogues. In every
+session the first turn is Speaker 1's and the turns alternate; where a turn has the `id` "Speaker 1" or "Speaker 2",
+that decides.
 """
 
 import json
@@ -10,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.files import find_parts
@@ -20,14 +21,22 @@ SESSIONS = (2, 3, 4, 5)
 _NUMBER = re.compile(r"session_([2-5])(?!\d)")
 _SPEAKERS = {"Speaker 1": 1, "Speaker 2": 2}
 
-Session = tuple[list[Any], Any]  # what annotators wrote down of both people before it, its turns
+
+class _Session(NamedTuple):
+    known: list[object]  # what annotators wrote down of both people before it
+    dialog: object  # its turns
+
+
+class _Pair(NamedTuple):
+    pair_id: str
+    sessions: list[_Session]  # in order
 
 
 def read_dialogues(files: Sequence[str | Path], log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """Dialogues of the files of one split, those of the earlier sessions first, each session of a pair once.
+    """Yield the dialogues of the files of one split, the earlier sessions first, each session of a pair once.
 
-    A malformed session is reported to `log` with its two dialogues, a line that cannot be read with those of all of the
-    sessions that it should hold.
+    A malformed session is reported to `log` with its two dialogues, a line that cannot be read with those of all of
+    the sessions that it should hold.
     """
     log = log or ErrorLog()
     holders: dict[tuple[str, int], str | Path] = {}
@@ -35,35 +44,36 @@ def read_dialogues(files: Sequence[str | Path], log: ErrorLog | None = None) -> 
         own_session = session_number(path)
         for number, line in _lines(path):
             try:
-                pair, sessions = _sessions(_load(line), own_session)
+                pair_id, sessions = _pair(_load(line), own_session)
             except CorpusError as error:
                 log.report(path, number, str(error), dialogues=2 * own_session)
                 continue
             for session, content in enumerate(sessions, start=1):
-                if (pair, session) in holders:
-                    same = holders[pair, session] == path
+                if (pair_id, session) in holders:
+                    same = holders[pair_id, session] == path
                     log.drop(f"session that {'its file holds twice' if same else 'another file holds too'}", 2)
                     continue
                 try:
-                    dialogues = _both_sides(pair, session, content, f"{_shown(path)}:{number}")
+                    dialogues = _both_sides(pair_id, session, content, f"{_shown(path)}:{number}")
                 except CorpusError as error:
                     log.report(path, number, f"Session {session}: {error}", dialogues=2)
                 else:
-                    holders[pair, session] = path
+                    holders[pair_id, session] = path
                     yield from dialogues
 
 
 def split_files(folder: str | Path) -> dict[str, list[str]]:
-    """The files of each split, in the order of their sessions; the archive's subfolders are found too."""
+    """Return the files of each split, in the order of their sessions; the archive's subfolders are found too."""
     parts = [partial(_names, session) for session in SESSIONS]
     return find_parts(folder, parts, "Multi-Session Chat's files session_2_train.txt or session_2/train.txt")
 
 
 def session_number(path: str | Path) -> int:
-    found = _NUMBER.findall("/".join(Path(path).parts[-2:]))
-    if not found:
+    """Return the session of a file by its name or else its folder's; raise CorpusError where neither says."""
+    numbers = _NUMBER.findall("/".join(Path(path).parts[-2:]))
+    if not numbers:
         raise CorpusError(f"Expected session_2 to session_5 in the name of the file or of its folder, found '{path}'.")
-    return int(found[-1])
+    return int(numbers[-1])
 
 
 def _names(session: int, split: str) -> list[str]:
@@ -81,7 +91,7 @@ def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
         yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
-def _load(line: bytes) -> Any:
+def _load(line: bytes) -> object:
     try:
         return json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -90,15 +100,15 @@ def _load(line: bytes) -> Any:
         raise CorpusError(f"Expected one JSON object on this line: {error}.") from error
 
 
-def _sessions(record: Any, own_session: int) -> tuple[str, list[Session]]:
-    """The pair's id and its sessions in order. Raises CorpusError with what is missing or wrong."""
+def _pair(record: object, own_session: int) -> _Pair:
+    """Return the pair of a line; raise CorpusError with what is missing or wrong."""
     keys = ("metadata", "init_personas", "previous_dialogs", "personas", "dialog")
     if not isinstance(record, dict) or any(key not in record for key in keys):
         found = str(sorted(record)) if isinstance(record, dict) else type(record).__name__
         raise CorpusError(f"Expected a JSON object with {', '.join(keys)}, found {found[:200]}.")
-    pair = record["metadata"].get("initial_data_id") if isinstance(record["metadata"], dict) else None
-    if not _is_text(pair) or not pair.strip():
-        raise CorpusError(f"Expected a text as initial_data_id in metadata, found {_clipped(pair)}.")
+    pair_id = record["metadata"].get("initial_data_id") if isinstance(record["metadata"], dict) else None
+    if not _is_text(pair_id) or not pair_id.strip():
+        raise CorpusError(f"Expected a text as initial_data_id in metadata, found {_clipped(pair_id)}.")
     earlier = record["previous_dialogs"]
     if not isinstance(earlier, list) or len(earlier) != own_session - 1:
         found = str(len(earlier)) if isinstance(earlier, list) else type(earlier).__name__
@@ -108,41 +118,41 @@ def _sessions(record: Any, own_session: int) -> tuple[str, list[Session]]:
     if not all(isinstance(session, dict) and {"personas", "dialog"} <= set(session) for session in earlier):
         raise CorpusError("Expected previous_dialogs to be objects with personas and dialog.")
     # A profile is what was known of the person when the session began: in session 1 what they were told to be, in the
-    # session of the file its `personas`, in between what annotators wrote down of the sessions before. The `personas` of
-    # an earlier session sum up that very session, so that as its profile they would give its replies away.
+    # session of the file its `personas`, in between what annotators wrote down of the sessions before. The `personas`
+    # of an earlier session sum up that very session, so that as its profile they would give its replies away.
     written = [session["personas"] for session in earlier]
     known = [[record["init_personas"]], *(written[:count] for count in range(1, len(earlier))), [record["personas"]]]
     dialogs = [*(session["dialog"] for session in earlier), record["dialog"]]
-    return pair, list(zip(known, dialogs, strict=True))
+    return _Pair(pair_id, [_Session(before, dialog) for before, dialog in zip(known, dialogs, strict=True)])
 
 
-def _both_sides(pair: str, session: int, content: Session, source: str) -> list[Dialogue]:
-    known, dialog = content
-    said = _turns(dialog)
+def _both_sides(pair_id: str, session: int, content: _Session, source: str) -> list[Dialogue]:
+    utterances = _utterances(content.dialog)
     dialogues = []
     for person in (1, 2):
-        turns = tuple(Turn("self" if speaker == person else "partner", text) for speaker, text in said)
-        profile = tuple(dict.fromkeys(sentence for personas in known for sentence in _sentences(personas, person)))
-        dialogues.append(Dialogue(f"{pair}/{person}", f"session-{session}", turns, profile, source))
+        turns = tuple(Turn("self" if speaker == person else "partner", text) for speaker, text in utterances)
+        sentences = (sentence for personas in content.known for sentence in _sentences(personas, person))
+        profile = tuple(dict.fromkeys(sentences))
+        dialogues.append(Dialogue(f"{pair_id}/{person}", f"session-{session}", turns, profile, source))
     return dialogues
 
 
-def _turns(dialog: Any) -> list[tuple[int, str]]:
-    """(speaker, text) of each turn."""
+def _utterances(dialog: object) -> list[tuple[int, str]]:
+    """Return (speaker, text) of each turn."""
     if not isinstance(dialog, list) or not all(isinstance(turn, dict) for turn in dialog):
         raise CorpusError("Expected dialog to be a list of objects with text.")
-    said = []
+    utterances = []
     for position, turn in enumerate(dialog):
         text = turn.get("text")
         if not _is_text(text) or not text.strip():
             raise CorpusError(f"Turn {position + 1}: expected words, found {_clipped(text)}.")
-        said.append((_SPEAKERS.get(str(turn.get("id")), position % 2 + 1), text.strip()))
-    if {speaker for speaker, _ in said} != {1, 2}:
-        raise CorpusError(f"Expected turns of both speakers, found {len(said)} of one.")
-    return said
+        utterances.append((_SPEAKERS.get(str(turn.get("id")), position % 2 + 1), text.strip()))
+    if {speaker for speaker, _ in utterances} != {1, 2}:
+        raise CorpusError(f"Expected turns of both speakers, found {len(utterances)} of one.")
+    return utterances
 
 
-def _sentences(personas: Any, person: int) -> list[str]:
+def _sentences(personas: object, person: int) -> list[str]:
     if not isinstance(personas, list) or len(personas) != 2 or not all(isinstance(own, list) for own in personas):
         raise CorpusError("Expected personas to be two lists of sentences.")
     sentences = personas[person - 1]
@@ -151,10 +161,10 @@ def _sentences(personas: Any, person: int) -> list[str]:
     return [sentence.strip() for sentence in sentences if sentence.strip()]
 
 
-def _is_text(value: Any) -> TypeGuard[str]:
-    """One that can be written down again: JSON may hold half of a surrogate pair."""
+def _is_text(value: object) -> TypeGuard[str]:
+    """Return whether this is a text that can be written down again: JSON may hold half of a surrogate pair."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
-def _clipped(value: Any) -> str:
+def _clipped(value: object) -> str:
     return repr(value)[:80]

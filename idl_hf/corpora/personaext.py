@@ -1,18 +1,18 @@
 """PersonaExt (Zhu et al., PAED, 2023): sentences of PersonaChat with one persona fact each, to train an extractor on.
 
 JSON Lines, `{"triplets": [{"tokens": [...], "head": [0], "tail": [2, 3], "label": "have_pet", ...}]}`. The subject of
-the fact are the words at `head`, its object those at `tail`. The 15 folders that are published divide the same sentences
-in different ways: read one file that holds each of them once.
+the fact are the words at `head`, its object those at `tail`. The 15 folders that are published divide the same
+sentences in different ways: read one file that holds each of them once.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeGuard, TypeVar
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.schema import Triple
@@ -39,9 +39,12 @@ class Sample:
 
 
 def read_sentences(path: str | Path, log: ErrorLog | None = None) -> list[Sentence]:
-    """In file order; sentences + log.drops.total() = lines that are not blank. Malformed lines are reported to `log`."""
+    """Return the sentences in file order; malformed lines are reported to `log`.
+
+    Sentences + log.drops.total() = lines that are not blank. Raises CorpusError where there is no sentence.
+    """
     log = log or ErrorLog()
-    found: dict[str, Sentence] = {}
+    sentences: dict[str, Sentence] = {}
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -55,25 +58,24 @@ def read_sentences(path: str | Path, log: ErrorLog | None = None) -> list[Senten
             except (ValueError, RecursionError) as error:  # JSON errors, numbers of thousands of digits, deep nesting
                 log.report(path, number, f"Expected one JSON object on this line: {error}.")
             else:
-                if sentence.text in found:
+                if sentence.text in sentences:
                     log.drop("sentence that was there before")  # it could be on both sides of the split
                 elif not _can_be_written(sentence.triple):
                     log.drop("fact with a bracket, or with a comma outside the object, which its text cannot hold")
                 else:
-                    found[sentence.text] = sentence
-    if not found:
+                    sentences[sentence.text] = sentence
+    if not sentences:
         raise CorpusError(f"{path}: Expected at least one sentence in the file, found none that can be read.")
-    return list(found.values())
+    return list(sentences.values())
 
 
-def _parse(record: Any) -> Sentence:
+def _parse(record: object) -> Sentence:
     if not isinstance(record, dict) or not isinstance(record.get("triplets"), list):
         raise CorpusError(f'Expected a JSON object with a list "triplets", found {str(record)[:80]!r}.')
     if len(record["triplets"]) != 1 or not isinstance(record["triplets"][0], dict):
         raise CorpusError(f"Expected one object in triplets, found {str(record['triplets'])[:80]!r}.")
     fields = record["triplets"][0]
-    tokens: Any = fields.get("tokens")
-    label: Any = fields.get("label")
+    tokens, label = fields.get("tokens"), fields.get("label")
     if not isinstance(tokens, list) or not tokens or not all(_is_word(token) for token in tokens):
         raise CorpusError(f"Expected tokens to be a list of words, found {str(tokens)[:80]!r}.")
     if not _is_word(label):
@@ -83,39 +85,42 @@ def _parse(record: Any) -> Sentence:
     return Sentence(" ".join(tokens), Triple(subject, label, obj))
 
 
-def _indices(fields: dict[str, Any], name: str, length: int) -> list[int]:
+def _indices(fields: Mapping[str, object], name: str, length: int) -> list[int]:
     indices = fields.get(name)
     if not isinstance(indices, list) or not indices or not all(type(i) is int and 0 <= i < length for i in indices):
-        found = str(indices)[:80]
-        raise CorpusError(f"Expected {name} to be a list of indices of the {length} tokens, found {found!r}.")
+        shown = str(indices)[:80]
+        raise CorpusError(f"Expected {name} to be a list of indices of the {length} tokens, found {shown!r}.")
     return indices
 
 
-def _is_word(value: Any) -> bool:
-    """Text without white space that can be written down again: JSON may hold half of a surrogate pair."""
+def _is_word(value: object) -> TypeGuard[str]:
+    """Return whether this is a text without white space that can be written down again, no half surrogate pair."""
     return isinstance(value, str) and value.split() == [value] and not re.search("[\ud800-\udfff]", value)
 
 
 def _can_be_written(triple: Triple) -> bool:
-    """As persona.triples does, `<object, relation, subject>`."""
+    """Return whether `<object, relation, subject>`, as persona.triples writes it, can be read back."""
     everything = f"{triple.subject}{triple.relation}{triple.object}"
     return not re.search("[<>]", everything) and "," not in f"{triple.subject}{triple.relation}"
 
 
-def split_sentences(sentences: Sequence[Item], seed: int = 0, held_out: float = 0.1) -> tuple[list[Item], list[Item]]:
-    """(train, validation), both in random order. Before stacking, so that no sample shares a sentence with another; the
-    paper splits afterwards, which is the same if its samples share none."""
+def split_sentences(sentences: Sequence[Item], seed: int = 0, held_out: float = 0.1) -> dict[str, list[Item]]:
+    """Return the sentences of the splits "train" and "validation", in random order.
+
+    Split before stacking, so that no sample shares a sentence with another; the paper splits afterwards, which is the
+    same if its samples share none.
+    """
     if not 0 < held_out < 1:
         raise ValueError(f"held_out={held_out} is no share to hold out. Expected a number between 0 and 1.")
     shuffled = Random(seed).sample(sentences, len(sentences))
     count = round(len(shuffled) * held_out)
-    return shuffled[count:], shuffled[:count]
+    return {"train": shuffled[count:], "validation": shuffled[:count]}
 
 
 def stack(
     sentences: Sequence[Sentence], negatives: Sequence[str], negative_share: float = 0.3, seed: int = 0
 ) -> list[Sample]:
-    """Samples of 6 to 12 sentences, 8.75 on average, in random order; fewer only where there are not six.
+    """Return samples of 6 to 12 sentences, 8.75 on average, in random order; fewer only where there are not six.
 
     PersonaExt has only sentences that state something, and an extractor that never saw another kind invents facts for
     greetings. So `negative_share` of all sentences are `negatives`, texts that state nothing, each used at most once.
@@ -139,14 +144,14 @@ def stack(
 
 
 def in_blocks(rows: Sequence[tuple[str, tuple[Triple, ...]]], rng: Random) -> list[Sample]:
-    """Sentences with their triples, in random order, as samples of 6 to 12."""
+    """Return (sentence, its triples) pairs, in random order, as samples of 6 to 12 sentences."""
     rest = iter(rng.sample(rows, len(rows)))
     blocks = [list(islice(rest, size)) for size in _sizes(len(rows), rng)]
-    return [Sample(*map(tuple, zip(*block, strict=True))) for block in blocks]
+    return [Sample(tuple(text for text, _ in block), tuple(triples for _, triples in block)) for block in blocks]
 
 
 def _sizes(count: int, rng: Random) -> Iterator[int]:
-    """Sizes of samples that sum to `count`: one is chosen only if what it leaves is enough for another, or nothing."""
+    """Yield sizes that sum to `count`: one is chosen only if what it leaves is enough for another, or nothing."""
     while count:
         fitting = [size for size in _SIZES if size == count or count - size >= min(_SIZES)]
         size = rng.choice(fitting or [count])
@@ -154,10 +159,10 @@ def _sizes(count: int, rng: Random) -> Iterator[int]:
         count -= size
 
 
-# What surely states nothing of its speaker. The rules of persona.patterns are no judge of that: of the turns in which they
-# find nothing, many state a fact all the same ("my job is selling cars", "manager at a gas station"), and as a negative it
-# would teach silence. So each clause has to be a courtesy, a mood, a question to the partner or a remark on what they said,
-# and only moods may hold a word of the first person, which nearly every sentence of PersonaExt has.
+# What surely states nothing of its speaker. The rules of persona.patterns are no judge of that: of the turns in which
+# they find nothing, many state a fact all the same ("my job is selling cars", "manager at a gas station"), and as a
+# negative it would teach silence. So each clause has to be a courtesy, a mood, a question to the partner or a remark
+# on what they said, and only moods may hold a word of the first person, which nearly every sentence of PersonaExt has.
 _COURTESY = frozenset(
     """
     a absolutely agreed ah amazing aw awesome aww bad bummer bye care congrats congratulations cool course day
@@ -186,7 +191,7 @@ _REMARK = re.compile(
 
 
 def is_plainly_no_statement(text: str) -> bool:
-    """Whether every clause of an utterance is a courtesy, a mood, a question to the partner or a remark."""
+    """Return whether every clause of an utterance is a courtesy, a mood, a question to the partner or a remark."""
     clauses = [clause.split() for clause in re.split(r"[.!?,;:…]+", text.casefold().replace("’", "'"))]
     return any(clauses) and all(map(_is_plain, clauses))
 

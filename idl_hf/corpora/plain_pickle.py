@@ -23,9 +23,12 @@ _PUSHES = frozenset(
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Any:
-    """The value in a pickle. Raises CorpusError for anything but plain values, and for a file that is damaged, larger
-    than `max_bytes` or not there."""
+def load(path: str | Path, max_bytes: int = MAX_BYTES) -> object:
+    """Return the value in a pickle.
+
+    Raises CorpusError for anything but plain values, and for a file that is damaged, larger than `max_bytes` or not
+    there.
+    """
     try:
         if (size := Path(path).stat().st_size) > max_bytes:
             raise pickle.UnpicklingError(f"it has {size:,} bytes, more than {max_bytes:,}")
@@ -34,9 +37,9 @@ def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Any:
         return _PlainUnpickler(io.BufferedReader(io.BytesIO(content))).load()
     except Exception as error:  # damaged pickles raise nearly all there are, from EOFError to MemoryError
         raise CorpusError(
-            f"'{path}' cannot be read as a pickle of plain values: {str(error)[:300] or type(error).__name__}. Expected "
-            "a whole pickle of lists, tuples, dicts, texts and numbers; any other could run code. Check its sha256 "
-            "against the publisher's, or pass the corpus as text files."
+            f"'{path}' cannot be read as a pickle of plain values: {str(error)[:300] or type(error).__name__}. "
+            "Expected a whole pickle of lists, tuples, dicts, texts and numbers; any other could run code. Check its "
+            "sha256 against the publisher's, or pass the corpus as text files."
         ) from error
 
 
@@ -46,14 +49,17 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
-    def persistent_load(self, pid: Any) -> NoReturn:
+    def persistent_load(self, pid: object) -> NoReturn:
         raise pickle.UnpicklingError("it refers to an object outside it")
 
 
 def _check(content: bytes) -> None:
-    """Raises for an opcode that builds no plain value, for a length or memo number beyond the file (the unpickler would
-    reserve that much memory at once) and for tuples nested too deep. An error of any other kind is a damaged pickle."""
-    # Of each value on the unpickler's stack: how deep tuples nest in it. Lists and dicts end that, being no keys
+    """Raise for an opcode that builds no plain value and for what could exhaust memory or the interpreter's stack.
+
+    That is a length or memo number beyond the file (the unpickler would reserve that much memory at once) and tuples
+    nested too deep. An error of any other kind is a damaged pickle.
+    """
+    # For each value on the unpickler's stack, how deep tuples nest in it. Lists and dicts end that, being no keys
     depths: list[int] = []
     marks: list[int] = []
     memo: dict[int, int] = {}

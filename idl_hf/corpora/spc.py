@@ -1,19 +1,19 @@
 """Synthetic-Persona-Chat (Jandaghi et al., 2023): what a language model lets two of ConvAI2's personas say.
 
-A CSV file for each split, with the columns "user 1 personas", "user 2 personas" (a sentence a line) and "Best Generated
-Conversation", whose lines begin with "User 1: " or "User 2: ". `convert` writes the JSON Lines of idl_hf.corpora.jsonl,
-where each of the two is the person once.
+A CSV file for each split, with the columns "user 1 personas", "user 2 personas" (a sentence a line) and "Best
+Generated Conversation", whose lines begin with "User 1: " or "User 2: ". `convert` writes the JSON Lines of
+idl_hf.corpora.jsonl, where each of the two is the person once.
 """
 
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from idl_hf.cache import write_whole
 from idl_hf.corpora.convai2 import group_persons
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.schema import Dialogue, Turn
@@ -38,15 +38,17 @@ class Converted:
 
 
 def convert(files: Sequence[str | Path], output_dir: str | Path, on_error: str = "raise") -> list[Converted]:
-    """Writes train.jsonl, validation.jsonl or test.jsonl for each file, by the last part of its name
-    (Synthetic-Persona-Chat_valid.csv). Nothing is written before all files were read."""
+    """Write train.jsonl, validation.jsonl or test.jsonl for each file, by the last part of its name.
+
+    The files are named as published, Synthetic-Persona-Chat_valid.csv. Nothing is written before all were read.
+    """
     targets = [Path(output_dir, f"{_split(file)}.jsonl") for file in files]
     if len(set(targets)) < len(targets):
         raise CorpusError(f"Expected one file for each split, found {', '.join(map(str, files))}.")
     logs = [ErrorLog(on_error) for _ in files]
-    found = [_read_persons(file, log) for file, log in zip(files, logs, strict=True)]
+    read = [_read_persons(file, log) for file, log in zip(files, logs, strict=True)]
     converted = []
-    for file, target, dialogues, log in zip(files, targets, found, logs, strict=True):
+    for file, target, dialogues, log in zip(files, targets, read, logs, strict=True):
         _write(target, dialogues)
         persons = len({dialogue.person_id for dialogue in dialogues})
         converted.append(Converted(str(file), str(target), len(dialogues), persons, log))
@@ -61,8 +63,8 @@ def _split(file: str | Path) -> str:
 
 
 def _read_persons(file: str | Path, log: ErrorLog) -> list[Dialogue]:
-    """As in ConvAI2 each conversation shows four or five sentences of a persona. By the set of sentences the validation
-    split has 540 people with one dialogue or more, by two shared sentences 100 with at least 16 each."""
+    # As in ConvAI2 each conversation shows four or five sentences of a persona. By the set of sentences the validation
+    # split has 540 people with one dialogue or more, by two shared sentences 100 with at least 16 each
     dialogues = group_persons(list(read_dialogues(file, log)), "persona", log)
     if not dialogues:
         raise CorpusError(f"{file}:1: Expected at least one conversation in the file, found none that can be read.")
@@ -70,26 +72,29 @@ def _read_persons(file: str | Path, log: ErrorLog) -> list[Dialogue]:
 
 
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """Two dialogues for each conversation in file order, person_id empty until `group_persons`. A malformed row is
-    reported to `log` with its two dialogues; where columns or quotes are broken CorpusError is raised in any case,
-    since nobody can tell where the next row begins. dialogue_id counts the rows, those left out too."""
+    """Yield two dialogues for each conversation in file order, person_id empty until `group_persons`.
+
+    A malformed row is reported to `log` with its two dialogues; where columns or quotes are broken CorpusError is
+    raised in any case, since nobody can tell where the next row begins. dialogue_id counts the rows, those left out
+    too.
+    """
     log = log or ErrorLog()
     for number, (line, row) in enumerate(_rows(path), start=1):
         profiles = [tuple(_lines(row.get(column, ""))) for column in COLUMNS[:2]]
         if problem := _problem(row, profiles):
             log.report(path, line, problem, dialogues=2)
             continue
-        said = _said(row[COLUMNS[2]], log)
-        if {user for user, _ in said} != {"1", "2"}:
+        utterances = _utterances(row[COLUMNS[2]], log)
+        if {user for user, _ in utterances} != {"1", "2"}:
             log.drop("dialogue that does not say who speaks, or in which one is silent", 2)
             continue
         for user, profile in zip("12", profiles, strict=True):
-            turns = tuple(Turn("self" if speaker == user else "partner", text) for speaker, text in said)
+            turns = tuple(Turn("self" if speaker == user else "partner", text) for speaker, text in utterances)
             yield Dialogue("", f"row-{number}-user-{user}", turns, profile, f"{Path(path).name}:{line}")
 
 
 def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(its first line, its values) of each row; no values where there are more or fewer than columns."""
+    """Yield (first line, values) of each row; no values where there are more or fewer than columns."""
     text = Path(path).read_bytes().decode("utf-8-sig", errors="surrogateescape")
     # A field may have the module's default of 131,072 characters, 40 times the longest conversation
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -120,37 +125,32 @@ def _problem(row: dict[str, str], profiles: list[tuple[str, ...]]) -> str | None
 
 
 def _lines(text: str) -> list[str]:
-    """Not splitlines(), which also ends a line at U+2028, a form feed and others."""
+    # Not splitlines(), which also ends a line at U+2028, a form feed and others
     return [line.strip() for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
 
 
-def _said(conversation: str, log: ErrorLog) -> list[tuple[str, str]]:
-    """(user, text) of each utterance, with the lines that continue it; none where the first line is nobody's."""
-    said: list[tuple[str, str]] = []
+def _utterances(conversation: str, log: ErrorLog) -> list[tuple[str, str]]:
+    """Return (user, text) of each utterance with the lines that continue it; none where nobody says the first line."""
+    utterances: list[tuple[str, str]] = []
     for line in _lines(conversation):
-        if found := _SAID.fullmatch(line):
-            bold, user, text = found.groups()
+        if match := _SAID.fullmatch(line):
+            bold, user, text = match.groups()
             if bold:  # a few conversations: "*User 1:* hi" or "* User 1: hi *"
                 text = text[1:] if text.startswith("*") else text.removesuffix("*")
-            said.append((user, text.strip()))
+            utterances.append((user, text.strip()))
         elif _DIRECTION.fullmatch(line):
             log.note("stage direction left out of a conversation")
-        elif said:
-            said[-1] = (said[-1][0], f"{said[-1][1]}\n{line}".strip())
+        elif utterances:
+            user, text = utterances[-1]
+            utterances[-1] = (user, f"{text}\n{line}".strip())
         else:
             return []
-    return [(user, text) for user, text in said if text]
+    return [(user, text) for user, text in utterances if text]
 
 
 def _write(path: Path, dialogues: list[Dialogue]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            for dialogue in dialogues:
-                turns = [{"role": turn.role, "text": turn.text} for turn in dialogue.turns]
-                ids = {"person_id": dialogue.person_id, "dialogue_id": dialogue.dialogue_id}
-                file.write(json.dumps({**ids, "profile": dialogue.profile, "turns": turns}, ensure_ascii=False) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with write_whole(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
+        for dialogue in dialogues:
+            turns = [{"role": turn.role, "text": turn.text} for turn in dialogue.turns]
+            ids = {"person_id": dialogue.person_id, "dialogue_id": dialogue.dialogue_id}
+            file.write(json.dumps({**ids, "profile": dialogue.profile, "turns": turns}, ensure_ascii=False) + "\n")

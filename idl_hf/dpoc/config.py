@@ -1,57 +1,20 @@
-"""The settings of DPOC: DPOConfig plus the penalty."""
+"""The settings of DPOC: DPOConfig plus the penalty, and which of DPOConfig's settings it refuses."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from trl import DPOConfig
 
+from idl_hf.dpoc.fields import PENALTY_FORMS, DPOCFields
 from idl_hf.machine import settle_precision
-
-PENALTY_FORMS = ("paper", "released")
 
 
 @dataclass
-class DPOCConfig(DPOConfig):
-    """DPOConfig with the penalty of Eq. 5 and 6. Defaults that differ from DPOConfig's: `learning_rate` 1e-5 and
-    `per_device_train_batch_size` 1 (paper A.2), `max_length` None (TRL's 1,024 silently drops rows with long prompts),
-    and bfloat16 only where the machine computes fast in it.
-    """
+class DPOCConfig(DPOCFields, DPOConfig):
+    """DPOConfig with the fields of DPOCFields, and with bfloat16 only where the machine computes fast in it.
 
-    learning_rate: float = field(default=1e-5, metadata={"help": "The initial learning rate for AdamW (paper A.2)."})
-    per_device_train_batch_size: int = field(default=1, metadata={"help": "Rows per device and step (paper A.2)."})
-    max_length: int | None = field(
-        default=None,
-        metadata={"help": "Cuts prompt + completion to this many tokens at the end. None: nothing is cut."},
-    )
-    penalty: float = field(
-        default=2.0,
-        metadata={
-            "help": "λ of DPOC: loss = L_DPO(chosen, rejected) - λ min(0, r_cho - r_crt) - λ min(0, r_crt - r_rej), "
-            "r being the log-ratio of policy and reference (paper Eq. 5, 6 and A.2). 0: plain DPO."
-        },
-    )
-    penalty_form: str = field(
-        default="paper",
-        metadata={
-            "help": "'paper': Eq. 5 and 6. 'released': the authors' code, which adds the two clamped terms inside the "
-            "argument of -log σ(β·); pass penalty 0.5 with it, as they did.",
-            "choices": list(PENALTY_FORMS),
-        },
-    )
-    prefix_sharing: str = field(  # a bool too, which argument parsers cannot say
-        default="auto",
-        metadata={
-            "help": "Run each prompt through the model once for its three completions. 'auto': where the model and the "
-            "settings allow it, logging which; true: or raise; false: every completion in a row of its own.",
-            "choices": ["auto", "true", "false"],
-        },
-    )
-    max_prompt_length: int | None = field(
-        default=None,
-        metadata={
-            "help": "Keeps the last this many tokens of a longer prompt; how many were cut is logged, but for streams."
-        },
-    )
+    Raises ValueError for settings that are not possible, or that DPOC has no meaning for.
+    """
 
     def __post_init__(self) -> None:
         settle_precision(self)
@@ -82,7 +45,7 @@ class DPOCConfig(DPOConfig):
 
 
 def _parse_prefix_sharing(value: str | bool) -> Any:
-    """True, False or "auto"; a command line only has words for them."""
+    """Return True, False or "auto"; a command line only has words for them."""
     words: dict[str, str | bool] = {"auto": "auto", "true": True, "false": False}
     if str(value).lower() not in words:
         raise ValueError(f"prefix_sharing must be 'auto', True or False, found {value!r}.")

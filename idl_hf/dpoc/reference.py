@@ -1,8 +1,6 @@
 """The reference's log-probs of a whole dataset, computed once and kept across restarts."""
 
 import hashlib
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +13,8 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import get_logger
 from trl.models import prepare_deepspeed
 
+from idl_hf.cache import cache_folder, code_identity, write_whole
 from idl_hf.dpoc.collator import COMPLETIONS
-from idl_hf.models.offline import cache_folder
 
 if TYPE_CHECKING:
     from idl_hf.dpoc.trainer import DPOCTrainer
@@ -25,10 +23,11 @@ logger = get_logger(__name__)
 
 
 def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, batch_size: int) -> Dataset:
-    """The dataset with columns ref_{chosen,criterion,rejected}_logps, float32.
+    """Return the dataset with columns ref_{chosen,criterion,rejected}_logps, float32.
 
     The cache is keyed by the tokens, the reference's weights with their dtypes, its configs, the layout and size of a
-    batch and the precision, and not shared with TRL's, whose files hold two completions.
+    batch, the precision and the code, and not shared with TRL's, whose files hold two completions.
+    Raises ValueError for a stream, whose rows cannot be gone through first.
     """
     if isinstance(dataset, IterableDataset):
         raise ValueError("precompute_ref_log_probs=True needs a map-style dataset, found an IterableDataset.")
@@ -41,12 +40,13 @@ def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, ba
     is_main = trainer.accelerator.is_main_process
     key = [None]
     if is_main:
-        key = [Hasher.hash([weights, layout, _configs(trainer), [tokens[column][:] for column in columns]])]
+        code = code_identity("idl_hf.dpoc", "torch", "transformers", "trl", "peft")
+        key = [Hasher.hash([code, weights, layout, _configs(trainer), [tokens[column][:] for column in columns]])]
     if batch_size > 1 and _is_half(trainer):
         logger.warning_once(
-            "In half precision a row's log-probs depend on the rows it is padded with, by up to tenths of a nat: enough to "
-            "set off the penalty at random. per_device_train_batch_size=1 with gradient_accumulation_steps (and "
-            "precompute_ref_batch_size=1) has no such noise, nor padding."
+            "In half precision a row's log-probs depend on the rows it is padded with, by up to tenths of a nat: "
+            "enough to set off the penalty at random. per_device_train_batch_size=1 with gradient_accumulation_steps "
+            "(and precompute_ref_batch_size=1) has no such noise, nor padding."
         )
     broadcast_object_list(key, from_process=0)
     file = cache_folder() / "reference_logps" / f"{key[0]}.npy"
@@ -57,21 +57,22 @@ def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, ba
     if logps is None:
         logps = _compute(trainer, dataset, name, batch_size)
         if is_main:
-            _write(file, logps)
+            with write_whole(file) as partial, open(partial, "wb") as stream:
+                np.save(stream, logps, allow_pickle=False)
     for part, values in zip(COMPLETIONS, logps, strict=True):
         dataset = dataset.add_column(f"ref_{part}_logps", values)
     return dataset
 
 
 def _compute(trainer: "DPOCTrainer", dataset: Dataset, name: str, batch_size: int) -> np.ndarray:
-    """Shape (3, rows), in the training layout and precision, so that noise of another layout fires no penalty."""
+    """Return shape (3, rows), in the training layout and precision, so that noise of another one fires no penalty."""
     loader = trainer.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=trainer.data_collator))
-    found = []
+    batches = []
     for batch in tqdm(iterable=loader, desc=f"Computing reference log probs for {name} dataset"):
         with torch.no_grad():
             logps = trainer.compute_ref_log_probs(_reference_model(trainer), batch)
-        found.append(torch.stack(trainer.accelerator.gather_for_metrics(logps)).float().cpu())
-    return torch.cat(found, dim=1).numpy()
+        batches.append(torch.stack(trainer.accelerator.gather_for_metrics(logps)).float().cpu())
+    return torch.cat(batches, dim=1).numpy()
 
 
 def _reference_model(trainer: "DPOCTrainer") -> Any:
@@ -89,7 +90,7 @@ def _is_half(trainer: "DPOCTrainer") -> bool:
 
 
 def _configs(trainer: "DPOCTrainer") -> list[dict[str, Any]]:
-    """What the weights do not tell, such as rotary scaling or the alpha of an adapter; no paths, which differ by machine."""
+    """Return what the weights do not tell, such as the alpha of an adapter; no paths, which differ by machine."""
     model = trainer.accelerator.unwrap_model(trainer.ref_model or trainer.model)
     configs = [model.config, *(model.peft_config.values() if is_peft_model(model) else ())]
     attention = {"attention": model.config._attn_implementation}
@@ -100,7 +101,7 @@ def _configs(trainer: "DPOCTrainer") -> list[dict[str, Any]]:
 
 
 def _weights_hash(trainer: "DPOCTrainer") -> str | None:
-    """TRL's, except under ZeRO-3: there a process holds its part of each weight, or nothing, at the time TRL looks."""
+    """Return TRL's hash, except under ZeRO-3: there a process holds a part of each weight, or none, when TRL looks."""
     if not is_deepspeed_zero3_enabled():
         return trainer._precompute_model_hash
     import deepspeed
@@ -111,11 +112,3 @@ def _weights_hash(trainer: "DPOCTrainer") -> str | None:
             digest.update(f"{name} {parameter.dtype}".encode())
             digest.update(parameter.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _write(file: Path, logps: np.ndarray) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    with open(partial, "wb") as target:
-        np.save(target, logps, allow_pickle=False)
-    partial.rename(file)

@@ -1,7 +1,7 @@
 """What a model gives to each completion token, in either layout of a batch."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ PER_TOKEN = ("log_probs", "entropy", "mean_logits", "is_top1", "log_sum_sq_probs
 
 @dataclass
 class Scores:
-    """Per completion token, shape (3B, N), the B chosen first, then criterion, then rejected; 0 where `mask` is 0.
+    """What each completion token gets, (3B, N): the B chosen first, then criterion, rejected; 0 where `mask` is 0.
 
     log_probs carries gradients. The others are what TRL's metrics and WPO weights are made of.
     """
@@ -27,8 +27,15 @@ class Scores:
     aux_loss: Tensor | None = None
 
 
+class CompletionLogits(NamedTuple):
+    """The logits that predict completion tokens, (3B, N, V), and the loss of a mixture of experts if it has one."""
+
+    logits: Tensor
+    aux_loss: Tensor | None
+
+
 def completion_labels(batch: dict[str, Tensor]) -> Tensor:
-    """The completion tokens, (3B, N), -100 elsewhere; N reaches from the first of any row to the end."""
+    """Return the completion tokens, (3B, N), -100 elsewhere; N reaches from the first of any row to the end."""
     if "completion_labels" in batch:
         return _by_completion(batch["completion_labels"])
     mask = batch["completion_mask"].bool()
@@ -37,14 +44,14 @@ def completion_labels(batch: dict[str, Tensor]) -> Tensor:
 
 
 def real_tokens(batch: dict[str, Tensor]) -> Tensor:
-    """1 for what runs through the model and is not padding, in the shape of `input_ids`."""
+    """Return 1 for what runs through the model and is not padding, in the shape of `input_ids`."""
     if "segment_ids" in batch:
         return (batch["segment_ids"] != PADDING).int()
     return batch["attention_mask"]
 
 
 def model_inputs(batch: dict[str, Tensor]) -> dict[str, Any]:
-    """Tokens, positions and masks of a batch in either layout."""
+    """Return the tokens, positions and masks of a batch in either layout, as arguments of a model."""
     if "segment_ids" not in batch:
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
     positions = batch["position_ids"]
@@ -57,10 +64,8 @@ def model_inputs(batch: dict[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def completion_logits(
-    model: Any, batch: dict[str, Tensor], labels: Tensor, **options: Any
-) -> tuple[Tensor, Tensor | None]:
-    """One forward pass: the logits that predict `labels`, (3B, N, V), and the loss of a mixture of experts if it has one.
+def completion_logits(model: Any, batch: dict[str, Tensor], labels: Tensor, **options: Any) -> CompletionLogits:
+    """Run one forward pass and return the logits that predict `labels`.
 
     Of packed rows only those positions are projected to the vocabulary; of rows of their own, all from the first
     completion token of any.
@@ -70,23 +75,26 @@ def completion_logits(
     kept = batch["completion_labels"].shape[1] if packed else labels.shape[1] + 1
     outputs = model(**model_inputs(batch), logits_to_keep=kept, **options)
     logits = outputs.logits[:, -kept:]  # a model without logits_to_keep returns all, prompt tuning prepends some
-    return _by_completion(logits) if packed else logits[:, :-1], outputs.get("aux_loss")
+    return CompletionLogits(_by_completion(logits) if packed else logits[:, :-1], outputs.get("aux_loss"))
 
 
 def _by_completion(packed: Tensor) -> Tensor:
-    """(B, 3N, ...) -> (3B, N, ...)"""
+    """Return (B, 3N, ...) as (3B, N, ...)."""
     return packed.unflatten(1, (3, -1)).transpose(0, 1).flatten(0, 1)
 
 
 def token_log_probs(logits: Tensor, labels: Tensor) -> Tensor:
-    """logits: (3B, N, V), in any precision; labels: (3B, N), -100 where there is none, as is the log-prob 0 there."""
+    """Return the log-prob of each label, (3B, N), at least float32; 0 where the label is -100, which stands for none.
+
+    logits: (3B, N, V), in any precision; labels: (3B, N).
+    """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     chosen = logits.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
     return (chosen - logits.logsumexp(dim=-1)).masked_fill(labels == -100, 0)
 
 
 def token_scores(logits: Tensor, labels: Tensor, aux_loss: Tensor | None = None) -> Scores:
-    """The log-probs with their gradients, and TRL's statistics of each position. At least float32 throughout."""
+    """Return the log-probs with their gradients, and TRL's statistics of each position, all at least float32."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     mask = labels != -100
     with torch.no_grad():

@@ -18,7 +18,7 @@ _COLUMNS = ("prompt", *COMPLETIONS)
 def tokenize_dataset(
     dataset: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerBase, args: DPOCConfig, name: str
 ) -> Dataset | IterableDataset:
-    """Adds `prompt_ids` and `<completion>_ids`; a dataset that has them stays as it is.
+    """Return the dataset with `prompt_ids` and `<completion>_ids`; one that has them stays as it is.
 
     Raises ValueError for an empty dataset and where a column is missing. What is cut or left out is logged.
     """
@@ -51,6 +51,7 @@ def tokenize_dataset(
 
 
 def pad_token(args: DPOCConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the token to pad with; ValueError where the vocabulary lacks the one that was asked for."""
     token = args.pad_token or tokenizer.pad_token or tokenizer.eos_token
     if token not in tokenizer.get_vocab():
         raise ValueError(f"The pad token {token!r} is not in the vocabulary of the tokenizer. Pass another pad_token.")
@@ -58,7 +59,7 @@ def pad_token(args: DPOCConfig, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _leave_out_full_prompts(dataset: Any, max_length: int, name: str) -> Any:
-    """Nothing of their completions would be left to learn from."""
+    """Leave out prompts of which no completion would be left to learn from."""
     kept = dataset.filter(lambda row: len(row["prompt_ids"]) < max_length)
     if isinstance(dataset, Dataset) and len(kept) < len(dataset):
         logger.warning(
@@ -70,10 +71,10 @@ def _leave_out_full_prompts(dataset: Any, max_length: int, name: str) -> Any:
 def tokenize_row(
     row: dict[str, Any], tokenizer: Any, conversational: bool, max_prompt_length: int | None = None
 ) -> dict[str, Any]:
-    """`prompt_ids`, `<completion>_ids` and whether the prompt was cut.
+    """Return `prompt_ids`, `<completion>_ids` and `prompt_cut`, whether the prompt was cut.
 
-    As in TRL, a completion starts where prompt and prompt + completion diverge, plain text gets an end-of-sequence token,
-    and the columns `tools` (a list, or JSON) and `chat_template_kwargs` go to the chat template.
+    As in TRL, a completion starts where prompt and prompt + completion diverge, plain text gets an end-of-sequence
+    token, and the columns `tools` (a list, or JSON) and `chat_template_kwargs` go to the chat template.
     """
     if conversational:
         # One template over the whole conversation: a template over a part of it may add a system message
@@ -91,8 +92,8 @@ def tokenize_row(
     if length < len(prompt):
         logger.warning_once(
             "The tokens of a prompt do not begin those of prompt + completion, because the chat template renders them "
-            f"differently or tokens merge at the border. {tokenizer.decode(prompt[length:])!r} at the end of the prompt is "
-            "left out of the training, so the model sees another context than in use. Shown once."
+            f"differently or tokens merge at the border. {tokenizer.decode(prompt[length:])!r} at the end of the "
+            "prompt is left out of the training, so the model sees another context than in use. Shown once."
         )
     first = 0 if max_prompt_length is None else max(0, length - max_prompt_length)
     completions = {f"{name}_ids": ids[length:] for name, ids in whole.items()}

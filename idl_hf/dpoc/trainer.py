@@ -17,7 +17,7 @@ from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from idl_hf.dpoc.card import PAPER, append_section, recipe
-from idl_hf.dpoc.collator import COMPLETIONS, DataCollatorForCriterion
+from idl_hf.dpoc.collator import COMPLETIONS, DataCollatorForCriterion, DataCollatorForPrefixSharing
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.loss import dpoc_penalty, released_penalty
 from idl_hf.dpoc.reference import precompute_reference
@@ -32,13 +32,13 @@ from idl_hf.dpoc.scores import (
     token_scores,
 )
 from idl_hf.dpoc.tokenization import pad_token, tokenize_dataset
-from idl_hf.packing.attention import ATTENTION, DataCollatorForPrefixSharing, obstacle
+from idl_hf.packing.attention import ATTENTION, obstacle
 
 logger = get_logger(__name__)
 
 
 class DPOCTrainer(DPOTrainer):
-    """Trains with L_DPO(chosen, rejected) + P(chosen, criterion) + P(criterion, rejected) (paper Eq. 6).
+    """DPOTrainer with the loss L_DPO(chosen, rejected) + P(chosen, criterion) + P(criterion, rejected) (paper Eq. 6).
 
     Arguments are DPOTrainer's, with `args` a DPOCConfig and datasets with the columns prompt, chosen, criterion,
     rejected, as text or as messages. L_DPO is TRL's own code, so all its loss types, divergences and metrics apply.
@@ -138,7 +138,7 @@ class DPOCTrainer(DPOTrainer):
             self._signature_columns = ["prompt_ids", *(f"{name}_ids" for name in COMPLETIONS), *references]
 
     def _choose_layout(self) -> None:
-        """Sets `shares_prefix`, whether batches hold packed rows, and what these need. Once, when the model is built."""
+        """Set `shares_prefix`, whether batches hold packed rows, and what they need; once, when the model is built."""
         if self.shares_prefix is not None:
             return
         reason = self._obstacle()
@@ -177,7 +177,7 @@ class DPOCTrainer(DPOTrainer):
         return precompute_reference(self, dataset, name, batch_size)
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Summed log-probs of the reference for (chosen, criterion, rejected), each of shape (B,)."""
+        """Return the reference's summed log-probs of (chosen, criterion, rejected), each of shape (B,)."""
         labels = completion_labels(inputs)
         rows = {"input_ids": F.pad(labels, (1, 0)), "completion_mask": _with_first(labels != -100)}
         # TRL picks adapter and precision, and halves one column of all three
@@ -186,7 +186,7 @@ class DPOCTrainer(DPOTrainer):
         return chosen, criterion, rejected
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
-        """One forward for the three completions; TRL computes L_DPO from a stand-in that returns two of them."""
+        """Run one forward for all three completions; TRL computes L_DPO from a stand-in that returns two of them."""
         labels = completion_labels(inputs)
         options = {"output_router_logits": True} if self.aux_loss_enabled else {}
         logits, aux_loss = completion_logits(model, inputs, labels, **options)
@@ -196,7 +196,7 @@ class DPOCTrainer(DPOTrainer):
         else:
             reference = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
         policy = scores.log_probs.sum(dim=1).chunk(3)
-        ratios = [of_policy - of_reference for of_policy, of_reference in zip(policy, reference, strict=True)]
+        ratios = [logps - reference_logps for logps, reference_logps in zip(policy, reference, strict=True)]
         penalty = self._penalty(*ratios)
         loss = self._dpo_loss(scores, inputs, reference) + penalty.mean()
         self._log_criterion(penalty, policy[1], *ratios)
@@ -243,19 +243,20 @@ class DPOCTrainer(DPOTrainer):
         self._log_means(values)
 
     def _log_means(self, values: dict[str, Tensor]) -> None:
-        """Each of shape (B,). One gather for all: it waits for every process."""
+        """Log the means of values of shape (B,). One gather for all: it waits for every process."""
         metrics = self._metrics["train" if self.model.training else "eval"]
         gathered = self.accelerator.gather(torch.stack([value.detach() for value in values.values()], dim=1))
         for name, value in zip(values, gathered.mean(dim=0).tolist(), strict=True):
             metrics[name].append(value)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """TRL's card with the paper, and the recipe: every setting that differs from its default, as YAML."""
+        """Write TRL's card with the paper, and the recipe: every setting that differs from its default, as YAML."""
         super().create_model_card(*args, **kwargs)
         if self.is_world_process_zero():
             append_section(Path(str(self.args.output_dir), "README.md"), "Recipe", recipe(self.model, self.args))
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Take TRL's step, and count its seconds."""
         start = time.perf_counter()
         loss = super().training_step(*args, **kwargs)
         loss.item()  # waits for the backward pass on a GPU, as the Trainer's check for NaN does next
@@ -263,6 +264,7 @@ class DPOCTrainer(DPOTrainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as TRL does, with the steps' tokens per second, and the metrics of each evaluation set by its name."""
         if self.model.training and self._step_seconds > 0:
             # Of the steps alone, not of evaluating and saving between them
             tokens = self._total_train_tokens - self._logged_tokens
@@ -281,8 +283,7 @@ def _parts(dataset: Any) -> list[Any]:
 
 
 def _log_probs(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> SimpleNamespace:
-    logits, _ = completion_logits(model, inputs, labels)
-    return SimpleNamespace(log_probs=token_log_probs(logits, labels))
+    return SimpleNamespace(log_probs=token_log_probs(completion_logits(model, inputs, labels).logits, labels))
 
 
 def _base_model(model: Any) -> Any:
@@ -295,5 +296,5 @@ def _without_criterion(rows: Tensor) -> Tensor:
 
 
 def _with_first(mask: Tensor) -> Tensor:
-    """TRL's masks start with the first token, which nothing predicts."""
+    """Return the mask as TRL's: those start with the first token, which nothing predicts."""
     return F.pad(mask.int(), (1, 0))

@@ -1,9 +1,9 @@
 """The adapters that conditions ask for, each trained once for all experiments."""
 
-import functools
 import gc
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,27 +11,27 @@ from typing import Any
 import torch
 from trl import ModelConfig
 
+from idl_hf.cache import code_identity
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.experiment import Scale
-from idl_hf.evaluation.records import code_version
-from idl_hf.models.loading import RECIPE_FILE
-from idl_hf.persona.extractor import model_identity
-from idl_hf.training.stages import DataArguments, MSLConfig, train_dpoc, train_msl
+from idl_hf.models.identity import RECIPE_FILE, model_identity
+from idl_hf.training.data import DataArguments
+from idl_hf.training.stages import MSLConfig, train_dpoc, train_msl
 
 _ANY_ARCHITECTURE = {"lora_target_modules": ["all-linear"]}  # the scale names modules of its own model
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """Trains what is missing in `folder`, from the rows of one corpus."""
+    """The adapters in a folder, trained from the rows of one corpus where they are missing."""
 
     folder: Path
     scale: Scale
     corpus: DataArguments  # dataset_name, data_dir and the options of all rows
 
-    def of(self, condition: Condition) -> str:
-        """The folder of the condition's adapter, or its model where nothing is trained."""
+    def adapter(self, condition: Condition) -> str:
+        """Return the folder of the condition's adapter, or its model where nothing is trained."""
         model = condition.model or self.scale.model_name_or_path
         config = self.scale.model if condition.model is None else {**self.scale.model, **_ANY_ARCHITECTURE}
         if condition.msl is not None:
@@ -42,9 +42,10 @@ class Adapters:
         return model
 
     def _stage(
-        self, stage: str, model: str, config: dict[str, Any], options: dict[str, Any], settings: dict[str, Any]
+        self, stage: str, model: str, config: dict[str, Any], options: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> str:
-        """The folder is named by all that the adapter depends on, so that one that is there is the one asked for."""
+        """Return the adapter's folder, which is named by all that it depends on, so that one that is there is the one
+        asked for."""
         scale = self.scale
         own = scale.msl_options if stage == "msl" else scale.dpoc_options
         given = {"encoder": scale.encoder, **(self.corpus.dataset_options or {}), **own, **options}  # type: ignore[dict-item]
@@ -52,7 +53,10 @@ class Adapters:
         data = replace(self.corpus, dataset_options=given, max_rows=rows, max_prompt_tokens=scale.max_prompt_tokens)
         arguments = {**scale.training, **(scale.msl if stage == "msl" else scale.dpoc), **settings}
         made_of = [stage, model_identity(model), given, rows, scale.max_prompt_tokens, arguments, config]
-        made_of += [data.load(stage, data.train_split)._fingerprint, _training_code()]
+        made_of += [
+            data.load(stage, data.train_split)._fingerprint,
+            code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft"),
+        ]
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:12]
         target = self.folder / f"{stage}-{digest}"
         if not (target / RECIPE_FILE).is_file():  # the last thing that a training saves
@@ -67,18 +71,12 @@ class Adapters:
         return str(target)
 
 
-@functools.cache
-def _training_code() -> str:
-    """Another version of it may train another adapter. What shapes rows is in their fingerprint."""
-    package = Path(__file__).parents[1]
-    files = [package / "training" / "stages.py", package / "models" / "loading.py", *sorted(package.glob("dpoc/*.py"))]
-    return code_version(files, ("torch", "transformers", "trl", "peft"))
-
-
 def _refuse_several_gpus() -> None:
-    """The Trainer would spread each batch over them, which changes its size, and packed rows cannot be spread."""
+    """Raise ValueError: the Trainer would spread each batch over them, which changes its size, and packed rows cannot
+    be spread."""
     if torch.cuda.device_count() > 1:
         raise ValueError(
-            f"{torch.cuda.device_count()} GPUs are visible, and an experiment trains on one. Set CUDA_VISIBLE_DEVICES=0, "
+            f"{torch.cuda.device_count()} GPUs are visible, and an experiment trains on one. Set "
+            f"CUDA_VISIBLE_DEVICES=0, "
             "or train the adapters with `idl-hf msl` and `idl-hf dpoc` and evaluate them with --models."
         )

@@ -2,17 +2,18 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from idl_hf import prompting
+from idl_hf.report.results import Span
 
 TOP_TOKENS = 100  # paper A.5
 # Of ConvAI2: contractions as crowd workers type them, and what anybody's profile says
@@ -23,61 +24,82 @@ _MARK = "\ue000"  # for private use, so in no text
 _PREFIX = {"user": "Partner: ", "assistant": "Person: "}
 
 
+class SessionLine(NamedTuple):
+    """A line of a reference dialogue: who speaks, and where it stands in the rendered row."""
+
+    prefix: str
+    begin: int
+    end: int
+
+
 @dataclass(frozen=True)
 class TokenAttention:
+    """The attention to each token of the reference dialogues in a row."""
+
     text: str  # the rendered row
-    lines: list[tuple[str, int, int]]  # of the reference dialogues in it: speaker's prefix, begin, end
+    lines: list[SessionLine]  # of the reference dialogues in it
     offsets: list[tuple[int, int]]  # of the tokens of these lines
     weights: np.ndarray  # attention to each of these tokens, of sum 1
 
 
 @dataclass(frozen=True)
 class PersonaAttention:
+    """The attention to words of a person's profile."""
+
     mass: float  # of the attention to content words of the reference dialogues, the share on keywords
     base_rate: float  # share of these words' tokens that are of keywords: the mass if all tokens got the same
     lift: float  # mass / base_rate, 1 if all tokens got the same; NaN where no keyword is in the dialogues
     keywords_in_top: int  # distinct keywords among the TOP_TOKENS tokens with the most attention, the paper's number
-    spans: list[
-        tuple[str, float, bool]
-    ]  # for display: text, weight relative to the heaviest content word's, is a keyword
+    spans: list[Span]  # for display, with weights relative to the heaviest content word's
 
 
 def persona_keywords(profile: Sequence[str]) -> set[str]:
-    """Content words of the profile, in lower case and without "'s". Words of over three letters lose a final s unless
-    they end in ss, us or is, so that "friends" meets "friend"; no other forms are joined ("hobby" and "hobbies")."""
+    """Return the content words of the profile, in lower case and without "'s".
+
+    Words of over three letters lose a final s unless they end in ss, us or is, so that "friends" meets "friend"; no
+    other forms are joined ("hobby" and "hobbies").
+    """
     return {_stem(word) for sentence in profile for word in _WORD.findall(sentence)} - {""}
 
 
 def _stem(word: str) -> str:
-    """The word as keywords are compared; "" for stop words, single characters and punctuation."""
+    """Return the word as keywords are compared, "" for stop words, single characters and punctuation."""
     word = re.sub(r"'(?:s|m|d|re|ve|ll)$", "", word.lower().replace("’", "'"))
     if len(word) < 2 or not word[0].isalnum() or word in _STOP_WORDS or word.endswith("n't"):
         return ""
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
-def attention_on_sessions(model: Any, tokenizer: Any, row: dict[str, Any]) -> TokenAttention:
-    """Attention from the positions that predict the row's own replies, averaged over them, heads and layers. row: of
-    config `msl`, as built or after `fit_rows`. The chat template, white space, the placeholder of a silent partner and
-    the first token, a sink of attention, do not count. Raises ValueError for a prompt without reference dialogues."""
+def attention_on_sessions(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]
+) -> TokenAttention:
+    """Return the attention from the positions that predict the row's own replies, averaged over them, heads and
+    layers.
+
+    row: of config `msl`, as built or after `fit_rows`. The chat template, white space, the placeholder of a silent
+    partner and the first token, a sink of attention, do not count. Raises ValueError for a prompt without reference
+    dialogues.
+    """
     text, lines = _session_lines(tokenizer, row)
     offset_mapping = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     offsets = {}  # of the tokens that count, by position
     for position, (begin, end) in enumerate(offset_mapping):
         token = text[begin:end]
         begin, end = end - len(token.lstrip()), begin + len(token.rstrip())
-        if position > 0 and begin < end and any(first <= begin and end <= last for _, first, last in lines):
+        if position > 0 and begin < end and any(line.begin <= begin and end <= line.end for line in lines):
             offsets[position] = (begin, end)
     if not offsets:
         raise ValueError(
-            f"'{row['dialogue_id']}' has no reference dialogue in its prompt; score rows that have (max_prompt_tokens)."
+            f"'{row['dialogue_id']}' has no reference dialogue in its prompt; score rows that have "
+            f"(max_prompt_tokens)."
         )
     weights = _attention_of_replies(model, **prompting.encode(tokenizer, row["prompt"], row["completion"]))[[*offsets]]
     return TokenAttention(text, lines, list(offsets.values()), weights / weights.sum())
 
 
-def _session_lines(tokenizer: Any, row: dict[str, Any]) -> tuple[str, list[tuple[str, int, int]]]:
-    """The rendered row and the lines of its reference dialogues, found by rendering it again with marks around them."""
+def _session_lines(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]) -> tuple[str, list[SessionLine]]:
+    """Return the rendered row and the lines of its reference dialogues, found by rendering it again with marks around
+    them."""
     messages = [dict(message) for message in (*row["prompt"], *row["completion"])]
     text = tokenizer.apply_chat_template(messages, tokenize=False)
     # After fit_rows, the first reference left follows a system message, and a silent partner if the person opens it
@@ -91,17 +113,20 @@ def _session_lines(tokenizer: Any, row: dict[str, Any]) -> tuple[str, list[tuple
         marked, count = _LINE.subn(rf"{_MARK}\g<0>{_MARK}", message["content"][:until])
         message["content"] = marked + message["content"][until:]
         prefixes += [_PREFIX[message["role"]]] * count
-    pieces = tokenizer.apply_chat_template(messages, tokenize=False).split(_MARK)
+    pieces = str(tokenizer.apply_chat_template(messages, tokenize=False)).split(_MARK)
     if "".join(pieces) != text:
         raise ValueError("The tokenizer's chat template alters messages; set one that renders them as they are.")
     ends = np.cumsum([len(piece) for piece in pieces]).tolist()
-    return text, list(zip(prefixes, ends[:-1:2], ends[1::2], strict=True))
+    return text, list(map(SessionLine, prefixes, ends[:-1:2], ends[1::2]))
 
 
 @torch.inference_mode()
-def _attention_of_replies(model: Any, input_ids: list[int], completion_mask: list[int]) -> np.ndarray:
-    """Attention to each token up to a factor, (tokens,). What predicts no reply runs in the model's own kernel, to fill
-    the cache: eager attention, which alone shows its weights, would take a tokens x tokens matrix a head for it."""
+def _attention_of_replies(model: PreTrainedModel, input_ids: list[int], completion_mask: list[int]) -> np.ndarray:
+    """Return the attention to each token up to a factor, (tokens,).
+
+    What predicts no reply runs in the model's own kernel, to fill the cache: eager attention, which alone shows its
+    weights, would take a tokens x tokens matrix a head for it.
+    """
     inputs = torch.tensor([input_ids], device=model.device)
     total = torch.zeros(len(input_ids), device=model.device)
     kernel, cache, end = model.config._attn_implementation, DynamicCache(config=model.config), 0
@@ -118,42 +143,36 @@ def _attention_of_replies(model: Any, input_ids: list[int], completion_mask: lis
     return total.cpu().double().numpy()
 
 
-def persona_attention(model: Any, tokenizer: Any, row: dict[str, Any], profile: Sequence[str]) -> PersonaAttention:
-    """row: as `attention_on_sessions` takes it. profile: the person's sentences, which need not be in the prompt."""
+def persona_attention(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], profile: Sequence[str]
+) -> PersonaAttention:
+    """Return the attention of a row, as `attention_on_sessions` takes it, to words of the person's profile.
+
+    profile: its sentences, which need not be in the prompt.
+    """
     return weigh_keywords(attention_on_sessions(model, tokenizer, row), persona_keywords(profile))
 
 
 def weigh_keywords(attention: TokenAttention, keywords: set[str]) -> PersonaAttention:
-    """A word weighs what its tokens do. Only content words count: small models park most of their attention on some "the",
-    which would drown the rest."""
+    """Return how much of the attention lies on keywords. A word weighs what its tokens do.
+
+    Only content words count: small models park most of their attention on some "the", which would drown the rest.
+    """
     text, weights = attention.text, attention.weights
-    words = [match.span() for _, begin, end in attention.lines for match in _WORD.finditer(text, begin, end)]
+    words = [match.span() for line in attention.lines for match in _WORD.finditer(text, line.begin, line.end)]
     stems = [_stem(text[begin:end]) for begin, end in words]
     word_of = [bisect_right(words, (begin, len(text))) - 1 for begin, _ in attention.offsets]
     of_keyword = np.array([stems[word] in keywords for word in word_of])
     of_content = np.array([bool(stems[word]) for word in word_of])
     by_word = np.bincount(word_of, weights * of_content, len(words))
     heaviest = by_word.max() or 1.0
-    prefixes = {begin: prefix for prefix, begin, _ in attention.lines}
-    spans: list[tuple[str, float, bool]] = []
+    prefixes = {line.begin: line.prefix for line in attention.lines}
+    spans: list[Span] = []
     for i, (begin, end) in enumerate(words):
         gap = "\n" * (i > 0) + prefixes[begin] if begin in prefixes else text[words[i - 1][1] : begin]
-        spans += [(gap, 0.0, False)] * bool(gap)
-        spans.append((text[begin:end], float(by_word[i] / heaviest), stems[i] in keywords))
+        spans += [Span(gap, 0.0, False)] * bool(gap)
+        spans.append(Span(text[begin:end], float(by_word[i] / heaviest), stems[i] in keywords))
     counted = max(float(weights[of_content].sum()), np.finfo(float).tiny)
     mass, base_rate = float(weights[of_keyword].sum()) / counted, of_keyword.sum() / max(1, of_content.sum())
     in_top = {stems[word_of[i]] for i in np.argsort(-weights, kind="stable")[:TOP_TOKENS]} & keywords
     return PersonaAttention(mass, base_rate, mass / base_rate if base_rate else float("nan"), len(in_top), spans)
-
-
-def summarise(
-    found: Sequence[PersonaAttention], persons: Sequence[str]
-) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """{column: {person: mean over the person's rows}} and of how many rows. persons: of each row. A person without
-    keywords has no lift."""
-    summary, counts = {}, {}
-    for column in ("mass", "lift", "keywords_in_top"):
-        known = [(p, v) for one, p in zip(found, persons, strict=True) if not np.isnan(v := getattr(one, column))]
-        summary[column] = {name: float(np.mean([v for p, v in known if p == name])) for name in dict(known)}
-        counts[column] = len(known)
-    return summary, counts

@@ -1,5 +1,6 @@
 """The lines of the paper's tables: what was trained, and what a prompt knows of the person (paper 4.2, 4.5.1)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,13 +9,14 @@ from idl_hf.report.results import Role
 
 @dataclass(frozen=True)
 class Condition:
-    """`name` as the paper writes it. All conditions of an experiment answer for the same people and dialogues."""
+    """A line of a table, named as the paper writes it. All conditions of an experiment answer for the same people and
+    dialogues."""
 
     name: str
     role: Role
-    msl: dict[str, Any] | None = None  # row options of the first stage; None: not trained
-    dpoc: dict[str, Any] | None = None  # fields of DPOCConfig for the second stage; None: none
-    prompt: dict[str, Any] = field(default_factory=dict)  # row options when it is evaluated
+    msl: Mapping[str, Any] | None = None  # row options of the first stage; None: not trained
+    dpoc: Mapping[str, Any] | None = None  # fields of DPOCConfig for the second stage; None: none
+    prompt: Mapping[str, Any] = field(default_factory=dict)  # row options when it is evaluated
     model: str | None = None  # instead of the experiment's
 
 
@@ -36,6 +38,15 @@ CONDITIONS = {
 
 
 def condition(name: str) -> Condition:
+    """Return a condition by name. Raises ValueError for an unknown one."""
     if name not in CONDITIONS:
         raise ValueError(f"The condition '{name}' is unknown. The conditions are: {', '.join(CONDITIONS)}.")
     return CONDITIONS[name]
+
+
+def conditions_of_models(models: Mapping[str, str]) -> dict[str, Condition]:
+    """Return a condition for each model, by its label: the first is the baseline that the others are compared with."""
+    return {
+        label: Condition(label, "ours" if place or len(models) == 1 else "baseline", model=name)
+        for place, (label, name) in enumerate(models.items())
+    }

@@ -1,4 +1,5 @@
-"""What an experiment of the paper compares, and at what size: the YAML files of examples/experiments as dataclasses."""
+"""What an experiment of the paper compares, and at what size: the YAML files of examples/experiments as
+dataclasses."""
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -6,8 +7,8 @@ from typing import Any, TypeVar, get_args
 
 import yaml
 
-from idl_hf.evaluation.columns import COLUMNS
 from idl_hf.evaluation.conditions import CONDITIONS, Condition, condition
+from idl_hf.evaluation.scores import SCORES
 from idl_hf.registration import dataset_names, folder
 from idl_hf.report.results import Role
 
@@ -46,14 +47,15 @@ class Experiment:
     def __post_init__(self) -> None:
         if not self.conditions:
             raise ValueError(f"'{self.title}' has no conditions. Expected some of: {', '.join(CONDITIONS)}.")
-        _refuse_unknown("column", self.columns, COLUMNS)
+        _refuse_unknown("column", self.columns, SCORES)
         _refuse_unknown("dataset", [self.trained_on, *self.tests], dataset_names())
-        given: list[Role] = [one.role for one in self.conditions.values()]
+        roles: list[Role] = [condition.role for condition in self.conditions.values()]
+        roles += [variation.role for variation in self.variations if variation.role]
         for test, lines in self.paper.items():
             _refuse_unknown("test of the paper's figures", [test], self.tests)
             for figures in lines.values():
                 _refuse_unknown("column of the paper's figures", figures, self.columns)
-        _refuse_unknown("role", given + [one.role for one in self.variations if one.role], get_args(Role))
+        _refuse_unknown("role", roles, get_args(Role))
 
 
 @dataclass(frozen=True)
@@ -62,29 +64,31 @@ class Scale:
 
     model_name_or_path: str
     encoder: str
-    model: dict[str, Any]  # fields of ModelConfig, for the first stage
-    training: dict[str, Any]  # fields of both stages' training arguments
-    msl: dict[str, Any]  # fields of SFTConfig
-    dpoc: dict[str, Any]  # fields of DPOCConfig
     max_prompt_tokens: int
     max_new_tokens: int
+    model: dict[str, Any] = field(default_factory=dict)  # fields of ModelConfig, for the first stage
+    training: dict[str, Any] = field(default_factory=dict)  # fields of both stages' training arguments
+    msl: dict[str, Any] = field(default_factory=dict)  # fields of SFTConfig
+    dpoc: dict[str, Any] = field(default_factory=dict)  # fields of DPOCConfig
     msl_options: dict[str, Any] = field(default_factory=dict)  # of the rows
     dpoc_options: dict[str, Any] = field(default_factory=dict)
     msl_rows: int | None = None  # None: all
     dpoc_rows: int | None = None
     people: int | None = None
     dialogues_per_person: int | None = None
+    generated: int | None = None  # replies of each line, spread over the dialogues; None: all
     batch_size: int = 8  # of generation
     nli_model: str | None = None
     sample_data: bool = False  # train and test on the package's own dialogues, whatever the experiment says
 
 
 def experiment_names() -> list[str]:
+    """Return the names of the experiments that the package holds."""
     return sorted(file.stem for file in folder("experiments").glob("*.yaml"))
 
 
 def load_experiment(name: str) -> Experiment:
-    """By name, or a YAML file."""
+    """Read an experiment by name, or from a YAML file. Raises ValueError for an unknown name or word."""
     found = _read(name, folder("experiments"), "experiment", experiment_names())
     entries = [entry if isinstance(entry, dict) else {"condition": entry} for entry in found.get("conditions", [])]
     names = [str(entry.get("condition")) for entry in entries]
@@ -97,13 +101,13 @@ def load_experiment(name: str) -> Experiment:
 
 
 def load_scale(name: str) -> Scale:
-    """By name, or a YAML file."""
+    """Read a scale by name, or from a YAML file. Raises ValueError for an unknown name or word."""
     scales = folder("experiments") / "scales"
     return _filled(Scale, _read(name, scales, "scale", sorted(file.stem for file in scales.glob("*.yaml"))), name)
 
 
 def _condition(entry: dict[str, Any], source: str) -> Condition:
-    """A condition with what this experiment calls it or takes it for."""
+    """Return a condition with what this experiment calls it or takes it for."""
     _refuse_unknown(f"field of a condition of '{source}'", entry, ["condition", "name", "role"])
     return replace(condition(str(entry.get("condition"))), **{k: v for k, v in entry.items() if k != "condition"})
 

@@ -1,116 +1,206 @@
-"""What is measured of one model on the rows of one test: likelihoods, replies, attention. What is known is not repeated."""
+"""What is measured of a model: likelihoods, replies, attention. What was measured before is not measured again."""
 
-import functools
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from idl_hf import prompting
+from idl_hf.cache import Cache, code_identity, digest
 from idl_hf.evaluation.attention import PersonaAttention, persona_attention
-from idl_hf.evaluation.records import Records, code_version
+from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of, spread
 from idl_hf.machine import default_device, fast_precision
-from idl_hf.models.likelihood import per_token, reply_logprobs
-from idl_hf.models.loading import first_turn, load_model, load_tokenizer
-from idl_hf.models.replies import generate_replies
-from idl_hf.persona.extractor import model_identity
+from idl_hf.models.identity import model_identity
+from idl_hf.models.likelihood import SummedNLL, per_token
+from idl_hf.models.loading import load_tokenizer
+from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.schema import Message
+from idl_hf.training.data import fit_rows
 
 
 @dataclass(frozen=True)
 class Reply:
     """One reply of a person, as the model gave it and as the person did."""
 
-    person: str
-    dialogue: str
+    dialogue: DialogueKey
     said: str  # by the partner, just before
     gold: str
     text: str
 
 
 class MeasuredModel:
-    """A model or adapter, loaded when something has to be measured that `folder` does not hold.
+    """A model or adapter, loaded when something has to be measured that the cache does not hold.
 
-    What was measured is kept there by weights, precision, kind of device and tokens, so that it serves all experiments.
+    What was measured is kept by weights, code, precision, kind of device and tokens, so that it serves all
+    experiments.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, cache: Cache, batch_size: int = 8) -> None:
         """name: as `load_model` takes it."""
-        self._name = name
-        identity = f"{model_identity(name)} {fast_precision(default_device())} {default_device()} {_code()}"
-        self._folder = folder / hashlib.sha256(identity.encode()).hexdigest()[:12]
+        code = code_identity("idl_hf.models", "torch", "transformers", "peft")
+        self._name, self._cache, self._batch_size = name, cache, batch_size
+        self._identity = (model_identity(name), str(fast_precision(default_device())), default_device(), code)
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, which is loaded without the model."""
         return load_tokenizer(self._name)
 
     @cached_property
-    def _model(self) -> Any:
-        return load_model(self._name)[0]
+    def _model(self) -> LocalModel:
+        return LocalModel.from_pretrained(self._name, self._batch_size)
 
     def nll(self, rows: Dataset, label: str) -> dict[str, float]:
-        """Per person, nats per token of all replies of the rows' completions."""
-        records = Records(self._folder / "nll.jsonl")
-        keys = [_key(prompting.encode(self.tokenizer, row["prompt"], row["completion"])) for row in rows]
-        for i in tqdm(records.missing(keys), desc=f"Scoring {label}"):
-            logps = reply_logprobs(self._model, self.tokenizer, rows[i]["prompt"], rows[i]["completion"])
-            records.add(keys[i], [-float(logps.sum()), len(logps)])
-        return per_token(rows["person_id"], (records[key] for key in keys))
+        """Return each person's nats per token of all replies in the rows' completions."""
 
-    def replies(self, rows: Dataset, max_new_tokens: int, batch_size: int, label: str) -> list[Reply]:
-        """One for each reply of the rows' completions, with the dialogue before it as it really went."""
-        asked = [(row, *turn) for row in rows for turn in _turns(row["prompt"], row["completion"])]
-        keys = [_key(prompting.prompt_ids(self.tokenizer, prompt), max_new_tokens) for _, prompt, _ in asked]
-        records = Records(self._folder / "replies.jsonl")
-        missing = records.missing(keys)
-        if missing:
-            prompts = [asked[i][1] for i in missing]
-            for i, text in generate_replies(self._model, self.tokenizer, prompts, max_new_tokens, label, batch_size):
-                records.add(keys[missing[i]], text)
-        return [
-            Reply(
-                row["person_id"],
-                row["dialogue_id"],
-                prompt[-1]["content"],
-                gold,
-                first_turn(self.tokenizer, records[key]),
-            )
-            for (row, prompt, gold), key in zip(asked, keys, strict=True)
-        ]
+        def measure(places: list[int]) -> Iterator[dict[int, bytes]]:
+            for place in tqdm(places, desc=f"Scoring {label}"):
+                logprobs = self._model.logprobs(rows[place]["prompt"], rows[place]["completion"])
+                yield {place: json.dumps(SummedNLL(-float(logprobs.sum(dtype=np.float64)), len(logprobs))).encode()}
+
+        encoded = (prompting.encode(self.tokenizer, row["prompt"], row["completion"]) for row in rows)
+        keys = [digest("nll", self._identity, tokens) for tokens in encoded]
+        scored = (SummedNLL(*json.loads(value)) for value in self._cache.values(keys, measure))
+        return per_token(rows["person_id"], scored)
+
+    def replies(self, prompts: Sequence[Sequence[Message]], max_new_tokens: int, label: str) -> list[str]:
+        """Return the greedy reply to each prompt."""
+
+        def measure(places: list[int]) -> Iterator[dict[int, bytes]]:
+            asked = [prompts[place] for place in places]
+            for i, text in self._model.replies(asked, Sampling(max_new_tokens), label):
+                yield {places[i]: text.encode()}
+
+        tokens = [prompting.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
+        keys = [digest("reply", self._identity, ids, max_new_tokens) for ids in tokens]
+        return [value.decode() for value in self._cache.values(keys, measure)]
 
     def attention(
-        self, rows: Sequence[dict[str, Any]], profiles: Sequence[Sequence[str]], label: str
+        self, rows: Sequence[Mapping[str, Any]], profiles: Sequence[Sequence[str]], label: str
     ) -> list[PersonaAttention]:
-        """Not kept: a row takes no longer than its likelihood, and what it gives is as long as its prompt."""
+        """Return the attention of each row. It is not kept: a row takes no longer than its likelihood, and what it
+        gives is as long as its prompt."""
         pairs = list(zip(rows, profiles, strict=True))
         return [
-            persona_attention(self._model, self.tokenizer, row, profile)
+            persona_attention(self._model.model, self.tokenizer, row, profile)
             for row, profile in tqdm(pairs, desc=f"Attention {label}")
         ]
 
 
-@functools.cache
-def _code() -> str:
-    """Of what measures, since another version of it may measure something else."""
-    folder = Path(__file__).parents[1] / "models"
-    files = [folder / f"{name}.py" for name in ("likelihood", "replies", "tree_decoding", "loading")]
-    return code_version(files, ("torch", "transformers", "peft"))
+@dataclass
+class Notes:
+    """What a report says beside its tables: each note once, in order."""
+
+    texts: dict[str, list[str]] = field(default_factory=dict)  # with the labels of the lines that it is about
+
+    def add(self, text: str, label: str | None = None) -> None:
+        """Add a note, or a line's label to a note that is there."""
+        labels = self.texts.setdefault(text, [])
+        if label is not None and label not in labels:
+            labels.append(label)
+
+    def lines(self) -> list[str]:
+        """Return the notes, those about lines with their labels."""
+        return [f"{text}: {'; '.join(labels)}." if labels else text for text, labels in self.texts.items()]
 
 
-def _turns(prompt: Sequence[Message], completion: Sequence[Message]) -> list[tuple[list[Message], str]]:
-    """(prompt, gold reply) of each reply in a completion that goes on with the partner's turns."""
-    return [
-        ([*prompt, *completion[:i]], message["content"])
-        for i, message in enumerate(completion)
-        if message["role"] == "assistant"
-    ]
+@dataclass
+class MeasuredLine:
+    """One line of a table: a model, with what its prompts know of the person, on the dialogues of one test."""
+
+    label: str
+    model: MeasuredModel
+    data: EvaluationData
+    options: Mapping[str, Any]  # of the rows: what the prompts know of the person
+    notes: Notes
+    max_new_tokens: int
+    generated: int | None  # how many replies, spread over the dialogues; None: all
+    attention_rows: int
+    comparable_tokens: bool  # whether the tokenizer is that of the other lines
+    judge: (
+        Callable[[Sequence[str], Sequence[Sequence[str]]], list[list[str]]] | None
+    )  # of replies by profile sentences
+    _fitted: dict[str, Dataset] = field(default_factory=dict)
+
+    @property
+    def shows_dialogues(self) -> bool:
+        """Whether the prompts show past dialogues, which could be another person's."""
+        return self.options["conditioning"] not in ("none", "profile") and self.options.get("references") != 0
+
+    def nll(self, **options: Any) -> dict[str, float]:
+        """Return each person's NLL, under other row options if any are given."""
+        suffix = "".join(f", {value}" for value in options.values()).replace("_", " ")
+        return self.model.nll(self.rows(**options), f"{self.label}{suffix}")
+
+    def rows(self, **options: Any) -> Dataset:
+        """Return the rows within the token budget, and note how many past dialogues they show: lines differ in it,
+        too."""
+        asked = {**self.options, **options}
+        if repr(asked) in self._fitted:
+            return self._fitted[repr(asked)]
+        rows = self._fitted[repr(asked)] = fit_rows(
+            self.data.rows(**asked), self.model.tokenizer, self.data.max_prompt_tokens
+        )
+        if asked["conditioning"] not in ("none", "profile") and asked.get("references") != 0:
+            chosen, lost = [len(ids) for ids in rows["reference_ids"]], rows["dropped_references"]
+            shown = [count - dropped for count, dropped in zip(chosen, lost, strict=True)]
+            about = (
+                f"{self.test}, {np.mean(shown):.2f} past dialogues a prompt, of {np.mean(chosen):.2f} chosen; "
+                f"{sum(map(bool, lost))} of {len(rows)} prompts lost some to keep within "
+                f"{self.data.max_prompt_tokens} "
+                f"tokens, {shown.count(0)} hold none"
+            )
+            suffix = ", other person" if asked["conditioning"] == "other_person" else ""
+            self.notes.add(about, self.label + suffix)
+        return rows
+
+    @property
+    def test(self) -> str:
+        """The name of the data, without what all names begin with."""
+        return self.data.dataset_name.removeprefix("idl_hf/")
+
+    @cached_property
+    def replies(self) -> list[Reply]:
+        """The model's reply where the person gave one, with the dialogue before it as it really went."""
+        rows = self.rows()
+        asked = [
+            (key, [*row["prompt"], *row["completion"][:place]], message["content"])
+            for key, row in zip(keys_of(rows), rows, strict=True)
+            for place, message in enumerate(row["completion"])
+            if message["role"] == "assistant"
+        ]
+        asked = [asked[place] for place in spread(len(asked), self.generated)]
+        texts = self.model.replies([prompt for _, prompt, _ in asked], self.max_new_tokens, self.label)
+        return [
+            Reply(key, prompt[-1]["content"], gold, text)
+            for (key, prompt, gold), text in zip(asked, texts, strict=True)
+        ]
+
+    @cached_property
+    def profiles(self) -> list[list[str]]:
+        """The profile of each reply's dialogue."""
+        profiles = self.data.profiles()
+        return [profiles[reply.dialogue] for reply in self.replies]
+
+    @cached_property
+    def attention(self) -> dict[DialogueKey, PersonaAttention]:
+        """The attention on words of the profile, of dialogues whose prompts show past ones, spread over all of
+        them."""
+        rows = self.rows()
+        shown = [row for row in rows if len(row["reference_ids"]) > row["dropped_references"]]
+        read = [shown[place] for place in spread(len(shown), self.attention_rows)]
+        keys = [DialogueKey(row["person_id"], row["dialogue_id"]) for row in read]
+        profiles = self.data.profiles()
+        return dict(zip(keys, self.model.attention(read, [profiles[key] for key in keys], self.label), strict=True))
 
 
-def _key(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+def open_cache(folder: Path) -> Cache:
+    """Return what was measured so far in a folder."""
+    return Cache(folder / "measured.sqlite")

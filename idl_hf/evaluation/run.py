@@ -1,81 +1,124 @@
-"""`idl-hf evaluate --experiment table3`: trains what is missing, measures, reports. A table of the paper by one command."""
+"""`idl-hf evaluate`: models side by side, or a table of the paper by one command. Trains what is missing, measures,
+reports."""
 
 import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from idl_hf.evaluation.conditions import condition
+from idl_hf.cache import write_whole
+from idl_hf.encoding import default_encoder
+from idl_hf.evaluation.arguments import EvaluateArguments
+from idl_hf.evaluation.conditions import condition, conditions_of_models
+from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
 from idl_hf.registration import dataset_names
-from idl_hf.report.html import write_report
-from idl_hf.training.stages import parse_options
+from idl_hf.report.html import render
+from idl_hf.report.results import Report
+from idl_hf.training.data import DataArguments, parse_options
+
+SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
+_LIKELIHOODS = ["nll", "nll_other", "nll_none", "nll_profile", "gain"]
+_WORDS = ["bleu_1", "bleu_2", "rouge_l", "distinct_1", "distinct_2", "corpus_distinct_1", "p_f1", "p_co"]
+_ABOUT_MODELS = (
+    "Models side by side on people none of them trained on. Persona gain is NLL given another person's dialogues "
+    "minus NLL "
+    "given the person's own: zero for a model that ignores the person, whatever else it learnt."
+)
 
 
-@dataclass
-class ExperimentArguments:
-    """Which experiment of the paper, at which size, on which data."""
+def evaluate(args: EvaluateArguments) -> Path:
+    """Evaluate models, or run an experiment of the paper, and return the report's folder.
 
-    experiment: str = field(
-        metadata={
-            "help": "table1, table2, table3, table5, figure4, figure5, low_resource, generalize, or a YAML file."
-        }
-    )
-    scale: str = field(
-        default="paper",
-        metadata={"help": "Which models and how much: paper (LLaMA-2-7B on a GPU), smollm2_cpu, or a YAML file."},
-    )
-    quick: bool = field(
-        default=False, metadata={"help": "Minutes on the included sample data: shows that all of it runs."}
-    )
-    conditions: list[str] | None = field(
-        default=None, metadata={"help": "Instead of the experiment's: idl icl ft system gold wo_criterion ..."}
-    )
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "Instead of the scale's: any causal LM, on the Hub, in a folder, or 'offline'."},
-    )
-    encoder: str | None = field(default=None, metadata={"help": "Instead of the scale's sentence encoder."})
-    nli_model: str | None = field(default=None, metadata={"help": "Instead of the scale's, for Coh. and Coh-Con."})
-    data_dirs: dict | str | None = field(
-        default=None,
-        metadata={"help": 'Folders with raw files as JSON, {"convai2_idl": "path"}; what is not named is downloaded.'},
-    )
-    dataset_options: dict | str | None = field(
-        default=None, metadata={"help": 'Builder options of all rows as JSON, such as {"on_error": "skip"}.'}
-    )
-    output_dir: str = field(
-        default="runs/experiments",
-        metadata={"help": "Reports, in a folder each, and the adapters and measurements of all experiments."},
-    )
+    An interrupted run goes on where it stopped; what is done so far is in `so_far` there.
+    Raises ValueError for what cannot be combined or compared, OSError for a model that cannot be had.
+    """
+    return _evaluate_models(args) if args.experiment is None else _run_experiment(args)
 
 
-def run_experiment(args: ExperimentArguments) -> Path:
-    """Returns the report's folder. An interrupted run goes on where it stopped; what is done so far is in `so_far`."""
+def models_experiment(models: Mapping[str, str], test: str, columns: list[str]) -> Experiment:
+    """Return the experiment that compares models, by label, on one dataset."""
+    title = f"{', '.join(models)} on {test}"
+    return Experiment(title, _ABOUT_MODELS, test, [test], conditions_of_models(models), columns)
+
+
+def measure(
+    experiment: Experiment, run: ExperimentRun, folder: Path, settings: Mapping[str, Any], started: float
+) -> Report:
+    """Measure all conditions, writing after each what there is to `folder`/so_far, and return the report."""
+    run.choose_dialogues()  # what cannot be compared is said before the first training
+    for measured in experiment.conditions.values():
+        run.measure(measured)
+        report = run.report(time.perf_counter() - started, settings)
+        write_report(folder / "so_far", report)
+    return report
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write report.json, report.md and report.html, none of them where one cannot be made."""
+    for name, text in render(report).items():
+        with write_whole(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def finish(folder: Path, report: Report) -> Path:
+    """Write the whole report in the place of what there was so far, print it, and return its folder."""
+    write_report(folder, report)
+    shutil.rmtree(folder / "so_far", ignore_errors=True)
+    print(f"\n{(folder / 'report.md').read_text(encoding='utf-8')}\nThe report is in {folder / 'report.html'}.")
+    return folder
+
+
+def _evaluate_models(args: EvaluateArguments) -> Path:
     started = time.perf_counter()
-    if args.quick and (args.data_dirs or args.scale != ExperimentArguments.scale):
+    models = {name: name for name in args.models or []}
+    test = args.dataset_name.removeprefix("idl_hf/")
+    experiment = models_experiment(models, test, _LIKELIHOODS + (_WORDS if args.generated_replies else []))
+    options = {"encoder": args.encoder or default_encoder(), **parse_options(args.dataset_options)}
+    data = EvaluationData(args.dataset_name, args.data_dir, args.split, args.max_prompt_tokens, options)
+    scale = Scale(
+        model_name_or_path=next(iter(models)),
+        encoder=options["encoder"],
+        max_prompt_tokens=args.max_prompt_tokens,
+        max_new_tokens=40,
+        dialogues_per_person=args.dialogues_per_person,
+        generated=args.generated_replies,
+    )
+    folder = Path(args.output_dir or "runs/evaluation")
+    run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name))
+    return finish(folder, measure(experiment, run, folder, {"arguments": asdict(args)}, started))
+
+
+def _run_experiment(args: EvaluateArguments) -> Path:
+    started = time.perf_counter()
+    if args.quick and (args.data_dirs or args.scale != EvaluateArguments.scale):
         raise ValueError(
             "--quick is a scale of its own, on the included sample data: leave --scale and --data_dirs out."
         )
     scale, experiment = _scale(args), _experiment(args)
-    if scale.sample_data:
-        about = f"A trial on the package's sample dialogues; the corpora named below were not used. {experiment.about}"
-        experiment = replace(experiment, about=about, trained_on="dialogues_idl", tests=["dialogues_idl"], paper={})
     folders = parse_options(args.data_dirs, "--data_dirs")
     unknown = [name for name in folders if name not in dataset_names()]
     if unknown:
         raise ValueError(f"--data_dirs names {', '.join(unknown)}. The datasets are: {', '.join(dataset_names())}.")
-    output = Path(args.output_dir)
+    if scale.sample_data:
+        about = f"A trial on the package's sample dialogues; the corpora named below were not used. {experiment.about}"
+        experiment = replace(experiment, about=about, trained_on="dialogues_idl", tests=["dialogues_idl"], paper={})
+        folders = {"dialogues_idl": str(SAMPLE_DATA)}
+    output = Path(args.output_dir or "runs/experiments")
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / ".lock", timeout=0):
-            run = ExperimentRun(experiment, scale, output, folders, parse_options(args.dataset_options), asdict(args))
-            return _measure(run, experiment, _report_folder(args), started)
+            data = _data_of(experiment, scale, folders, args)
+            run = ExperimentRun(experiment, scale, output, data.tests, data.trained_on)
+            folder = output / _report_name(args)
+            return finish(folder, measure(experiment, run, folder, {"arguments": asdict(args)}, started))
     except Timeout as error:
         raise ValueError(
             f"Another experiment runs in '{output}' and would train the same adapters. Wait for it, or pass another "
@@ -83,36 +126,44 @@ def run_experiment(args: ExperimentArguments) -> Path:
         ) from error
 
 
-def _measure(run: ExperimentRun, experiment: Experiment, folder: Path, started: float) -> Path:
-    run.choose_dialogues()  # what cannot be compared is said before the first training
-    for one in experiment.conditions.values():
-        run.measure(one)
-        write_report(folder / "so_far", run.report(time.perf_counter() - started))
-    write_report(folder, run.report(time.perf_counter() - started))
-    shutil.rmtree(folder / "so_far")
-    print(f"\n{(folder / 'report.md').read_text(encoding='utf-8')}\nThe report is in {folder / 'report.html'}.")
-    return folder
+class _Data(NamedTuple):
+    tests: dict[str, EvaluationData]
+    trained_on: DataArguments
 
 
-def _scale(args: ExperimentArguments) -> Scale:
+def _data_of(experiment: Experiment, scale: Scale, folders: Mapping[str, str], args: EvaluateArguments) -> _Data:
+    options = parse_options(args.dataset_options)
+    tests = {
+        test: EvaluationData(
+            f"idl_hf/{test}",
+            folders.get(test),
+            max_prompt_tokens=scale.max_prompt_tokens,
+            options={"encoder": scale.encoder, **options},
+        )
+        for test in experiment.tests
+    }
+    return _Data(tests, DataArguments(f"idl_hf/{experiment.trained_on}", folders.get(experiment.trained_on), options))
+
+
+def _scale(args: EvaluateArguments) -> Scale:
     scale = load_scale("quick" if args.quick else args.scale)
     given = {name: getattr(args, name) for name in ("model_name_or_path", "encoder", "nli_model")}
     return replace(scale, **{name: value for name, value in given.items() if value is not None})
 
 
-def _experiment(args: ExperimentArguments) -> Experiment:
-    experiment = load_experiment(args.experiment)
+def _experiment(args: EvaluateArguments) -> Experiment:
+    experiment = load_experiment(str(args.experiment))
     if args.conditions is None:
         return experiment
     chosen = {name: experiment.conditions.get(name) or condition(name) for name in args.conditions}
     return replace(experiment, conditions=chosen)
 
 
-def _report_folder(args: ExperimentArguments) -> Path:
-    """By all that was asked for, so that no report replaces one of something else."""
-    name, scale = Path(args.experiment).stem, Path(args.scale).stem
+def _report_name(args: EvaluateArguments) -> str:
+    """Of the report's folder: by all that was asked for, so that no report replaces one of something else."""
+    name, scale = Path(str(args.experiment)).stem, Path(args.scale).stem
     model = Path(args.model_name_or_path).name if args.model_name_or_path is not None else ""
     asked = asdict(replace(args, output_dir=""))
-    usual = asdict(ExperimentArguments(name, scale, args.quick, output_dir=""))
+    usual = asdict(EvaluateArguments(experiment=name, scale=scale, quick=args.quick, output_dir=""))
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6] if asked != usual else ""
-    return Path(args.output_dir, "-".join(filter(None, (name, "quick" if args.quick else scale, model, digest))))
+    return "-".join(filter(None, (name, "quick" if args.quick else scale, model, digest)))

@@ -1,32 +1,199 @@
-"""Scores of generated replies, each as the metric of this package defines it."""
+"""Every score of a report: what it is, and how it is computed from what was measured of a line.
+
+A new score takes an entry in SCORES and, unless one that is there computes it along, a function.
+"""
 
 import functools
-import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import evaluate
+import numpy as np
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-from idl_hf.evaluation.records import Records, code_version
-from idl_hf.persona.extractor import model_identity
+from idl_hf.cache import Cache, code_identity, digest
+from idl_hf.evaluation.measured_model import MeasuredLine
+from idl_hf.models.identity import model_identity
 from idl_hf.registration import folder
+from idl_hf.report.results import Column
 
 Judge = Callable[[Sequence[str], Sequence[Sequence[str]]], list[list[str]]]  # replies, facts of each -> NLI labels
+NLL_OF = {"nll_other": "other_person", "nll_none": "none", "nll_profile": "profile"}  # the prompts' conditioning
+
+
+class NotMeasuredError(Exception):
+    """A score that a line cannot have; the message, which may be empty, is the note that a report has of it."""
+
+
+class Scored(NamedTuple):
+    """The values of one score of one line: by person, or of all replies as a whole; and of how many rows."""
+
+    values: dict[str, float] | float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score. `compute` takes a line and the keys that are asked for, and returns those scores: several that are
+    computed at once share it. It raises NotMeasuredError."""
+
+    key: str
+    label: str
+    compute: Callable[[MeasuredLine, Sequence[str]], Mapping[str, Scored]]
+    note: str
+    scale: float = 100.0
+    lower_is_better: bool = False
+
+    @property
+    def column(self) -> Column:
+        """How a table shows it."""
+        return Column(self.key, self.label, self.scale, self.lower_is_better, self.note)
+
+
+def score_line(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
+    """Return the scores of a line by key. Those that it cannot have are left out, and noted."""
+    together: dict[Callable[..., Mapping[str, Scored]], list[str]] = defaultdict(list)
+    for key in keys:
+        together[SCORES[key].compute].append(key)
+    scored: dict[str, Scored] = {}
+    for compute, asked in together.items():
+        try:
+            scored |= {key: value for key, value in compute(line, asked).items() if key in asked}
+        except NotMeasuredError as reason:
+            if str(reason):
+                line.notes.add(str(reason))
+    return {key: scored[key] for key in keys if key in scored}
+
+
+def _likelihoods(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
+    if not line.comparable_tokens:
+        raise NotMeasuredError(
+            f"{line.label} has another tokenizer. Its NLL and persona gain are not shown, since likelihoods per token "
+            f"of "
+            "different tokenizers cannot be compared."
+        )
+    nll = {"nll": line.nll()}
+    for key, conditioning in NLL_OF.items():
+        asked = key in keys or (key == "nll_other" and "gain" in keys)
+        if not asked or (key == "nll_other" and not line.shows_dialogues):
+            continue
+        if key == "nll_profile" and not all(line.data.profiles().values()):
+            line.notes.add(f"{line.test}: {SCORES[key].label} is left out, since some people have no profile.")
+            continue
+        nll[key] = line.nll(conditioning=conditioning)
+    if "nll_other" in nll:
+        nll["gain"] = {person: nll["nll_other"][person] - own for person, own in nll["nll"].items()}
+    dialogues = len(line.data.only or ())
+    return {key: Scored(values, dialogues) for key, values in nll.items()}
+
+
+def _words(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
+    replies, histories = line.replies, line.data.histories(reply.dialogue for reply in line.replies)
+    release = any(key.startswith("release_") or key in ("bleu_3", "bleu_4") for key in keys)
+    scores: dict[str, dict[str, float]] = defaultdict(dict)
+    for person, own in _of_each_person([reply.dialogue.person_id for reply in replies]).items():
+        texts, golds = [replies[i].text for i in own], [replies[i].gold for i in own]
+        for key, value in score_replies(texts, golds, [histories[i] for i in own], release).items():
+            scores[key][person] = value
+    together = _compute("distinct", {"predictions": _tokens([reply.text for reply in replies])})
+    scored = {key: Scored(values, len(replies)) for key, values in scores.items()}
+    return scored | {key: Scored(together[key], len(replies)) for key in ("corpus_distinct_1", "corpus_distinct_2")}
+
+
+def _judged(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
+    if line.judge is None:
+        raise NotMeasuredError("Coh. and Coh-Con. need an NLI model (--nli_model), and none was given.")
+    profiles = line.profiles
+    if not all(profiles):
+        raise NotMeasuredError(
+            f"{line.data.dataset_name}: Coh. and Coh-Con. are left out, since {profiles.count([])} of {len(profiles)} "
+            "replies are of people without a profile."
+        )
+    texts = [reply.text for reply in line.replies]
+    labels = line.judge(texts, profiles)
+    values: dict[str, dict[str, float]] = {"coh": {}, "coh_con": {}}
+    for person, own in _of_each_person([reply.dialogue.person_id for reply in line.replies]).items():
+        columns: dict[str, list[Any]] = {
+            "predictions": [texts[i] for i in own],
+            "profiles": [profiles[i] for i in own],
+        }
+        judged = _compute("coh_con", columns, labels=[labels[i] for i in own])
+        for key in values:
+            values[key][person] = judged[key]
+    return {key: Scored(of_people, len(texts)) for key, of_people in values.items()}
+
+
+def _attention(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
+    """Return the mean of each person. One whose profile has no word in the dialogues has no lift."""
+    if not line.attention_rows or not line.shows_dialogues:
+        raise NotMeasuredError("")
+    scored = {}
+    for key in keys:
+        values: dict[str, list[float]] = defaultdict(list)
+        for dialogue, attention in line.attention.items():
+            if not np.isnan(value := getattr(attention, key)):
+                values[dialogue.person_id].append(value)
+        means = {person: float(np.mean(of_person)) for person, of_person in values.items()}
+        scored[key] = Scored(means, sum(map(len, values.values())))
+    return {key: value for key, value in scored.items() if value.values}
+
+
+def _of_each_person(people: Sequence[str]) -> dict[str, list[int]]:
+    """Return the places of each person's replies."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, person in enumerate(people):
+        places[person].append(place)
+    return places
+
+
+_RELEASE = "as the authors' released code counts it: two unrelated human replies get a BLEU-1 of 49"
+_BLEU = "Of words, punctuation apart (sacrebleu's 13a), sentence level, without smoothing."
+_ALL = (
+    Score("nll", "NLL", _likelihoods, "Negative log-likelihood of the person's own replies, nats per token. It "
+          "compares models of one tokenizer.", 1, True),
+    Score("nll_other", "NLL, other person", _likelihoods, "The same given another person's dialogues.", 1, True),
+    Score("nll_none", "NLL, none", _likelihoods, "The same given no past dialogue.", 1, True),
+    Score("nll_profile", "NLL, profile", _likelihoods, "The same given the person's profile instead.", 1, True),
+    Score("gain", "persona gain", _likelihoods, "NLL given another person's dialogues instead, minus NLL; 0 for a "
+          "model that ignores the person.", 1),
+    *(Score(f"bleu_{n}", f"BLEU-{n}", _words, _BLEU) for n in range(1, 5)),
+    Score("rouge_l", "ROUGE-L", _words, "F1 of words, without stemming."),
+    Score("distinct_1", "Dist-1", _words, "Share of different tokens (sacrebleu's 13a) within a reply."),
+    Score("distinct_2", "Dist-2", _words, "Share of different pairs of tokens within a reply."),
+    Score("corpus_distinct_1", "corpus Dist-1", _words, "Share of different tokens in all replies together."),
+    Score("corpus_distinct_2", "corpus Dist-2", _words, "Share of different pairs of tokens in all replies together."),
+    Score("p_f1", "P-F1", _words, "Overlap of the reply's content words with those of all the person has said "
+          "elsewhere."),
+    Score("p_co", "P-Co", _words, "Cosine of word counts, without punctuation, of the reply and all the person has "
+          "said elsewhere."),
+    Score("coh", "Coh.", _judged, "Share of (profile sentence, reply) pairs that an NLI model does not call a "
+          "contradiction."),
+    Score("coh_con", "Coh-Con.", _judged, "Share of these pairs that it calls an entailment."),
+    *(Score(f"release_bleu_{n}", f"BLEU-{n}, release", _words, f"Of letters, sides swapped, {_RELEASE}.")
+      for n in range(1, 5)),
+    Score("release_rouge_l", "ROUGE-L, release", _words, "F1 of stemmed words, as the released code counts it."),
+    Score("mass", "attention on profile", _attention, "Of the attention to content words of the person's past "
+          "dialogues, the share on words of the profile."),
+    Score("lift", "lift", _attention, "That share over these words' share of the tokens of all content words.", 1),
+    Score("keywords_in_top", "in top 100", _attention, "Words of the profile among the 100 tokens with the most "
+          "attention (paper A.5).", 1),
+)  # fmt: skip
+SCORES = {score.key: score for score in _ALL}
 
 
 def score_replies(
     predictions: Sequence[str], references: Sequence[str], histories: Sequence[Sequence[str]], release: bool = False
 ) -> dict[str, float]:
-    """predictions: replies. references: the persons' own. histories: each person's past utterances.
+    """Return all word scores of some replies, as fractions and means over replies.
 
-    All are fractions and means over replies: word BLEU of order 1 and 2 (sentence level, no smoothing), ROUGE-L F1
-    without stemming, distinct-1 and -2 within a reply and over all, P-F1 and P-Co. Tokens are those of sacrebleu's 13a,
-    which sets punctuation apart, so that "dogs." and the "dogs ." of ConvAI2 are the same; P-F1 and P-Co take no
-    punctuation, since everybody's full stops are alike. release: also BLEU-3 and -4, and BLEU and ROUGE-L as the authors'
-    released code counts them, on the text as it is.
+    predictions: replies. references: the persons' own. histories: each person's past utterances. Word BLEU of order 1
+    and 2 (sentence level, no smoothing), ROUGE-L F1 without stemming, distinct-1 and -2 within a reply and over all,
+    P-F1 and P-Co. Tokens are those of sacrebleu's 13a, which sets punctuation apart, so that "dogs." and the "dogs ."
+    of ConvAI2 are the same; P-F1 and P-Co take no punctuation, since everybody's full stops are alike. release: also
+    BLEU-3 and -4, and BLEU and ROUGE-L as the authors' released code counts them, on the text as it is. Raises
+    ValueError where the numbers of replies differ.
     """
     if not len(predictions) == len(references) == len(histories):
         raise ValueError(
@@ -36,8 +203,8 @@ def score_replies(
     replies: dict[str, list[Any]] = {"predictions": _tokens(predictions)}
     pairs = {**replies, "references": _tokens(references)}
     persona: dict[str, list[Any]] = {
-        "predictions": _words(predictions),
-        "histories": [_words(history) for history in histories],
+        "predictions": _without_punctuation(predictions),
+        "histories": [_without_punctuation(history) for history in histories],
     }
     bleu, distinct = _compute("idl_bleu", pairs), _compute("distinct", replies)
     return {
@@ -53,37 +220,6 @@ def score_replies(
     }
 
 
-def score_people(
-    people: Sequence[str],
-    predictions: Sequence[str],
-    references: Sequence[str],
-    histories: Sequence[Sequence[str]],
-    profiles: Sequence[Sequence[str]] | None = None,
-    judge: Judge | None = None,
-) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """(scores of each person's replies, by column and person; scores of all replies as one corpus).
-
-    people: whose reply each prediction is. With a judge also Coh. and Coh-Con., against the profiles.
-    """
-    if len(people) != len(predictions):
-        raise ValueError(f"Expected one person per prediction, found {len(people)} and {len(predictions)}.")
-    labels = judge(predictions, profiles) if judge is not None and profiles is not None else None
-    by_person: dict[str, dict[str, float]] = defaultdict(dict)
-    for person in dict.fromkeys(people):
-        own = [i for i, speaker in enumerate(people) if speaker == person]
-        said, gold, known = [predictions[i] for i in own], [references[i] for i in own], [histories[i] for i in own]
-        scores = score_replies(said, gold, known, release=True)
-        if labels is not None and profiles is not None:
-            of_person: dict[str, list[Any]] = {"predictions": said, "profiles": [list(profiles[i]) for i in own]}
-            judged = _compute("coh_con", of_person, labels=[labels[i] for i in own])
-            scores |= {"coh": judged["coh"], "coh_con": judged["coh_con"]}
-        for name, score in scores.items():
-            if not name.startswith("corpus_"):
-                by_person[name][person] = score
-    together = _compute("distinct", {"predictions": _tokens(predictions)})
-    return dict(by_person), {name: together[name] for name in ("corpus_distinct_1", "corpus_distinct_2")}
-
-
 _split = Tokenizer13a()  # puts a space between each two tokens
 
 
@@ -91,8 +227,8 @@ def _tokens(texts: Sequence[str]) -> list[str]:
     return [_split(text) for text in texts]
 
 
-def _words(texts: Sequence[str]) -> list[str]:
-    """Tokens with a letter or a digit."""
+def _without_punctuation(texts: Sequence[str]) -> list[str]:
+    """Return the tokens with a letter or a digit."""
     return [" ".join(token for token in text.split() if any(map(str.isalnum, token))) for text in _tokens(texts)]
 
 
@@ -103,27 +239,25 @@ def _as_released(predictions: Sequence[str], references: Sequence[str]) -> dict[
     return {**orders, "release_rouge_l": _compute("idl_rouge_l", pairs, preset="paper")["rouge_l"]}
 
 
-def kept_judge(model: str, file: Path) -> Judge:
-    """An NLI model's labels, kept in `file` line by line of a table: a pair of fact and reply is read once for all runs."""
-    metric = folder("metrics") / "coh_con" / "coh_con.py"
-    identity = f"{model_identity(model)} {code_version([metric], ('torch', 'transformers'))}"
+def kept_judge(model: str, cache: Cache) -> Judge:
+    """Return an NLI model's judgement, each pair of fact and reply read once for all runs that share the cache."""
+    identity = (model_identity(model), code_identity("idl_hf.metrics.coh_con", "torch", "transformers"))
 
     def labels(predictions: Sequence[str], profiles: Sequence[Sequence[str]]) -> list[list[str]]:
-        pairs = [(fact, said) for said, facts in zip(predictions, profiles, strict=True) for fact in facts]
-        records = Records(file)
-        keys = [json.dumps([identity, *pair]) for pair in pairs]
-        missing = [pairs[i] for i in records.missing(keys)]
-        if missing:
-            judged = _metric("coh_con").judge([said for _, said in missing], [[fact] for fact, _ in missing], model)
-            for pair, (label,) in zip(missing, judged, strict=True):
-                records.add(json.dumps([identity, *pair]), label)
-        found = (records[key] for key in keys)
-        return [[next(found) for _ in facts] for facts in profiles]
+        pairs = [(fact, reply) for reply, facts in zip(predictions, profiles, strict=True) for fact in facts]
+
+        def judge(places: list[int]) -> Iterator[dict[int, bytes]]:
+            facts, replies = [[pairs[place][0]] for place in places], [pairs[place][1] for place in places]
+            for place, (label,) in zip(places, _metric("coh_con").judge(replies, facts, model), strict=True):
+                yield {place: label.encode()}
+
+        found = iter(cache.values([digest("nli", identity, pair) for pair in pairs], judge))
+        return [[next(found).decode() for _ in facts] for facts in profiles]
 
     return labels
 
 
-def _compute(metric: str, columns: dict[str, list[Any]], **options: Any) -> dict[str, float]:
+def _compute(metric: str, columns: Mapping[str, list[Any]], **options: Any) -> dict[str, float]:
     return _metric(metric).compute(**columns, **options)
 
 

@@ -2,22 +2,27 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
-from idl_hf.explore.stats import Stats, Table, shows_persona
-from idl_hf.report.page_frame import Figure, colour, frame, new_figure, plot, table, write_whole
+from idl_hf.cache import write_whole
+from idl_hf.explore.dataset import shows_persona
+from idl_hf.explore.stats import Stats, Table
+from idl_hf.report.page_frame import Figure, colour, frame, new_figure, plot, table
 from idl_hf.schema import Dialogue
 
 _BARS = 25
 
 
 def write_page(file: str, name: str, stats: Stats, tables: Iterable[Table]) -> None:
-    write_whole(Path(file), page(name, stats, tables))
+    """Write the page, which replaces one that is there only once it is whole."""
+    text = page(name, stats, tables)
+    with write_whole(file) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def page(name: str, stats: Stats, tables: Iterable[Table]) -> str:
+    """Return the page of a dataset: its tables, the plots and the first dialogue."""
     parts = [*map(_table, tables), "<h2>Plots</h2>", *plots(stats)]
     if stats.example is not None:
         parts.append(_example(stats.example))
@@ -25,12 +30,18 @@ def page(name: str, stats: Stats, tables: Iterable[Table]) -> str:
 
 
 def plots(stats: Stats) -> list[str]:
-    talk = stats.talk.items()
-    lengths = {f"{c} {split}": rows.prompt_lengths for c, of in stats.rows.items() for split, rows in of.items()}
+    """Return each plot that there are numbers for, as markup."""
+    people = {split: list(talk.dialogues_per_person.values()) for split, talk in stats.talk.items()}
+    turns = {split: talk.turns_per_dialogue for split, talk in stats.talk.items()}
+    lengths = {
+        f"{config} {split}": rows.prompt_lengths
+        for config, splits in stats.rows.items()
+        for split, rows in splits.items()
+    }
     types = {split: rows.criterion_types for split, rows in stats.rows.get("dpoc", {}).items()}
     drawn = [
-        histogram({split: list(of.dialogues_per_person.values()) for split, of in talk}, "dialogues per person"),
-        histogram({split: of.turns_per_dialogue for split, of in talk}, "turns per dialogue"),
+        histogram(people, "dialogues per person"),
+        histogram(turns, "turns per dialogue"),
         histogram(lengths, f"prompt, {stats.unit}"),
         bars(types, "criterion types"),
     ]
@@ -38,7 +49,10 @@ def plots(stats: Stats) -> list[str]:
 
 
 def histogram(values: Mapping[str, Sequence[int]], label: str) -> str:
-    """How often each number occurs, in percent of its series, so that splits of any size compare. "" without numbers."""
+    """Draw how often each number occurs, in percent of its series, so that splits of any size compare.
+
+    Returns "" without numbers.
+    """
     series = {name: np.asarray(numbers) for name, numbers in values.items() if len(numbers)}
     if not series:
         return ""
@@ -59,16 +73,16 @@ def histogram(values: Mapping[str, Sequence[int]], label: str) -> str:
 
 
 def bars(counts: Mapping[str, Mapping[str, int]], label: str) -> str:
-    """The counts of each series side by side, in percent of the series. "" without counts."""
-    series = {name: found for name, found in counts.items() if found}
+    """Draw the counts of each series side by side, in percent of the series. Returns "" without counts."""
+    series = {title: numbers for title, numbers in counts.items() if numbers}
     if not series:
         return ""
-    names = sorted({name for found in series.values() for name in found})
+    names = sorted({name for numbers in series.values() for name in numbers})
     width = 0.8 / len(series)
     figure = new_figure(6, 3)
     axes = figure.subplots()
-    for i, (title, found) in enumerate(series.items()):
-        shares = [100 * found.get(name, 0) / sum(found.values()) for name in names]
+    for i, (title, numbers) in enumerate(series.items()):
+        shares = [100 * numbers.get(name, 0) / sum(numbers.values()) for name in names]
         axes.bar(np.arange(len(names)) + i * width, shares, width, label=title, color=colour(i))
     axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
     return _svg(figure, label)
@@ -83,10 +97,10 @@ def _svg(figure: Figure, label: str) -> str:
     return plot(figure, label, label)
 
 
-def _table(of: Table) -> str:
-    rows = [[escape(cell) for cell in row] for row in of.rows]
-    made = table(of.title, [escape(cell) for cell in of.header], {"": rows})
-    return f"<h2>{escape(of.title)}</h2>\n{made}"
+def _table(shown: Table) -> str:
+    rows = [[escape(cell) for cell in row] for row in shown.rows]
+    markup = table(shown.title, [escape(cell) for cell in shown.header], {"": rows})
+    return f"<h2>{escape(shown.title)}</h2>\n{markup}"
 
 
 def _example(dialogue: Dialogue) -> str:
@@ -94,5 +108,4 @@ def _example(dialogue: Dialogue) -> str:
     for turn, shows in zip(dialogue.turns, shows_persona(dialogue), strict=True):
         rows.append([escape(turn.role), f"<mark>{escape(turn.text)}</mark>" if shows else escape(turn.text)])
     title = f"The first dialogue: {dialogue.dialogue_id} of {dialogue.person_id}"
-    made = table(title, [], {"": rows})
-    return f"<h2>{escape(title)}</h2>\n<p>Marked: shows a persona fact.</p>\n{made}"
+    return f"<h2>{escape(title)}</h2>\n<p>Marked: shows a persona fact.</p>\n{table(title, [], {'': rows})}"

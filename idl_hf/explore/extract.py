@@ -2,12 +2,11 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
+from idl_hf.cache import write_whole
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.persona import patterns
@@ -21,8 +20,8 @@ class ExtractArguments:
 
     file: str = field(
         metadata={
-            "help": "Dialogues (.jsonl, see idl_hf.corpora.jsonl), of which the person's own utterances are read, or a "
-            "text with one utterance a line."
+            "help": "Dialogues (.jsonl, see idl_hf.corpora.jsonl), of which the person's own utterances are read, or "
+            "a text with one utterance a line."
         }
     )
     extractor: str = field(
@@ -33,21 +32,29 @@ class ExtractArguments:
 
 
 def extract_file(args: ExtractArguments) -> None:
-    """A line for each utterance, in the order of the file: {"text": ..., "triples": [[subject, relation, object], ...]}."""
+    """Write a line {"text": ..., "triples": [[subject, relation, object], ...]} for each utterance, in their order."""
     texts = read_utterances(args.file)
     extractor = None if args.extractor == PATTERNS else PersonaExtractor.from_pretrained(args.extractor)
-    found = patterns.extract(texts) if extractor is None else extractor.extract(texts)
-    with _whole_or_not_at_all(args.output) as target:
-        for text, triples in zip(texts, found, strict=True):
-            print(json.dumps({"text": text, "triples": _as_lists(triples)}, ensure_ascii=False), file=target)
-    counts = [len(triples) for triples in found]
+    extracted = patterns.extract(texts) if extractor is None else extractor.extract(texts)
+    lines = "".join(map(_line, texts, extracted))
+    if args.output is None:
+        sys.stdout.write(lines)
+    else:
+        with write_whole(args.output) as partial:
+            partial.write_text(lines, encoding="utf-8")
+    counts = [len(triples) for triples in extracted]
     print(f"{len(texts)} utterances, {sum(map(bool, counts))} with triples, {sum(counts)} triples.", file=sys.stderr)
     for reason, count in extractor.refused.most_common() if extractor else []:
         print(f"  refused {count} x {reason}", file=sys.stderr)
 
 
+def _line(text: str, triples: Sequence[Triple]) -> str:
+    parts = [[triple.subject, triple.relation, triple.object] for triple in triples]
+    return json.dumps({"text": text, "triples": parts}, ensure_ascii=False) + "\n"
+
+
 def read_utterances(file: str | Path) -> list[str]:
-    """In the order of the file. Raises CorpusError for one that is not there or is no text."""
+    """Return the utterances in the order of the file. Raises CorpusError for one that is not there or is no text."""
     path = Path(file)
     if not path.is_file():
         raise CorpusError(f"The file '{file}' does not exist. Expected dialogues (.jsonl) or one utterance a line.")
@@ -60,24 +67,3 @@ def read_utterances(file: str | Path) -> list[str]:
             f"'{file}' is not UTF-8 text (byte {error.start}). Expected one utterance a line."
         ) from error
     return [line.strip() for line in lines if line.strip()]
-
-
-def _as_lists(triples: Sequence[Triple]) -> list[list[str]]:
-    return [[triple.subject, triple.relation, triple.object] for triple in triples]
-
-
-@contextmanager
-def _whole_or_not_at_all(output: str | None) -> Iterator[TextIO]:
-    """The terminal, or a file that takes its name once all is written."""
-    if output is None:
-        yield sys.stdout
-        return
-    target = Path(output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

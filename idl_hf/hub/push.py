@@ -1,5 +1,7 @@
-"""Rows, metrics and adapters to the Hugging Face Hub, each with its card. Pushing again changes only what differs, and
-continues where a push was interrupted."""
+"""Rows, metrics and adapters to the Hugging Face Hub, each with its card.
+
+Pushing again changes only what differs, and continues where a push was interrupted.
+"""
 
 import json
 import re
@@ -7,15 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
 
 from idl_hf.hub import cards
-from idl_hf.models.loading import RECIPE_FILE, load_recipe
+from idl_hf.models.identity import RECIPE_FILE, load_recipe
 from idl_hf.models.offline import OFFLINE
 from idl_hf.registration import ORGANIZATION, folder, metric_names
+from idl_hf.rows.arguments import DEFAULT_DATASET, DatasetArguments
+from idl_hf.schema import CONFIGS
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -27,40 +34,39 @@ _OTHER_FILES = (
 
 
 @dataclass
-class PushDatasetArguments:
+class PushArguments:
+    """Where to push."""
+
+    repo_id: str = field(metadata={"help": "Repository on the Hub: <user>/<name>; of a metric the Space."})
+    private: bool = field(default=False, kw_only=True, metadata={"help": "Makes a new repository private."})
+
+
+@dataclass
+class PushDatasetArguments(DatasetArguments, PushArguments):
     """Which rows to push, and where."""
 
-    repo_id: str = field(metadata={"help": "Dataset repository on the Hub: <user>/<name>."})
     dataset_name: str = field(
-        default=f"{ORGANIZATION}/convai2_idl",
+        default=DEFAULT_DATASET,
         metadata={"help": "A built-in dataset, a Hub dataset, or a folder written by `idl-hf build`."},
     )
-    configs: list[str] = field(
-        default_factory=lambda: ["sessions", "msl", "dpoc"], metadata={"help": "Of sessions, msl, dpoc."}
-    )
-    data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
-    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON."})
+    configs: list[str] = field(default_factory=lambda: list(CONFIGS), metadata={"help": "Of sessions, msl, dpoc."})
     license: str = field(
         default="", metadata={"help": "Identifier of the Hub, such as cc-by-4.0; default that of the corpus."}
     )
-    private: bool = field(default=False, metadata={"help": "Makes a new repository private."})
     num_proc: int | None = field(default=None, metadata={"help": "Number of processes that build the rows."})
 
 
 @dataclass
-class PushMetricArguments:
+class PushMetricArguments(PushArguments):
     """Which metric to push, and where."""
 
-    repo_id: str = field(metadata={"help": "Space on the Hub: <user>/<metric>."})
     metric: str = field(default="", metadata={"help": "Name of a metric of this package; default that of the Space."})
-    private: bool = field(default=False, metadata={"help": "Makes a new Space private."})
 
 
 @dataclass
-class PushAdapterArguments:
+class PushAdapterArguments(PushArguments):
     """Which adapter to push, and where."""
 
-    repo_id: str = field(metadata={"help": "Model repository on the Hub: <user>/<name>."})
     adapter: str = field(metadata={"help": "Folder with a trained adapter, such as runs/dpoc."})
     base_model: str | None = field(
         default=None, metadata={"help": "Hub id of the base model, where the adapter names a folder on this machine."}
@@ -68,11 +74,10 @@ class PushAdapterArguments:
     report: str | None = field(
         default=None, metadata={"help": "report.md of `idl-hf evaluate` for the card; default the one in the folder."}
     )
-    private: bool = field(default=False, metadata={"help": "Makes a new repository private."})
 
 
 def push_dataset(args: PushDatasetArguments) -> str:
-    """Builds each config, pushes it as Parquet and writes the card; returns the address.
+    """Build each config, push it as Parquet, write the card, and return the address.
 
     Afterwards `load_dataset(repo_id, config)` needs nothing but `datasets`, and msl is the config without a name.
     Raises ValueError for wrong arguments and OSError for what the Hub refuses, as all functions here.
@@ -98,30 +103,27 @@ def push_dataset(args: PushDatasetArguments) -> str:
     return _address(api, f"datasets/{args.repo_id}")
 
 
-def _rows(args: PushDatasetArguments, config: str) -> Any:
-    """A DatasetDict."""
-    from idl_hf.training.stages import DataArguments
-
-    data = DataArguments(args.dataset_name, args.data_dir, args.dataset_options)
+def _rows(args: PushDatasetArguments, config: str) -> "DatasetDict":
     if not Path(args.dataset_name, config).is_dir():
-        return data.load(config, None, num_proc=args.num_proc)
+        return args.load_all(config, args.num_proc)
     if args.data_dir is not None or args.dataset_options:
         raise ValueError(
-            f"'{args.dataset_name}' holds rows that are made already; --data_dir and --dataset_options are for a builder."
+            f"'{args.dataset_name}' holds rows that are made already; --data_dir and --dataset_options are for a "
+            "builder."
         )
-    return DataArguments(args.dataset_name, config).load("default", None)
+    return DatasetArguments(args.dataset_name, config).load_all("default")
 
 
 def push_metric(args: PushMetricArguments) -> str:
-    """Pushes a metric's folder as a Space, which `evaluate.load(repo_id)` reads; returns the address."""
+    """Push a metric's folder as a Space, which `evaluate.load(repo_id)` reads, and return the address."""
     space = args.repo_id.rpartition("/")[2]
     metric = args.metric or space
     if metric not in metric_names():
         raise ValueError(f"There is no metric '{metric}'. The metrics are: {', '.join(metric_names())}.")
     if metric != space:
         raise ValueError(
-            f"`evaluate` looks in a Space for a file with the Space's own name, so the metric '{metric}' must be pushed to "
-            f"'<user>/{metric}', found '{args.repo_id}'."
+            f"`evaluate` looks in a Space for a file with the Space's own name, so the metric '{metric}' must be "
+            f"pushed to '<user>/{metric}', found '{args.repo_id}'."
         )
     api = _open_repository(args.repo_id, "space", args.private, space_sdk="gradio")
     with _hub_errors_in_sentences(args.repo_id):
@@ -136,16 +138,16 @@ def push_metric(args: PushMetricArguments) -> str:
 
 
 def push_adapter(args: PushAdapterArguments) -> str:
-    """Pushes an adapter with its tokenizer and card, and nothing else of the folder; returns the address."""
+    """Push an adapter with its tokenizer and card, nothing else of the folder, and return the address."""
     source = Path(args.adapter)
     config = _adapter_config(source)
     trained_from = config.get("base_model_name_or_path") or ""
     base = args.base_model or trained_from
     if base != OFFLINE and (not _is_hub_id(base) or (base == trained_from and Path(base).exists())):
         raise ValueError(
-            f"The adapter in '{source}' needs the base model '{base}', which nobody else can load: it is no name on the Hub. "
-            "Pass --base_model <user>/<name> with the Hub id of the same model, or --base_model offline if it is the "
-            "offline model of this package."
+            f"The adapter in '{source}' needs the base model '{base}', which nobody else can load: it is no name on "
+            "the Hub. Pass --base_model <user>/<name> with the Hub id of the same model, or --base_model offline if "
+            "it is the offline model of this package."
         )
     _check_recipe(source)
     report = _report(args)
@@ -170,14 +172,14 @@ def push_adapter(args: PushAdapterArguments) -> str:
 
 
 def _check_recipe(source: Path) -> None:
-    """A recipe that names a folder of this machine helps nobody, and tells where it lies."""
+    """Raise ValueError for a recipe that names a folder of this machine: it helps nobody, and tells where it lies."""
     recipe = load_recipe(str(source)).get("options", {})
     named = {name: Path(str(recipe[name])) for name in ("encoder", "extractor") if name in recipe}
     local = [f"{name}='{path}'" for name, path in named.items() if path.is_absolute() or path.is_dir()]
     if local:
         raise ValueError(
-            f"'{source / RECIPE_FILE}' names a folder of this machine: {', '.join(local)}. Put the Hub id of the same model "
-            "there, since a chat with the adapter loads it."
+            f"'{source / RECIPE_FILE}' names a folder of this machine: {', '.join(local)}. Put the Hub id of the same "
+            "model there, since a chat with the adapter loads it."
         )
 
 
@@ -208,8 +210,9 @@ def _check_that_base_is_published(base: str) -> None:
             HfApi().model_info(base)
         except RepositoryNotFoundError as error:
             raise ValueError(
-                f"The base model '{base}' is not on the Hub, or private to somebody else, so nobody could load the adapter. "
-                "Push the base model first, or pass --base_model <user>/<name> with the Hub id of the same model."
+                f"The base model '{base}' is not on the Hub, or private to somebody else, so nobody could load the "
+                "adapter. Push the base model first, or pass --base_model <user>/<name> with the Hub id of the same "
+                "model."
             ) from error
 
 
@@ -223,7 +226,7 @@ def _report(args: PushAdapterArguments) -> str:
 
 
 def _open_repository(repo_id: str, repo_type: str, private: bool, **options: Any) -> HfApi:
-    """The repository, made where there is none; what is wrong with the login shows here, before any work."""
+    """Make the repository where there is none; what is wrong with the login shows here, before any work."""
     if "/" not in repo_id or not _is_hub_id(repo_id):
         raise ValueError(f"The repository must be <user>/<name>, found '{repo_id}'.")
     token = get_token()
@@ -236,8 +239,8 @@ def _open_repository(repo_id: str, repo_type: str, private: bool, **options: Any
         api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, **options)
         if private and not api.repo_info(repo_id, repo_type=repo_type).private:
             raise ValueError(
-                f"'{repo_id}' exists and is public, so --private would not hide what is pushed. Make it private in its "
-                "settings on the Hub first, or push to another name."
+                f"'{repo_id}' exists and is public, so --private would not hide what is pushed. Make it private in "
+                "its settings on the Hub first, or push to another name."
             )
     return api
 
@@ -273,8 +276,8 @@ def _why_refused(repo_id: str, error: HfHubHTTPError) -> str:
         )
     if status == 403:
         return (
-            f"Your token may not write to '{repo_id}': push to your own user or organisation, with a token that has write "
-            f"access.{said}"
+            f"Your token may not write to '{repo_id}': push to your own user or organisation, with a token that has "
+            f"write access.{said}"
         )
     if status == 404:
         return f"'{repo_id}' was not found on the Hub, or is private to somebody else.{said}"

@@ -4,14 +4,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 64  # of a line; PersonaExt's longest take 18
 
 
 def generate_lines(
-    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], lines: Sequence[int], batch_size: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    lines: Sequence[int],
+    batch_size: int,
 ) -> Iterator[dict[int, str]]:
-    """What follows each prompt greedily, until that many lines or the model's own end: {index: text} of each batch.
+    """Yield {index: what follows a prompt greedily} of each batch, until so many lines or the model's own end.
 
     prompts: token ids; those of similar length go together.
     """

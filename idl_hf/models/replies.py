@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import get_logger
 
 from idl_hf import prompting
@@ -18,20 +19,20 @@ Ids = Sequence[int]
 
 
 def generate_replies(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[Message]],
     max_new_tokens: int = 40,
     label: str = "",
     batch_size: int = 8,
     max_tokens: int = 4096,
 ) -> Iterator[tuple[int, str]]:
-    """(index of the prompt, greedy reply), those of a batch once they are written, in the order in which prompts share most.
+    """Yield (index of the prompt, greedy reply), a batch at a time, in the order in which prompts share most.
 
-    A batch has at most `batch_size` replies and keeps at most `max_tokens` tokens, shared ones counted once; a single prompt
-    may exceed that. The replies are those of `generate_reply` for each prompt alone, but in half precision, where every
-    way to compute rounds in its own way, a close call may fall differently, from batch to batch too. A model that cannot
-    share prompts generates one by one, and the log says why.
+    A batch has at most `batch_size` replies and keeps at most `max_tokens` tokens, shared ones counted once; a single
+    prompt may exceed that. The replies are those of `generate_reply` for each prompt alone, but in half precision,
+    where every way to compute rounds in its own way, a close call may fall differently, from batch to batch too. A
+    model that cannot share prompts generates one by one, and the log says why.
     """
     if (reason := tree_obstacle(model)) is None:
         replies = _share(model, tokenizer, prompts, max_new_tokens, batch_size, max_tokens)
@@ -45,16 +46,19 @@ def generate_replies(
 
 
 @torch.inference_mode()
-def generate_reply(model: Any, tokenizer: Any, prompt: Sequence[Message], **options: Any) -> str:
+def generate_reply(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], **options: object
+) -> str:
+    """Return the reply to one prompt by the model's own `generate`, greedy unless its `options` say otherwise."""
     ids = torch.tensor([prompting.prompt_ids(tokenizer, prompt)], device=model.device)
     options = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id, **options}
-    output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
-    return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    output: Any = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)  # type: ignore[operator]
+    return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
 
 def _share(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[Message]],
     max_new_tokens: int,
     batch_size: int,
@@ -73,17 +77,17 @@ def _share(
 
 
 def common_length(first: Ids, second: Ids) -> int:
-    """How many tokens both begin with."""
+    """Return how many tokens both begin with."""
     return next(
         (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
     )
 
 
 def _batches(lengths: Ids, shared: Ids, batch_size: int, max_tokens: int, max_new_tokens: int) -> Iterator[slice]:
-    """Slices of the sorted prompts. shared: tokens in common with the one before.
+    """Yield slices of the sorted prompts. shared: tokens in common with the one before.
 
-    A full batch ends where its last prompt that shares less than half begins, if there is one: what is on both sides of a
-    cut is not computed twice, but every step of both batches attends to it.
+    A full batch ends where its last prompt that shares less than half begins, if there is one: what is on both sides
+    of a cut is not computed twice, but every step of both batches attends to it.
     """
     start = 0
     for i in range(len(lengths)):

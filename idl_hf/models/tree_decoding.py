@@ -1,13 +1,14 @@
 """Greedy decoding after prompts that share their beginnings, each token of a prompt computed once.
 
-Sorted, prompts form a tree, and a batch of them runs as one packed row: each token of the tree fills one slot of the cache,
-at its position in the prompt, and attends to the slots between it and the root. Generated tokens follow in slots of their own,
-one of each reply in a step.
+Sorted, prompts form a tree, and a batch of them runs as one packed row: each token of the tree fills one slot of the
+cache, at its position in the prompt, and attends to the slots between it and the root. Generated tokens follow in
+slots of their own, one of each reply in a step.
 
-    prompts        a b c          slots      a b c d e x y ...      x: the reply to a b c, attends to slots 0 1 2 and itself
-                   a b d e        positions  0 1 2 2 3 3 4          y: the reply to a b d e, attends to 0 1 3 4 and itself
+    prompts    a b c      slots      a b c d e x y ...    x: the reply to a b c, attends to slots 0 1 2 and itself
+               a b d e    positions  0 1 2 2 3 3 4        y: the reply to a b d e, attends to 0 1 3 4 and itself
 
-Nothing is padded or copied for a reply, and the next batch goes on with what its first prompt shares with the last one.
+Nothing is padded or copied for a reply, and the next batch goes on with what its first prompt shares with the last
+one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from accelerate.utils import is_peft_model
 from torch import Tensor
-from transformers import AttentionInterface, DynamicCache
+from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 
 from idl_hf.packing.attention import HIDDEN, obstacle
 
@@ -26,15 +27,16 @@ CHUNK = 512  # tokens of prompts in one forward pass; bounds the activations
 TILE = 128  # queries; a tile reads no slots behind its own
 # What a generation config may set without a greedy reply becoming another one
 _HARMLESS = set(
-    "bos_token_id eos_token_id pad_token_id do_sample temperature top_p top_k min_p top_h typical_p epsilon_cutoff eta_cutoff "
+    "bos_token_id eos_token_id pad_token_id do_sample temperature top_p top_k min_p top_h typical_p epsilon_cutoff "
+    "eta_cutoff "
     "max_length max_new_tokens use_cache cache_implementation output_attentions output_hidden_states output_scores "
     "output_logits return_dict_in_generate transformers_version _from_model_config".split()
 )
 Ids = Sequence[int]
 
 
-def tree_obstacle(model: Any) -> str | None:
-    """Why `model` cannot run packed rows greedily; None if it can."""
+def tree_obstacle(model: PreTrainedModel) -> str | None:
+    """Return why `model` cannot run packed rows greedily, None if it can."""
     if is_peft_model(model) and any(config.is_prompt_learning for config in model.peft_config.values()):
         return "prompt-learning adapters put tokens of their own before the prompt"
     base = _base_model(model)
@@ -52,9 +54,9 @@ def _base_model(model: Any) -> Any:
 
 
 class TreeDecoder:
-    """Writes after the prompts of one batch after the other; between them it keeps what the next prompt shares."""
+    """Writer of replies to one batch of prompts after the other; between them it keeps what the next prompt shares."""
 
-    def __init__(self, model: Any, max_new_tokens: int) -> None:
+    def __init__(self, model: PreTrainedModel, max_new_tokens: int) -> None:
         self._model = model
         self._max_new_tokens = max_new_tokens
         ends = _base_model(model).generation_config.eos_token_id
@@ -66,7 +68,7 @@ class TreeDecoder:
 
     @torch.inference_mode()
     def write(self, prompts: Sequence[Ids], shared: Ids) -> list[list[int]]:
-        """The greedy tokens after each of the sorted prompts, with the one that ends a reply.
+        """Return the greedy tokens after each of the sorted prompts, with the one that ends a reply.
 
         shared: tokens that a prompt has in common with the one before it, the first with the last of the batch before.
         """
@@ -83,7 +85,7 @@ class TreeDecoder:
         self._path = list(range(len(path)))
 
     def _read(self, prompts: Sequence[Ids], shared: Ids) -> tuple[Tensor, Tensor]:
-        """The token after each prompt, and the slots (rows, slots) that it sees."""
+        """Return the token after each prompt, and the slots (rows, slots) that it sees."""
         used = len(self._path)
         new = [(row, i) for row, prompt in enumerate(prompts) for i in range(shared[row], len(prompt))]
         seen = torch.zeros(len(prompts), used + len(new), dtype=torch.bool)
@@ -102,7 +104,8 @@ class TreeDecoder:
         return torch.cat(tokens), seen
 
     def _decode(self, tokens: Tensor, seen: Tensor, lengths: list[int]) -> list[list[int]]:
-        """A row that is done leaves the batch; its slots stay, unseen by the others."""
+        """Return what follows the prompts. A row that is done leaves the batch; its slots stay, unseen by the
+        others."""
         written: list[list[int]] = [[] for _ in lengths]
         rows, positions = list(range(len(lengths))), torch.tensor(lengths, device=tokens.device)
         while True:
@@ -122,7 +125,8 @@ class TreeDecoder:
             positions = positions[going] + 1
 
     def _forward(self, ids: Tensor, positions: Tensor, seen: Tensor, kept: Tensor) -> Tensor:
-        """The likeliest token after each of `ids` at the places `kept`. seen: (ids, slots), more slots than are filled will do."""
+        """Return the likeliest token after each of `ids` at the places `kept`. seen: (ids, slots), or with more slots
+        than are filled."""
         self._positions = torch.cat([self._positions, positions])
         distances = positions[:, None] - self._positions
         distances = distances.masked_fill(~seen[:, : len(self._positions)], HIDDEN).to(torch.int32)
@@ -151,11 +155,14 @@ def tree_attention(
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Exact attention of the last n slots to all; heads that share keys are one product. PyTorch's own would repeat the keys
-    for each of these heads in every step, and is the slower one for prompts in half precision on a CPU.
+    """Return the exact attention of the last n slots to all; heads that share keys are one product.
 
-    query: (1, heads, n, d); key, value: (1, key heads, slots, d). attention_mask: int32 (1, 1, n, slots), the tokens between
-    query and key, negative for keys out of sight. Returns (1, n, heads, d). Scores are of the precision of the inputs.
+    PyTorch's own would repeat the keys for each of these heads in every step, and is the slower one for prompts in
+    half precision on a CPU.
+
+    query: (1, heads, n, d); key, value: (1, key heads, slots, d). attention_mask: int32 (1, 1, n, slots), the tokens
+    between query and key, negative for keys out of sight. Returns (1, n, heads, d). Scores are of the precision of the
+    inputs.
     """
     for name in ("softcap", "s_aux", "position_bias"):
         if options.get(name) is not None:

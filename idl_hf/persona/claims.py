@@ -1,7 +1,8 @@
 """What statements of a person claim, and which of them deny one another.
 
-Relations of one claim stand in the same sentence ("i am a ..."), so that what a person states by one of them is true in
-the sentence of another. What is not known to deny another statement is taken not to: one may like, own and do many things.
+Relations of one claim stand in the same sentence ("i am a ..."), so that what a person states by one of them is true
+in the sentence of another. What is not known to deny another statement is taken not to: one may like, own and do many
+things.
 """
 
 import re
@@ -53,32 +54,33 @@ class Fact:
 
 @lru_cache(maxsize=1 << 14)
 def fact_of(triple: Triple, utterance: str) -> Fact:
+    """Return what a triple of an utterance claims, and how."""
     form = grammar.form(triple, utterance)
     shape = form.shape if form else ""
     relation = "age" if shape == "age" else triple.relation
     claim = next((claim for start, claim in _CLAIMS.items() if relation.startswith(start)), relation)
-    said = {"likes": _LIKING, "being": _BEING}.get(claim)
-    if said and (not said.search(grammar.before(triple.object, utterance)) or shape == "verb"):
+    lead = {"likes": _LIKING, "being": _BEING}.get(claim)
+    if lead and (not lead.search(grammar.before(triple.object, utterance)) or shape == "verb"):
         claim = "habit"  # "i watch tv", "i teach piano"
     words = frozenset(grammar.content(triple.object) or {triple.object.casefold()})
     return Fact(triple.subject.casefold(), relation, triple.object, form, claim, words)
 
 
 def of_partner(fact: Fact) -> Fact:
-    """The fact as one of somebody else, whoever it is about."""
+    """Return the fact as one of somebody else, whoever it is about."""
     return replace(fact, subject=f"{fact.subject} (partner)")
 
 
-def contradicting(slot: Fact, facts: Sequence[Fact], chosen: str) -> Iterator[tuple[Fact, Fact]]:
-    """The facts whose object makes the slot's statement deny what the person states, without being stated itself."""
+def contradicting(slot: Fact, facts: Sequence[Fact], chosen: str) -> Iterator[Fact]:
+    """Yield the facts whose object makes the slot's statement deny what the person states, not being stated itself."""
     own = {word for fact in facts if (fact.claim, fact.subject) == (slot.claim, slot.subject) for word in fact.words}
     in_reply = grammar.content(chosen) | slot.words
     for fact in facts:
         if not grammar.share(fact.words, in_reply):
             exclusive = slot.relation == fact.relation in _EXCLUSIVE
             if exclusive or (not grammar.share(fact.words, own) and _denies(slot, fact)):
-                yield slot, fact
-    yield from ((slot, fact) for fact in _recounted(slot, facts))
+                yield fact
+    yield from _recounted(slot, facts)
 
 
 def _denies(slot: Fact, fact: Fact) -> bool:
@@ -94,18 +96,20 @@ def _denies(slot: Fact, fact: Fact) -> bool:
 
 
 def _same_sort(slot: Fact, fact: Fact) -> bool:
-    """Whether both are, say, a color, as far as their relations ("like_color") and words tell."""
-    of_slot, of_fact = (fact.relation.rpartition("_")[2] for fact in (slot, fact))
+    """Return whether both are, say, a color, as far as their relations ("like_color") and words tell."""
+    sort, other_sort = (fact.relation.rpartition("_")[2] for fact in (slot, fact))
     kinds = grammar.kinds(slot.object)
-    return of_slot == of_fact or bool(kinds & grammar.kinds(fact.object)) or (of_slot == "favorite" and not kinds)
+    return sort == other_sort or bool(kinds & grammar.kinds(fact.object)) or (sort == "favorite" and not kinds)
 
 
 def _recounted(slot: Fact, facts: Sequence[Fact]) -> Iterator[Fact]:
-    """The slot's fact with each number that the person gives of other things alone: "two dogs", where there are "three
-    kids", as "three dogs"."""
+    """Yield the slot's fact with each number that is given of other things alone.
+
+    "two dogs", where there are "three kids", as "three dogs".
+    """
     counted = grammar.counted(slot.object)
     if counted is not None and slot.claim == "has":
-        counts = [(fact, *found) for fact in facts if (found := grammar.counted(fact.object))]
-        of_this = {counted[0], *(number for fact, number, _, _ in counts if fact.words & slot.words)}
-        others = {said: number for _, number, said, _ in counts if number not in of_this}
-        yield from (replace(slot, object=f"{said} {counted[2]}") for said in others)
+        counts = [(fact, count) for fact in facts if (count := grammar.counted(fact.object))]
+        own_numbers = {counted.number, *(count.number for fact, count in counts if fact.words & slot.words)}
+        other_words = dict.fromkeys(count.word for _, count in counts if count.number not in own_numbers)
+        yield from (replace(slot, object=f"{word} {counted.things}") for word in other_words)

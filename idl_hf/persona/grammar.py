@@ -20,7 +20,8 @@ _IRREGULAR = {
 }  # fmt: skip
 # Singular, though they end in s
 _SINGULAR = set(
-    "news series texas kansas arkansas paris gymnastics physics politics tennis mathematics economics christmas".split()
+    "news series texas kansas arkansas paris gymnastics physics politics tennis mathematics economics "
+    "christmas".split()
 )
 _DETERMINERS = {
     "a": "a", "an": "a", "another": "a", "the": "the", "some": "", "any": "", "many": "", "several": "", "all": "",
@@ -28,33 +29,36 @@ _DETERMINERS = {
 _LEADING = re.compile(r"^(?:an?|the|my|our|some|another) ", re.IGNORECASE)
 # What may follow an object; after anything else it goes on, as "red" does in "a red sweater"
 _END = re.compile(
-    r"\s*(?:$|[^\w\s'’]|(?:and|or|but|so|because|since|when|while|who|that|which|with|for|too|also|now|though|as|if|after|"
-    r"before|from|at|in|on|by|to|until|than|then|where|is|are|was|were|has|have|had|i|i['’]\w+|we|you|they|he|she|it|my|"
-    r"myself|every|all|right|again|lol|haha|today|outside|like|about|over|just|really|will|can|would|not|most)\b)",
+    r"\s*(?:$|[^\w\s'’]|(?:and|or|but|so|because|since|when|while|who|that|which|with|for|too|also|now|though|as|if|"
+    r"after|before|from|at|in|on|by|to|until|than|then|where|is|are|was|were|has|have|had|i|i['’]\w+|we|you|they|he|"
+    r"she|it|my|myself|every|all|right|again|lol|haha|today|outside|like|about|over|just|really|will|can|would|not|"
+    r"most)\b)",
     re.IGNORECASE,
 )
 _PART = re.compile(r"\s*,\s*\w+(?: \w+)?\s*(?:[.,!?]|$)")  # "charlotte , north carolina"
 # No object has one of these in it, or is cut out wrongly
 _BROKEN = set(
-    "i we you he she they it me us him them mine yours that this these those there here who what which where when why how "
-    "others is are was were am be been being do does did doing have has had having will would can could should get gets got "
-    "getting go goes went and or but so if then than as because not no never too also just only really very pretty quite "
-    "almost about now still together alone back again much more better best lot lots bit kind sort everything anything "
-    "something nothing everyone someone well fine sure ok okay lol haha yes yeah hi hello thanks sometimes always often "
-    "usually ever soon today tonight tomorrow yesterday ago week weekend weekends month year years day days time times one "
-    "ones out up down off away over home way things thing stuff such place places most least stay".split()
+    "i we you he she they it me us him them mine yours that this these those there here who what which where when why "
+    "how others is are was were am be been being do does did doing have has had having will would can could should "
+    "get gets got getting go goes went and or but so if then than as because not no never too also just only really "
+    "very pretty quite almost about now still together alone back again much more better best lot lots bit kind sort "
+    "everything anything something nothing everyone someone well fine sure ok okay lol haha yes yeah hi hello thanks "
+    "sometimes always often usually ever soon today tonight tomorrow yesterday ago week weekend weekends month year "
+    "years day days time times one ones out up down off away over home way things thing stuff such place places most "
+    "least stay".split()
 )
 _PREPOSITIONS = set("of in with for from on at to by near into around".split())
 # Words of an object that are not what it is about
 _LITTLE = _BROKEN | _PREPOSITIONS | _DETERMINERS.keys() | set(_NUMBERS) | set(
-    "new old big small little young good great nice favorite favourite own first last few huge real long short next other "
-    "different various main whole local large free".split()
+    "new old big small little young good great nice favorite favourite own first last few huge real long short next "
+    "other different various main whole local large free".split()
 )  # fmt: skip
 _VERB_AFTER = set("to i we can i've i'd also just usually sometimes mostly still often".split())  # "to cook", "i cook"
 _GOING = set("go goes going went come travel traveling moved moving listen listening trip been back".split())  # "to"
 _EATEN = set("eat eats eating ate drink drinks drinking drank cook cooking".split())
 _ROLES = {
-    "in": "in", "from": "in", "near": "in", "into": "in", "at": "at", "on": "on", "for": "for", "with": "for", "by": "for",
+    "in": "in", "from": "in", "near": "in", "into": "in",
+    "at": "at", "on": "on", "for": "for", "with": "for", "by": "for",
 }  # fmt: skip
 _PLACES = ("live_in", "place_origin", "employed_by", "like_goto", "international_exp", "pre_employed_by")
 _DONE = ("like_activity", "dislike_activity", "has_ability", "want_do", "do_not_do")
@@ -69,16 +73,24 @@ class Form(NamedTuple):
     role: str = ""  # "eaten" of what is eaten or drunk; of places "in", "at", "on", "for"
 
 
+class Count(NamedTuple):
+    """How many there are of some things."""
+
+    number: int
+    word: str  # the number as it is said
+    things: str
+
+
 def form(triple: Triple, utterance: str) -> Form | None:
-    """None where nothing can be swapped."""
-    words, found = bare(triple.object).casefold().split(), _find(triple.object, utterance)
-    if found is None or not words:
+    """Return how the triple's object stands in the utterance, None where it cannot be swapped."""
+    words, match = bare(triple.object).casefold().split(), _find(triple.object, utterance)
+    if match is None or not words:
         return None
     if triple.relation == "physical_attribute" and words[0].isdigit():
         return Form("age", "", " ".join(words[1:]))
     if len(words) > 4 or _BROKEN & set(words) or {words[0], words[-1]} & _PREPOSITIONS or not content(triple.object):
         return None
-    second, last = ["", "", *utterance[: found.start()].casefold().split()][-2:]
+    second, last = ["", "", *utterance[: match.start()].casefold().split()][-2:]
     article = _DETERMINERS.get(last)
     if last in _NUMBERS or last.isdigit():
         return None
@@ -90,14 +102,14 @@ def form(triple: Triple, utterance: str) -> Form | None:
         return Form("gerund") if article is None else None
     if _is_gerund(words[-1]) or (triple.relation in _DONE and last in ("and", "or", ",", "")):
         return None
-    if triple.relation.startswith(_PLACES) and _PART.match(utterance, found.end()):
+    if triple.relation.startswith(_PLACES) and _PART.match(utterance, match.end()):
         return None
     role = _role(triple.relation, last if article is None else second, article)
     return Form("plural" if _is_plural(words) else "singular", article or "", role)
 
 
 def fits(old: Form | None, new: Form | None) -> bool:
-    """Whether an object of the form `new` may stand in the place of one of the form `old`."""
+    """Return whether an object of the form `new` may stand in the place of one of the form `old`."""
     if old is None or new is None or old.shape != new.shape:
         return False
     # "at a bar" and "on a farm", but not "at a bar" and "in the south"
@@ -108,7 +120,7 @@ def fits(old: Form | None, new: Form | None) -> bool:
 
 
 def swap(text: str, old: str, new: str) -> str | None:
-    """`old` replaced by `new` where it first stands as whole words, with the article before it in agreement."""
+    """Return the text with `new` for `old` where it first stands as whole words, an article before it in agreement."""
     match = _find(old, text)
     if match is None:
         return None
@@ -120,25 +132,25 @@ def swap(text: str, old: str, new: str) -> str | None:
 
 
 def before(obj: str, utterance: str) -> str:
-    """What the utterance says before the object."""
+    """Return what the utterance says before the object."""
     match = _find(obj, utterance)
     return utterance[: match.start()] if match else ""
 
 
 def bare(obj: str) -> str:
-    """The object without its article."""
+    """Return the object without its article."""
     return _LEADING.sub("", obj)
 
 
-def counted(obj: str) -> tuple[int, str, str] | None:
-    """The number of an object from "two dogs" to "12 dogs", as it is and as it is said, and what is counted."""
-    said, _, things = obj.partition(" ")
-    number = int(said) if said.isdigit() else _NUMBERS.index(said) + 1 if said in _NUMBERS else 0
-    return (number, said, things) if things and 2 <= number <= 12 else None
+def counted(obj: str) -> Count | None:
+    """Return how many things an object is, from "two dogs" to "12 dogs", None for any other."""
+    word, _, things = obj.partition(" ")
+    number = int(word) if word.isdigit() else _NUMBERS.index(word) + 1 if word in _NUMBERS else 0
+    return Count(number, word, things) if things and 2 <= number <= 12 else None
 
 
 def singular(word: str) -> str:
-    """The singular of a noun, good enough to tell whether two words are one thing."""
+    """Return the singular of a noun, good enough to tell whether two words are one thing."""
     if word in _IRREGULAR or word in _SINGULAR:
         return _IRREGULAR.get(word, word)
     if len(word) > 4 and word.endswith("ies"):
@@ -149,21 +161,27 @@ def singular(word: str) -> str:
 
 
 def content(text: str) -> set[str]:
-    """The words of a text that say something, each by its stem: what "a teacher" and "teaching" have in common."""
+    """Return the stems of the words that say something: what "a teacher" and "teaching" have in common."""
     words = re.findall(r"[^\W\d_]+", re.sub(r"['’]\w+", "", text.casefold()))
     return {_stem(singular(word)) for word in words if word not in _LITTLE}
 
 
 def kinds(text: str) -> set[str]:
-    """The kinds of things that a text names."""
+    """Return the kinds of things that a text names."""
     return {_KIND[word] for word in content(text) if word in _KIND}
 
 
 def share(some: Set[str], others: Set[str]) -> bool:
-    """Whether two contents name the same thing: by a stem in common, or one by its kind ("pets") where the other has
-    one of that kind ("cat")."""
-    pairs = ((some, others), (others, some))
-    by_kind = (_KINDS_NAME[a] == _KIND.get(b) for one, two in pairs for a in one & _KINDS_NAME.keys() for b in two)
+    """Return whether two contents name the same thing.
+
+    They do by a stem in common, or one by its kind ("pets") where the other has one of that kind ("cat").
+    """
+    by_kind = (
+        _KINDS_NAME[kind] == _KIND.get(stem)
+        for these, those in ((some, others), (others, some))
+        for kind in these & _KINDS_NAME.keys()
+        for stem in those
+    )
     return bool(some & others) or any(by_kind)
 
 
@@ -180,7 +198,7 @@ _KINDS_NAME |= {_stem("pet"): "animal", _stem("parent"): "family"}
 
 
 def _find(obj: str, utterance: str) -> re.Match[str] | None:
-    """Where the object first stands as whole words that do not go on."""
+    """Return where the object first stands as whole words that do not go on."""
     whole = re.compile(rf"(?<![\w'’]){re.escape(bare(obj))}(?!\w)", re.IGNORECASE)
     return next((match for match in whole.finditer(utterance) if _END.match(utterance, match.end())), None)
 
@@ -201,9 +219,8 @@ def _is_gerund(word: str) -> bool:
 
 
 def _is_plural(words: list[str]) -> bool:
-    """By the noun before any preposition."""
     end = next((i for i, word in enumerate(words) if i and word in _PREPOSITIONS), None)
-    head = words[:end][-1]
+    head = words[:end][-1]  # the noun before any preposition
     return head != "kid" and singular(head) != head
 
 

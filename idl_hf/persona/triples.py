@@ -1,46 +1,53 @@
-"""Persona triples as text (paper A.2): `<object, relation, subject>`, one a line; where they occur in utterances; and how
-right they are. The released code writes them without brackets and commas, which tears subjects of two words apart."""
+"""Persona triples as text (paper A.2), where they occur in utterances, and how right they are.
+
+A triple is `<object, relation, subject>`, one a line. The released code writes them without brackets and commas, which
+tears subjects of two words apart.
+"""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from typing import NamedTuple
 
 from idl_hf.schema import Triple
 
-# Strict: a broken triple cannot swallow the next one on its line, as the paper's lazy `<.*?,.*?,.*?>` lets it. One star
-# only: where a model repeats commas to no end, three would try every way to share them out
+# Strict: a broken triple cannot swallow the next one on its line, as the paper's lazy `<.*?,.*?,.*?>` lets it. One
+# star only: where a model repeats commas to no end, three would try every way to share them out
 _TRIPLE = re.compile(r"<([^<>\n]*)>")
 _NOTHING = "<>"
 _SEPARATOR = "\n\nTriples:\n"
 
 
 def format_triples(triples: Iterable[Triple]) -> str:
+    """Return triples as text, one a line."""
     return "\n".join(map(_format, triples))
 
 
 def parse_triples(text: str) -> list[Triple]:
-    """The well-formed triples of a text. Only the object may hold commas; triples with an empty element are left out."""
+    """Return the well-formed triples of a text, those with an empty element left out; only objects may hold commas."""
     split = ([part.strip() for part in body.rsplit(",", 2)] for body in _TRIPLE.findall(text))
     parts = (elements for elements in split if len(elements) == 3)
     return [Triple(subject, relation, obj) for obj, relation, subject in parts if obj and relation and subject]
 
 
 def format_prompt(sentences: Sequence[str]) -> str:
-    """What the extractor reads: the sentences, one a line, and a separator. The paper has no instruction, and does not
-    say what separates input and output."""
+    """Return what the extractor reads: the sentences, one a line, and a separator.
+
+    The paper has no instruction, and does not say what separates input and output.
+    """
     return "\n".join(map(_on_one_line, sentences)) + _SEPARATOR
 
 
 def format_sample(triples: Sequence[Sequence[Triple]]) -> str:
-    """What the extractor writes: line i holds the triples of sentence i, or `<>` where it states nothing.
+    """Return what the extractor writes: line i holds the triples of sentence i, or `<>` where it states nothing.
 
-    The paper stacks sentences with one triple each and writes one triple a line; so does this. Utterances of a dialogue
-    may state nothing, or more than one thing, and then the line still tells whose triples these are.
+    The paper stacks sentences with one triple each and writes one triple a line; so does this. Utterances of a
+    dialogue may state nothing, or more than one thing, and then the line still tells whose triples these are.
     """
     return "\n".join(_on_one_line(" ".join(map(_format, own))) or _NOTHING for own in triples)
 
 
 def parse_sample(text: str, count: int) -> list[list[Triple]]:
-    """The triples of each of `count` sentences, by line. Missing lines are empty, surplus lines are ignored."""
+    """Return the triples of each of `count` sentences, by line; missing lines are empty, surplus ones are ignored."""
     lines = text.split("\n", count)[:count]
     return [parse_triples(line) for line in lines] + [[] for _ in range(count - len(lines))]
 
@@ -50,13 +57,15 @@ def _format(triple: Triple) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    """Not splitlines(), which also ends a line at U+2028, a form feed and others."""
+    # Not splitlines(), which also ends a line at U+2028, a form feed and others
     return re.sub(r"[\r\n]+", " ", text)
 
 
 def mentions(utterance: str, triple: Triple) -> bool:
-    """Whether an utterance contains the triple's object as whole words, or else all of its words (5 % of PersonaExt's
-    objects are not contiguous)."""
+    """Return whether an utterance contains the triple's object as whole words, or else all of its words.
+
+    5 % of PersonaExt's objects are not contiguous.
+    """
     words = triple.object.casefold().split()
     text = utterance.casefold()
     if re.search(rf"(?<!\w){re.escape(' '.join(words))}(?!\w)", text):
@@ -65,7 +74,7 @@ def mentions(utterance: str, triple: Triple) -> bool:
 
 
 def persona_utterances(utterances: Sequence[str], triples: Sequence[Triple]) -> list[int]:
-    """Indices of the utterances that contain the object of at least one triple (paper Eq. 2)."""
+    """Return the indices of the utterances that contain the object of at least one triple (paper Eq. 2)."""
     return [i for i, utterance in enumerate(utterances) if any(mentions(utterance, triple) for triple in triples)]
 
 
@@ -73,34 +82,43 @@ def persona_utterances(utterances: Sequence[str], triples: Sequence[Triple]) -> 
 # order; elements count as equal only if every character is. Where nothing is to be found and nothing was, that is 1.
 
 
+class Overlap(NamedTuple):
+    """How far what was predicted is what was expected."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
 def sample_accuracy(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> float:
-    """Share of the samples in which no element of any triple differs and the order is kept (paper A.2)."""
+    """Return the share of samples in which no element of any triple differs and the order is kept (paper A.2)."""
     pairs = _pairs(predictions, references)
     return sum(list(predicted) == list(expected) for predicted, expected in pairs) / len(pairs)
 
 
 def triple_accuracy(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> float:
-    """Share of the expected triples that were predicted at their very place in the sample; surplus ones behind them go
-    unseen. The paper's 87 % may be this: if it is of samples, with 8.75 triples each, 98.4 % of triples were right."""
+    """Return the share of the expected triples that were predicted at their very place in the sample.
+
+    Surplus ones behind them go unseen. The paper's 87 % may be this: if it is of samples, with 8.75 triples each,
+    98.4 % of triples were right.
+    """
     pairs = _pairs(predictions, references)
     right = sum(a == b for predicted, expected in pairs for a, b in zip(predicted, expected, strict=False))
     return _share(right, sum(len(expected) for _, expected in pairs), sum(len(predicted) for predicted, _ in pairs))
 
 
-def precision_recall_f1(
-    predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]
-) -> tuple[float, float, float]:
-    """Of all samples together: the distinct triples of a sample count, in any order."""
+def precision_recall_f1(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> Overlap:
+    """Return precision, recall and F1 of all samples together: a sample's distinct triples count, in any order."""
     return _overlap([(set(predicted), set(expected)) for predicted, expected in _pairs(predictions, references)])
 
 
 def object_f1(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> float:
-    """F1 of the objects alone: all that `persona_utterances` looks at."""
+    """Return the F1 of the objects alone: all that `persona_utterances` looks at."""
     objects = [
         ({triple.object for triple in predicted}, {triple.object for triple in expected})
         for predicted, expected in _pairs(predictions, references)
     ]
-    return _overlap(objects)[2]
+    return _overlap(objects).f1
 
 
 def _pairs(
@@ -108,18 +126,18 @@ def _pairs(
 ) -> list[tuple[Sequence[Triple], Sequence[Triple]]]:
     if len(predictions) != len(references) or not references:
         raise ValueError(
-            f"Expected the triples of at least one sample, as predicted and as they should be, found {len(predictions)} "
-            f"predictions and {len(references)} references."
+            "Expected the triples of at least one sample, as predicted and as they should be, found "
+            f"{len(predictions)} predictions and {len(references)} references."
         )
     return list(zip(predictions, references, strict=True))
 
 
-def _overlap(pairs: Sequence[tuple[set, set]]) -> tuple[float, float, float]:
+def _overlap(pairs: Sequence[tuple[Set[object], Set[object]]]) -> Overlap:
     shared = sum(len(predicted & expected) for predicted, expected in pairs)
     found, wanted = (sum(map(len, side)) for side in zip(*pairs, strict=True))
-    return _share(shared, found, wanted), _share(shared, wanted, found), _share(2 * shared, found + wanted)
+    return Overlap(_share(shared, found, wanted), _share(shared, wanted, found), _share(2 * shared, found + wanted))
 
 
 def _share(part: int, whole: int, other: int = 0) -> float:
-    """part / whole. Of nothing it is 1, unless the other side has something."""
+    """Return part / whole; of nothing it is 1, unless the other side has something."""
     return part / whole if whole else float(other == 0)

@@ -3,18 +3,18 @@
 import re
 from collections import defaultdict
 from html import escape
-from pathlib import Path
 
 from idl_hf.report.layout import Cell, Cells, Grid, difference_grids, grids, legend, measure, number
 from idl_hf.report.markdown import DIFFERENCES, as_json, example_names, markdown, settings, took
-from idl_hf.report.page_frame import frame, table, write_whole
+from idl_hf.report.page_frame import frame
+from idl_hf.report.page_frame import table as table_markup
 from idl_hf.report.plots import plots
-from idl_hf.report.results import Highlighted, Report, Table
+from idl_hf.report.results import Conversation, Highlighted, Report, Span, Table
 
 _WORD = re.compile(r"\S(?:.*\S)?", re.DOTALL)
 _STYLE = """
 body { max-width: 76rem; }
-.intro, .legend, .note { max-width: 50rem; }
+.intro, .legend, .note, .turns { max-width: 50rem; }
 .legend { color: #555; font-size: .875rem; padding-left: 1.2rem; }
 .results { display: flex; flex-wrap: wrap; gap: 0 2rem; }
 .results > * { min-width: 0; }
@@ -38,24 +38,34 @@ td small, th small { display: block; }
   margin: 0; }
 .example dt { color: #555; font-size: .875rem; }
 .example dd { margin: 0; white-space: pre-wrap; }
+.turns { display: grid; gap: .6rem; margin: 1rem 0; }
+.turns div { display: grid; gap: 0 1rem; }
+.turns dt { color: #555; min-width: 0; }
+.turns dd { margin: 0; min-width: 0; white-space: pre-wrap; }
+@media (min-width: 40rem) { .turns div { grid-template-columns: 8rem 1fr; } }
 .settings td { overflow-wrap: anywhere; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; }
 """
 
 
-def write_report(folder: str | Path, report: Report) -> None:
-    """report.json, report.md and report.html; none of them where one cannot be made. Raises ValueError where lines to
-    compare were measured on different people."""
-    measured = [measure(of) for of in report.tables]
-    made = {"report.json": as_json, "report.md": markdown, "report.html": html}
-    for name, text in {name: make(report, measured) for name, make in made.items()}.items():
-        write_whole(Path(folder) / name, text)
+def render(report: Report) -> dict[str, str]:
+    """Return the texts of report.json, report.md and report.html by the file's name.
+
+    Raises ValueError where lines to compare were measured on different people.
+    """
+    measured = [measure(table) for table in report.tables]
+    return {
+        "report.json": as_json(report, measured),
+        "report.md": markdown(report, measured),
+        "report.html": html(report, measured),
+    }
 
 
 def html(report: Report, measured: list[Cells]) -> str:
+    """Return the report as a page. measured: the cells of each table."""
     parts = [f'<p class="intro">{escape(report.intro)}</p>'] if report.intro else []
-    parts += [_results(of, cells) for of, cells in zip(report.tables, measured, strict=True)]
+    parts += [_results(table, cells) for table, cells in zip(report.tables, measured, strict=True)]
     if report.highlighted:
         parts += [
             "<section>",
@@ -65,34 +75,38 @@ def html(report: Report, measured: list[Cells]) -> str:
         parts += [*map(_highlighted, report.highlighted), "</section>"]
     if report.examples:
         parts.append("<section>\n<h2>Examples</h2>")
-        parts += [_example(i, of, example_names(report)) for i, of in enumerate(report.examples, 1)] + ["</section>"]
+        names = example_names(report)
+        parts += [_example(i, example, names) for i, example in enumerate(report.examples, 1)] + ["</section>"]
+    parts += map(_conversation, report.conversations)
     if report.settings:
         rows = [[escape(name), escape(value)] for name, value in settings(report.settings)]
-        parts.append(f'<section class="settings">\n<h2>Settings</h2>\n{table("Settings", [], {"": rows})}\n</section>')
+        listed = table_markup("Settings", [], {"": rows})
+        parts.append(f'<section class="settings">\n<h2>Settings</h2>\n{listed}\n</section>')
     notes = "\n".join(f"<li>{escape(note)}</li>" for note in [*report.notes, took(report)])
     parts.append(f'<section>\n<h2>Notes</h2>\n<ul class="note">\n{notes}\n</ul>\n</section>')
     return frame(report.title, parts, _STYLE)
 
 
-def _results(of: Table, cells: Cells) -> str:
-    parts = [f"<h2>{escape(of.title)}</h2>", plots(of, cells) if of.on_x else ""]
-    printed = "\n".join(_grid(of.title, grid) for grid in grids(of, cells))
+def _results(table: Table, cells: Cells) -> str:
+    parts = [f"<h2>{escape(table.title)}</h2>", plots(table, cells) if table.on_x else ""]
+    printed = "\n".join(_grid(table.title, grid) for grid in grids(table, cells))
     parts.append(f'<div class="results">\n{printed}\n</div>' if printed else "")
-    lines = "\n".join(f"<li>{escape(line)}</li>" for line in legend(of, cells))
+    lines = "\n".join(f"<li>{escape(line)}</li>" for line in legend(table, cells))
     parts.append(f'<ul class="legend">\n{lines}\n</ul>' if lines else "")
-    parts += [_tests(of, cells), _differences(of), "" if of.on_x else plots(of, cells)]
+    parts += [_tests(table, cells), _differences(table), "" if table.on_x else plots(table, cells)]
     return "<section>\n" + "\n".join(filter(None, parts)) + "\n</section>"
 
 
 def _grid(title: str, grid: Grid) -> str:
-    head = [escape(grid.corner), *(f"{escape(name)}<small>{shared}</small>" for name, shared in grid.heads)]
+    heads = [f"{escape(head.label)}<small>{head.denominator}</small>" for head in grid.heads]
     bodies: dict[str, list[list[str]]] = defaultdict(list)
-    for group, name, role, cells in grid.rows:
-        first = f"{escape(name)} <small>{escape(role)}</small>" if role else escape(name)
-        pairs = zip(cells, grid.heads, strict=True)
-        bodies[escape(group)].append([first, *(_cell(cell, bool(shared)) for cell, (_, shared) in pairs)])
+    for row in grid.rows:
+        first = f"{escape(row.name)} <small>{escape(row.role)}</small>" if row.role else escape(row.name)
+        pairs = zip(row.cells, grid.heads, strict=True)
+        bodies[escape(row.group)].append([first, *(_cell(cell, bool(head.denominator)) for cell, head in pairs)])
     above = f"<h3>{escape(grid.title)}</h3>\n" if grid.title else ""
-    return f"<div>{above}{table(' '.join(filter(None, (title, grid.title))), head, bodies)}</div>"
+    label = " ".join(filter(None, (title, grid.title)))
+    return f"<div>{above}{table_markup(label, [escape(grid.corner), *heads], bodies)}</div>"
 
 
 def _cell(cell: Cell | None, denominator_above: bool) -> str:
@@ -105,40 +119,39 @@ def _cell(cell: Cell | None, denominator_above: bool) -> str:
     return value + beside + "".join(f"<small>{text}</small>" for text in small if text)
 
 
-def _tests(of: Table, cells: Cells) -> str:
+def _tests(table: Table, cells: Cells) -> str:
+    head = ["line", "column", "best baseline", "difference", "p", "p, corrected"]
     rows = []
-    for (i, _), cell in cells.items():
+    for place, cell in cells.items():
         if cell.comparison is not None:
-            line, test = of.lines[i], cell.comparison
-            name = f"{line.curve}, {line.x:g}" if of.on_x else f"{line.group} {line.name}"
+            line, test = table.lines[place.line], cell.comparison
+            name = f"{line.curve}, {line.x:g}" if table.on_x else f"{line.group} {line.name}"
             about = [escape(text) for text in (name, cell.column.label, test.against)]
             corrected = f"{test.corrected_p:.2g}{cell.dagger}"
             rows.append([*about, number(cell.column, test.difference), f"{test.p:.2g}", corrected])
-    made = table(
-        f"Tests of {of.title}", ["line", "column", "best baseline", "difference", "p", "p, corrected"], {"": rows}
-    )
-    return f"<details>\n<summary>All {len(rows)} tests</summary>\n{made}\n</details>" if rows else ""
+    listed = table_markup(f"Tests of {table.title}", head, {"": rows})
+    return f"<details>\n<summary>All {len(rows)} tests</summary>\n{listed}\n</details>" if rows else ""
 
 
-def _differences(of: Table) -> str:
-    printed = "\n".join(_grid(of.title, grid) for grid in difference_grids(of))
+def _differences(table: Table) -> str:
+    printed = "\n".join(_grid(table.title, grid) for grid in difference_grids(table))
     if not printed:
         return ""
     shown = f'<p>{DIFFERENCES}</p>\n<div class="results">\n{printed}\n</div>'
     return f"<details>\n<summary>Differences</summary>\n{shown}\n</details>"
 
 
-def _highlighted(of: Highlighted) -> str:
-    spans = "".join(_span(text, weight, keyword) for text, weight, keyword in of.spans)
-    return f'<figure><figcaption>{escape(of.title)}</figcaption><p class="spans">{spans}</p></figure>'
+def _highlighted(highlighted: Highlighted) -> str:
+    spans = "".join(map(_span, highlighted.spans))
+    return f'<figure><figcaption>{escape(highlighted.title)}</figcaption><p class="spans">{spans}</p></figure>'
 
 
-def _span(text: str, weight: float, keyword: bool) -> str:
-    """The spaces around a word are not marked, so that words stand apart."""
-    marked = "<strong>{}</strong>" if keyword else "{}"
-    if weight > 0:
-        marked = f'<mark style="background: rgb(240 200 0 / {weight:.2f})">{marked}</mark>'
-    return _WORD.sub(lambda word: marked.format(escape(word[0])), text)
+def _span(span: Span) -> str:
+    """Mark a span but for the spaces around it, so that words stand apart."""
+    marked = "<strong>{}</strong>" if span.keyword else "{}"
+    if span.weight > 0:
+        marked = f'<mark style="background: rgb(240 200 0 / {span.weight:.2f})">{marked}</mark>'
+    return _WORD.sub(lambda word: marked.format(escape(word[0])), span.text)
 
 
 def _example(number: int, example: dict[str, str], names: list[str]) -> str:
@@ -147,5 +160,15 @@ def _example(number: int, example: dict[str, str], names: list[str]) -> str:
         for name in names
         if name != "partner"
     )
-    said = f"<p><small>partner</small> {escape(example['partner'])}</p>\n" if "partner" in example else ""
-    return f'<article class="example" aria-label="Example {number}">\n{said}<dl>\n{replies}\n</dl>\n</article>'
+    partner = f"<p><small>partner</small> {escape(example['partner'])}</p>\n" if "partner" in example else ""
+    return f'<article class="example" aria-label="Example {number}">\n{partner}<dl>\n{replies}\n</dl>\n</article>'
+
+
+def _conversation(conversation: Conversation) -> str:
+    turns = "\n".join(
+        f"<div><dt>{escape(turn.speaker)}</dt><dd>{escape(turn.text) or '(empty)'}</dd></div>"
+        for turn in conversation.turns
+    )
+    about = f'<p class="intro">{escape(conversation.about)}</p>\n' if conversation.about else ""
+    title = f"<h2>{escape(conversation.title)}</h2>"
+    return f'<section>\n{title}\n{about}<dl class="turns">\n{turns}\n</dl>\n</section>'

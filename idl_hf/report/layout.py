@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
 
 from idl_hf.report.results import Column, Table
-from idl_hf.report.statistics import LEVEL, Comparison, Estimate, comparable, compare, differences, estimate
+from idl_hf.report.statistics import LEVEL, Comparison, Estimate, Place, comparable, compare, differences, estimate
 
 
 @dataclass(frozen=True)
@@ -13,36 +14,59 @@ class Cell:
 
     column: Column
     estimate: Estimate
-    rows: int | None  # how many replies or dialogues were scored
-    paper: float | None
-    rank: int | None  # 1 and 2: best and second best of the comparable lines, as shown; bounds have none
-    comparison: Comparison | None
+    rows: int | None = None  # how many replies or dialogues were scored
+    paper: float | None = None
+    rank: int | None = None  # 1 and 2: best and second best of the comparable lines, as shown; bounds have none
+    comparison: Comparison | None = None
 
     @property
     def value(self) -> str:
+        """Return the mean as it is printed."""
         return number(self.column, self.estimate.mean)
 
     @property
     def dagger(self) -> str:
+        """Return the mark of a significant improvement, "" without one."""
         return "†" if self.comparison is not None and self.comparison.dagger else ""
 
     @property
     def interval(self) -> str:
+        """Return the bounds as they are printed, "" without an interval."""
         low, high = self.estimate.low, self.estimate.high
         return "" if math.isnan(low) else f"[{number(self.column, low)}, {number(self.column, high)}]"
 
     @property
     def paper_value(self) -> str:
+        """Return the paper's figure in parentheses, "" without one."""
         return "" if self.paper is None else f"({self.paper:.{self.column.digits}f})"
 
     @property
     def denominator(self) -> str:
+        """Return how many replies and people the mean is over, "" where neither is known."""
         rows = f"n\xa0=\xa0{self.rows:,}" if self.rows is not None else ""
         people = f"{self.estimate.people:,}\xa0people" if self.estimate.people else ""
         return ", ".join(filter(None, (rows, people)))
 
 
-Cells = dict[tuple[int, str], Cell]  # by number of the line and key of the column
+Cells = dict[Place, Cell]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column of cells."""
+
+    label: str
+    denominator: str  # "" unless all cells below share it
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """A row of cells, None where nothing was measured."""
+
+    name: str
+    cells: list[Cell | None]
+    role: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,89 +75,99 @@ class Grid:
 
     title: str  # "" where that of the table says all
     corner: str
-    heads: list[tuple[str, str]]  # label, and the denominator if all cells below share it
-    rows: list[tuple[str, str, str, list[Cell | None]]]  # group, name, role, cells
+    heads: list[Head]
+    rows: list[GridRow]
 
 
 def number(column: Column, value: float) -> str:
+    """Return a value as it is printed in its column."""
     return f"{round(column.scale * value, column.digits) + 0:.{column.digits}f}"  # + 0: no minus before a zero
 
 
 def measure(table: Table) -> Cells:
-    """Raises ValueError where lines to compare were measured on different people."""
+    """Return the cell of each value. Raises ValueError where lines to compare were measured on different people."""
     comparisons, cells = compare(table), {}
     for members in comparable(table):
         for column in table.columns:
             key = column.key
-            found = {i: estimate(table.lines[i], key) for i in members}
-            estimates = {i: of for i, of in found.items() if of is not None}
-            ranks = _ranks(column, {i: of for i, of in estimates.items() if table.lines[i].role != "bound"})
-            for i, of in estimates.items():
-                line = table.lines[i]
-                about = (line.rows.get(key), line.paper.get(key), ranks.get(i), comparisons.get((i, key)))
-                cells[i, key] = Cell(column, of, *about)
+            estimates = {i: value for i in members if (value := estimate(table.lines[i], key)) is not None}
+            ranks = _ranks(column, {i: value for i, value in estimates.items() if table.lines[i].role != "bound"})
+            for i, value in estimates.items():
+                line, place = table.lines[i], Place(i, key)
+                cells[place] = Cell(
+                    column=column,
+                    estimate=value,
+                    rows=line.rows.get(key),
+                    paper=line.paper.get(key),
+                    rank=ranks.get(i),
+                    comparison=comparisons.get(place),
+                )
     return cells
 
 
 def _ranks(column: Column, estimates: dict[int, Estimate]) -> dict[int, int]:
-    """Values that are shown alike rank alike, and the worst has no rank."""
-    shown = {i: float(number(column, of.mean)) for i, of in estimates.items() if not math.isnan(of.mean)}
+    """Rank values as they are shown: those shown alike rank alike, and the worst has no rank."""
+    means = {i: value.mean for i, value in estimates.items() if not math.isnan(value.mean)}
+    shown = {i: float(number(column, mean)) for i, mean in means.items()}
     best = sorted(set(shown.values()), reverse=not column.lower_is_better)[:-1][:2]
     return {i: best.index(value) + 1 for i, value in shown.items() if value in best}
 
 
 def grids(table: Table, cells: Cells) -> list[Grid]:
-    """Without the columns that no line has a value in."""
-    columns = [column for column in table.columns if any(key == column.key for _, key in cells)]
+    """Return a table as it is printed, without the columns that no line has a value in."""
+    columns = [column for column in table.columns if any(place.column == column.key for place in cells)]
     if not table.on_x:
         rows = [
-            (line.group, line.name, str(line.role), [cells.get((i, column.key)) for column in columns])
+            GridRow(line.name, [cells.get(Place(i, column.key)) for column in columns], line.role, line.group)
             for i, line in enumerate(table.lines)
         ]
         return [_grid("", "", [label(column) for column in columns], rows)] if columns else []
-    places = {(line.curve, line.x): i for i, line in enumerate(table.lines)}
+    numbers = {(line.curve, line.x): i for i, line in enumerate(table.lines)}
     curves = list(dict.fromkeys(line.curve for line in table.lines))
     positions = sorted({line.x for line in table.lines if line.x is not None})
-    made = []
+    by_column = []
     for column in columns:
-        at = {place: cells.get((i, column.key)) for place, i in places.items()}
-        rows = [("", f"{x:g}", "", [at.get((curve, x)) for curve in curves]) for x in positions]
-        made.append(_grid(label(column), table.x_label, curves, rows))
-    return made
+        at = {point: cells.get(Place(i, column.key)) for point, i in numbers.items()}
+        rows = [GridRow(f"{x:g}", [at.get((curve, x)) for curve in curves]) for x in positions]
+        by_column.append(_grid(label(column), table.x_label, curves, rows))
+    return by_column
 
 
 def difference_grids(table: Table) -> list[Grid]:
-    """A table for each line of ours: ours - the others. None for curves; report.json has theirs."""
-    made = []
-    for i, others in ({} if table.on_x else differences(table)).items():
-        measured = set().union(*others.values())
+    """Return a table for each line of ours: ours - the others. None for curves; report.json has theirs."""
+    by_line = []
+    for i, group in groupby([] if table.on_x else differences(table), key=lambda pair: pair.line):
+        pairs = list(group)
+        measured = {key for pair in pairs for key in pair.estimates}
         columns = [column for column in table.columns if column.key in measured]
-        rows: list[tuple[str, str, str, list[Cell | None]]] = []
-        for j, of in others.items():
-            cells = [Cell(c, of[c.key], None, None, None, None) if c.key in of else None for c in columns]
-            rows.append(("", table.lines[j].name, str(table.lines[j].role), cells))
+        rows = []
+        for pair in pairs:
+            estimates = [(column, pair.estimates.get(column.key)) for column in columns]
+            cells = [Cell(column, value) if value is not None else None for column, value in estimates]
+            rows.append(GridRow(table.lines[pair.other].name, cells, table.lines[pair.other].role))
         title = " ".join(filter(None, (table.lines[i].group, table.lines[i].name, "minus another line")))
-        made += [_grid(title, "", [label(column) for column in columns], rows)] if columns else []
-    return made
+        by_line += [_grid(title, "", [label(column) for column in columns], rows)] if columns else []
+    return by_line
 
 
-def _grid(title: str, corner: str, labels: list[str], rows: list[tuple[str, str, str, list[Cell | None]]]) -> Grid:
+def _grid(title: str, corner: str, labels: list[str], rows: list[GridRow]) -> Grid:
     heads = []
     for i, name in enumerate(labels):
-        below = [cells[i] for *_, cells in rows if cells[i] is not None]
-        denominators = {cell.denominator for cell in below if cell is not None}
-        paper = " (paper)" if any(cell is not None and cell.paper is not None for cell in below) else ""
-        heads.append((name + paper, denominators.pop() if len(denominators) == 1 else ""))
+        below = [cell for row in rows if (cell := row.cells[i]) is not None]
+        denominators = {cell.denominator for cell in below}
+        paper = " (paper)" if any(cell.paper is not None for cell in below) else ""
+        heads.append(Head(name + paper, denominators.pop() if len(denominators) == 1 else ""))
     return Grid(title, corner, heads, rows)
 
 
 def label(column: Column) -> str:
+    """Return a column's label with an arrow to where it is better."""
     return f"{column.label} {'↓' if column.lower_is_better else '↑'}"
 
 
 def legend(table: Table, cells: Cells) -> list[str]:
-    """What the marks of a table mean, and what each column is."""
-    measured = {key for _, key in cells}
+    """Return what the marks of a table mean, and what each column is."""
+    measured = {place.column for place in cells}
     comparisons = [cell.comparison for cell in cells.values() if cell.comparison is not None]
     lines = []
     if any(cell.interval for cell in cells.values()):

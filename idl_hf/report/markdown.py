@@ -3,19 +3,19 @@
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 from idl_hf.report.layout import Cell, Cells, Grid, difference_grids, grids, legend
 from idl_hf.report.results import Report, Table
-from idl_hf.report.statistics import differences
+from idl_hf.report.statistics import Place, differences
 
 DIFFERENCES = "Mean over people of the difference [95 % bootstrap interval], not corrected for how many there are."
 _SPECIAL = re.compile(r"([\\`*_\[\]|~])")
 
 
 def markdown(report: Report, measured: list[Cells]) -> str:
+    """Return the report as Markdown. measured: the cells of each table."""
     parts = [f"# {plain(report.title)}", plain(report.intro)]
     for table, cells in zip(report.tables, measured, strict=True):
         parts.append(f"## {plain(table.title)}")
@@ -25,13 +25,16 @@ def markdown(report: Report, measured: list[Cells]) -> str:
         parts.append("\n".join(f"- {plain(line)}" for line in legend(table, cells)))
         for grid in difference_grids(table):
             parts += [f"### {plain(grid.title)}", plain(DIFFERENCES), _markdown_grid(grid)]
-    for shown in report.highlighted:
-        spans = (f"**{plain(text)}**" if keyword else plain(text) for text, _, keyword in shown.spans)
-        parts += [f"## {plain(shown.title)}", "Bold: keywords. The page shows the weights.", "".join(spans)]
+    for highlighted in report.highlighted:
+        spans = (f"**{plain(span.text)}**" if span.keyword else plain(span.text) for span in highlighted.spans)
+        parts += [f"## {plain(highlighted.title)}", "Bold: keywords. The page shows the weights.", "".join(spans)]
     if report.examples:
         names = example_names(report)
         rows = [[plain(example.get(name, "-")) or "(empty)" for name in names] for example in report.examples]
         parts += ["## Examples", _markdown_table([plain(name) for name in names], rows)]
+    for conversation in report.conversations:
+        turns = (f"- **{plain(turn.speaker)}**: {plain(turn.text) or '(empty)'}" for turn in conversation.turns)
+        parts += [f"## {plain(conversation.title)}", plain(conversation.about), "\n".join(turns)]
     if report.settings:
         rows = [[plain(name), plain(value)] for name, value in settings(report.settings)]
         parts += ["## Settings", _markdown_table(["setting", "value"], rows)]
@@ -40,13 +43,13 @@ def markdown(report: Report, measured: list[Cells]) -> str:
 
 
 def _markdown_grid(grid: Grid) -> str:
-    grouped = any(group for group, *_ in grid.rows)
-    heads = [plain(head) + (f"<br>{denominator}" if denominator else "") for head, denominator in grid.heads]
+    grouped = any(row.group for row in grid.rows)
+    heads = [plain(head.label) + (f"<br>{head.denominator}" if head.denominator else "") for head in grid.heads]
     rows = []
-    for group, name, role, cells in grid.rows:
-        first = [plain(group)] * grouped + [plain(f"{name} ({role})" if role else name)]
-        pairs = zip(cells, grid.heads, strict=True)
-        rows.append([*first, *(_markdown_cell(cell, bool(shared)) for cell, (_, shared) in pairs)])
+    for row in grid.rows:
+        first = [plain(row.group)] * grouped + [plain(f"{row.name} ({row.role})" if row.role else row.name)]
+        pairs = zip(row.cells, grid.heads, strict=True)
+        rows.append([*first, *(_markdown_cell(cell, bool(head.denominator)) for cell, head in pairs)])
     return _markdown_table([""] * grouped + [plain(grid.corner), *heads], rows)
 
 
@@ -64,57 +67,59 @@ def _markdown_table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
+    """Return text that Markdown shows as it is, in one line."""
     safe = text.replace("&", "&amp;").replace("<", "&lt;")
     return "<br>".join(_SPECIAL.sub(r"\\\1", safe).splitlines())
 
 
 def example_names(report: Report) -> list[str]:
+    """Return whose replies the examples show, each name once."""
     return list(dict.fromkeys(name for example in report.examples for name in example))
 
 
-def settings(of: dict[str, Any]) -> list[tuple[str, str]]:
-    """Name and value, those of dicts within by "outer.inner"."""
-    found = []
-    for name, value in of.items():
+def settings(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return names and values as text, those of dicts within by "outer.inner"."""
+    pairs = []
+    for name, value in values.items():
         if isinstance(value, dict) and value:
-            found += [(f"{name}.{inner}", text) for inner, text in settings(value)]
+            pairs += [(f"{name}.{inner}", text) for inner, text in settings(value)]
         else:
             text = json.dumps(value, default=str, ensure_ascii=False)
-            found.append((str(name), value if isinstance(value, str) else text))
-    return found
+            pairs.append((str(name), value if isinstance(value, str) else text))
+    return pairs
 
 
 def took(report: Report) -> str:
+    """Return a sentence on how long the run took."""
     return f"This run took {report.seconds:,.0f} s, without what earlier ones had trained and measured."
 
 
 def as_json(report: Report, measured: list[Cells]) -> str:
-    """The report as it was given, and to each table its results. What is not a number is null, as JSON has it."""
+    """Return the report as it was given, with each table's results. What is not a number is null, as JSON has it."""
     content = asdict(report)
     content["settings"] = json.loads(json.dumps(report.settings, default=str))  # paths and the like as text
     for table, given, cells in zip(report.tables, content["tables"], measured, strict=True):
-        given["results"] = [_result(table, *place, cell) for place, cell in cells.items()]
+        given["results"] = [_result(table, place, cell) for place, cell in cells.items()]
         given["differences"] = [
-            {**_place(table, i), "other": table.lines[j].name, "column": key, **asdict(of)}
-            for i, others in differences(table).items()
-            for j, columns in others.items()
-            for key, of in columns.items()
+            {**_line(table, pair.line), "other": table.lines[pair.other].name, "column": key, **asdict(estimate)}
+            for pair in differences(table)
+            for key, estimate in pair.estimates.items()
         ]
     return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _result(table: Table, i: int, key: str, cell: Cell) -> dict[str, Any]:
-    found = {**_place(table, i), "column": key, **asdict(cell.estimate), "rank": cell.rank}
-    return {**found, "test": cell.comparison and asdict(cell.comparison)}
+def _result(table: Table, place: Place, cell: Cell) -> dict[str, object]:
+    test = cell.comparison and asdict(cell.comparison)
+    shown = {**asdict(cell.estimate), "rank": cell.rank, "test": test}
+    return {**_line(table, place.line), "column": place.column, **shown}
 
 
-def _place(table: Table, i: int) -> dict[str, Any]:
+def _line(table: Table, i: int) -> dict[str, object]:
     line = table.lines[i]
     return {"group": line.group, "x": line.x, "line": line.name}
 
 
-def _finite(content: Any) -> Any:
+def _finite(content: object) -> object:
     if isinstance(content, dict):
         return {name: _finite(value) for name, value in content.items()}
     if isinstance(content, list | tuple):

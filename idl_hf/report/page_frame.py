@@ -1,9 +1,8 @@
-"""What the pages of HTML here have in common: a frame that fetches and runs nothing, tables, and plots as inline SVG."""
+"""What all pages of HTML have in common: a frame that fetches and runs nothing, tables, and plots as inline SVG."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -26,19 +25,8 @@ mark { background: #fff3b0; color: inherit; }
 """
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Written under another name and moved into place, so that a file that is there is whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def frame(title: str, parts: Iterable[str], style: str = "") -> str:
-    """parts: markup."""
+    """Return a whole page. parts: markup."""
     # The policy has browsers fetch and run nothing, whatever a dialogue holds
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -58,8 +46,11 @@ def frame(title: str, parts: Iterable[str], style: str = "") -> str:
 
 
 def table(label: str, head: Sequence[str], bodies: Mapping[str, Iterable[Sequence[str]]]) -> str:
-    """bodies: rows of cells by the heading above them, "" for none. The first cell of a row names it. All but the label
-    is markup. On a narrow screen the table scrolls in a box of its own, which the keyboard reaches too."""
+    """Return a table that on a narrow screen scrolls in a box of its own, which the keyboard reaches too.
+
+    bodies: rows of cells by the heading above them, "" for none. The first cell of a row names it. All but the label
+    is markup.
+    """
     parts = [f"<thead>{_row(head, 'col')}</thead>"] if head else []
     for heading, rows in bodies.items():
         above = f'<tr><th scope="rowgroup" colspan="{len(head)}">{heading}</th></tr>\n' if heading else ""
@@ -76,16 +67,17 @@ def _row(cells: Sequence[str], scope: str = "row") -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """In inches. Not of pyplot: no window, and nothing kept afterwards."""
+    """Return an empty figure of a size in inches, without pyplot: no window, and nothing kept afterwards."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def colour(i: int) -> str:
+    """Return the colour of the i-th series; after six they begin again."""
     return _COLOURS[i % len(_COLOURS)]
 
 
 def plot(figure: Figure, label: str, caption: str) -> str:
-    """label: for who cannot see it, and unlike that of any other plot of the page."""
+    """Return a figure as markup. label: for who cannot see it, and unlike that of any other plot of the page."""
     file = io.StringIO()
     # Text stays text, and the salt keeps the ids of several plots in one page apart
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):

@@ -2,34 +2,35 @@
 
 import math
 import textwrap
+from dataclasses import dataclass
 from html import escape
-from typing import Any
+
+from matplotlib.axes import Axes
 
 from idl_hf.report.layout import Cell, Cells, label
 from idl_hf.report.page_frame import Figure, colour, new_figure, plot
 from idl_hf.report.results import Table
+from idl_hf.report.statistics import Estimate
 
 _ROLES = {"ours": colour(0), "baseline": colour(1), "ablation": colour(3), "bound": "#999999"}
 _MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # matplotlib's, and the same as text
 _INK = "#222222"
-_PAPER: dict[str, Any] = {
-    "color": _INK,
-    "marker": "d",
-    "markerfacecolor": "white",
-    "markersize": 7,
-    "linestyle": "none",
-}
 _WIDTH = 4.4  # inches: two or three figures side by side on a screen, one on a phone
 _LABEL = 24  # characters in a line of the label of a bar
 
 
+@dataclass(frozen=True)
+class _Style:
+    colour: str
+    marker: str
+
+
 def plots(table: Table, cells: Cells) -> str:
-    """A key and a figure for each column that has values; "" without values."""
+    """Return a key and a figure for each column that has values, "" without values."""
     figures = []
     for column in table.columns:
-        drawn = {
-            i: cell for (i, key), cell in cells.items() if key == column.key and math.isfinite(cell.estimate.mean)
-        }
+        in_column = {place.line: cell for place, cell in cells.items() if place.column == column.key}
+        drawn = {i: cell for i, cell in in_column.items() if math.isfinite(cell.estimate.mean)}
         if drawn:
             figure = _curves(table, drawn) if table.on_x else _bars(table, drawn)
             name = f"Plot of {column.label} of the table '{table.title}'"
@@ -38,17 +39,17 @@ def plots(table: Table, cells: Cells) -> str:
 
 
 def _bars(table: Table, cells: dict[int, Cell]) -> Figure:
-    """Every line has its place in every figure, so that they compare across figures."""
+    """Draw a bar for each cell. Every line has its place in every figure, so that they compare across figures."""
     names = [f"{line.group}: {line.name}" if line.group else line.name for line in table.lines]
     labels = ["\n".join(textwrap.wrap(name, _LABEL, max_lines=2, placeholder=" …")) for name in names]
     figure = new_figure(_WIDTH, 0.5 + sum(0.16 + 0.15 * (1 + name.count("\n")) for name in labels))
     axes = figure.subplots()
     for i, cell in cells.items():
-        low, mean, high = _shown(cell)
-        axes.barh(i, mean, 0.7, color=_ROLES[table.lines[i].role])
-        axes.plot([low, high], [i, i], color=_INK, marker="|", linewidth=1.2)
+        shown = _shown(cell)
+        axes.barh(i, shown.mean, 0.7, color=_ROLES[table.lines[i].role])
+        axes.plot([shown.low, shown.high], [i, i], color=_INK, marker="|", linewidth=1.2)
         if cell.paper is not None:
-            axes.plot(cell.paper, i, **_PAPER)
+            _draw_paper(axes, cell.paper, i)
     axes.set_yticks(range(len(names)), labels, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.axvline(0, color=_INK, linewidth=0.8)
@@ -63,12 +64,14 @@ def _curves(table: Table, cells: dict[int, Cell]) -> Figure:
     for curve, style in _styles(table).items():
         line_at = {line.x: i for i, line in enumerate(table.lines) if line.curve == curve and line.x is not None}
         points = {x: cells[line_at[x]] for x in sorted(line_at) if line_at[x] in cells}
-        low, mean, high = ([_shown(cell)[i] for cell in points.values()] for i in range(3))
-        axes.fill_between(list(points), low, high, color=style["color"], alpha=0.2, linewidth=0)
-        axes.plot(list(points), mean, markersize=5, **style)
-        for at, cell in points.items():
+        shown = [_shown(cell) for cell in points.values()]
+        low, high = [estimate.low for estimate in shown], [estimate.high for estimate in shown]
+        axes.fill_between(list(points), low, high, color=style.colour, alpha=0.2, linewidth=0)
+        mean = [estimate.mean for estimate in shown]
+        axes.plot(list(points), mean, markersize=5, color=style.colour, marker=style.marker)
+        for x, cell in points.items():
             if cell.paper is not None:
-                axes.plot(at, cell.paper, **_PAPER)
+                _draw_paper(axes, x, cell.paper)
     positions = sorted({line.x for line in table.lines if line.x is not None})
     axes.set_xticks(positions, [f"{x:g}" for x in positions])
     axes.set_xlabel(table.x_label, parse_math=False)
@@ -77,28 +80,34 @@ def _curves(table: Table, cells: dict[int, Cell]) -> Figure:
     return figure
 
 
-def _shown(cell: Cell) -> tuple[float, float, float]:
-    of = cell.estimate
-    return cell.column.scale * of.low, cell.column.scale * of.mean, cell.column.scale * of.high
+def _draw_paper(axes: Axes, x: float, y: float) -> None:
+    axes.plot(x, y, color=_INK, marker="d", markerfacecolor="white", markersize=7, linestyle="none")
 
 
-def _styles(table: Table) -> dict[str, dict[str, Any]]:
-    """Colour and marker of each curve: no curve is told by its colour alone."""
-    signs = list(_MARKERS)
+def _shown(cell: Cell) -> Estimate:
+    """Return the estimate in the units that its column is shown in."""
+    scale, estimate = cell.column.scale, cell.estimate
+    return Estimate(scale * estimate.mean, scale * estimate.low, scale * estimate.high, estimate.people)
+
+
+def _styles(table: Table) -> dict[str, _Style]:
+    """Return the look of each curve: none is told by its colour alone."""
+    markers = list(_MARKERS)
     curves = dict.fromkeys(line.curve for line in table.lines)
-    return {curve: {"color": colour(i), "marker": signs[i % len(signs)]} for i, curve in enumerate(curves)}
+    return {curve: _Style(colour(i), markers[i % len(markers)]) for i, curve in enumerate(curves)}
 
 
 def _key(table: Table, cells: Cells) -> str:
     if table.on_x:
-        entries = [(_MARKERS[style["marker"]], style["color"], curve) for curve, style in _styles(table).items()]
+        entries = [(_MARKERS[style.marker], style.colour, curve) for curve, style in _styles(table).items()]
         entries.append(("▬", "#cccccc", "band: 95 % interval"))
     else:
         entries = [("■", _ROLES[role], str(role)) for role in dict.fromkeys(line.role for line in table.lines)]
         entries.append(("├─┤", _INK, "95 % interval"))
     if any(cell.paper is not None for cell in cells.values()):
         entries.append(("◇", _INK, "the paper's figure"))
-    marks = (
-        f'<li><span style="color: {of}" aria-hidden="true">{sign}</span> {escape(name)}' for sign, of, name in entries
+    items = (
+        f'<li><span style="color: {tint}" aria-hidden="true">{sign}</span> {escape(name)}</li>'
+        for sign, tint, name in entries
     )
-    return f'<ul class="key" aria-label="Key of the plots">{"</li>".join(marks)}</li></ul>'
+    return f'<ul class="key" aria-label="Key of the plots">{"".join(items)}</ul>'

@@ -1,8 +1,9 @@
 """What was measured, before any statistics: the lines of tables, with their values by person."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Role = Literal["ours", "baseline", "bound", "ablation"]
 
@@ -19,22 +20,20 @@ class Column:
 
     @property
     def digits(self) -> int:
-        """After the point: scores x 100 vary in their first decimal, nats in their third."""
+        """Return how many digits are shown after the point: scores x 100 vary in their first, nats in their third."""
         return 1 if self.scale >= 100 else 3
 
 
 @dataclass(frozen=True)
 class Line:
-    """What was measured of one model under one condition. A column key stands in `values`, in `whole` or in neither."""
+    """What was measured of one model under one condition. A column key is in `values`, in `whole` or in neither."""
 
     name: str
     role: Role
     values: dict[str, dict[str, float]]  # by column key and person_id
     whole: dict[str, float] = field(default_factory=dict)  # without people, such as corpus-level distinct
     rows: dict[str, int] = field(default_factory=dict)  # how many replies or dialogues were scored
-    paper: dict[str, float] = field(
-        default_factory=dict
-    )  # the paper's figure, as it is shown there, of the same scorer
+    paper: dict[str, float] = field(default_factory=dict)  # the paper's figure of the same scorer, as shown there
     x: float | None = None  # the position on a curve, such as the number of references
     group: str = ""  # which curve, or which test corpus
 
@@ -47,6 +46,7 @@ class Line:
 
     @property
     def curve(self) -> str:
+        """Return the name of the curve that the line is a point of."""
         return self.group or self.name
 
 
@@ -74,29 +74,59 @@ class Table:
 
     @property
     def on_x(self) -> bool:
+        """Return whether the lines are points of curves."""
         return any(line.x is not None for line in self.lines)
 
 
 @dataclass(frozen=True)
+class Span:
+    """A piece of a text with its weight, 0 to 1."""
+
+    text: str
+    weight: float
+    keyword: bool
+
+
+@dataclass(frozen=True)
 class Highlighted:
-    """A text with the weight, 0 to 1, of each span, for figures of attention. The spans join as they are."""
+    """A text whose pieces have weights, for figures of attention. The spans join as they are."""
 
     title: str
-    spans: list[tuple[str, float, bool]]  # text, weight, whether it is a keyword
+    spans: list[Span]
 
     def __post_init__(self) -> None:
-        outside = [weight for _, weight, _ in self.spans if not 0 <= weight <= 1]
+        outside = [span.weight for span in self.spans if not 0 <= span.weight <= 1]
         if outside:
             raise ValueError(f"'{self.title}' has a span with weight {outside[0]}. Expected weights from 0 to 1.")
 
 
 @dataclass(frozen=True)
+class Utterance:
+    """What somebody says in a conversation."""
+
+    speaker: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation to read, with a sentence about it."""
+
+    title: str
+    about: str
+    turns: list[Utterance]
+
+
+@dataclass(frozen=True)
 class Report:
+    """All that the three files of a report show."""
+
     title: str
     intro: str
     tables: list[Table]
     examples: list[dict[str, str]] = field(default_factory=list)  # partner, gold, and a reply per condition
     highlighted: list[Highlighted] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)  # a value may be such a mapping itself
     notes: list[str] = field(default_factory=list)  # what was not run and why
     seconds: float = 0.0
+    conversations: list[Conversation] = field(default_factory=list)

@@ -2,8 +2,9 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import bootstrap, ttest_rel
@@ -12,6 +13,13 @@ from idl_hf.report.results import Column, Line, Table
 
 LEVEL = 0.05
 _FEWEST_PEOPLE = 3
+
+
+class Place(NamedTuple):
+    """Where a value stands in its table: the number of the line and the key of the column."""
+
+    line: int
+    column: str
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,21 @@ class Comparison:
     dagger: bool = False  # ours is better, and significantly so
 
 
-def mean_over_people(values: dict[str, float], seed: int = 0) -> Estimate:
-    """People are the unit: dialogues of one person are not independent. One value that is NaN makes all NaN."""
-    sample = np.array([values[person] for person in sorted(values)])
+@dataclass(frozen=True)
+class Differences:
+    """A line of ours minus another line, both by their number in the table."""
+
+    line: int
+    other: int
+    estimates: dict[str, Estimate]  # by key of the columns that both have
+
+
+def mean_over_people(values: Mapping[str, float], seed: int = 0) -> Estimate:
+    """Return the mean over people with its bootstrap interval; one value that is NaN makes all NaN.
+
+    People are the unit: dialogues of one person are not independent.
+    """
+    sample = _sample(values)
     if len(sample) < 2 or not np.isfinite(sample).all():
         return Estimate(float(sample.mean()), math.nan, math.nan, len(sample))
     rng = np.random.default_rng(seed)
@@ -48,19 +68,32 @@ def mean_over_people(values: dict[str, float], seed: int = 0) -> Estimate:
     return Estimate(float(sample.mean()), float(interval.low), float(interval.high), len(sample))
 
 
+def mean_difference(minuend: Mapping[str, float], subtrahend: Mapping[str, float], seed: int = 0) -> Estimate:
+    """Return the mean over people of the difference of their two values, with its bootstrap interval.
+
+    Persona gain is that of the NLL under another person's references (minuend) and under the person's own.
+    Raises ValueError where the values are of different people.
+    """
+    if minuend.keys() != subtrahend.keys():
+        raise ValueError("A difference compares the same people under two conditionings; found different people.")
+    return mean_over_people({person: value - subtrahend[person] for person, value in minuend.items()}, seed)
+
+
 def estimate(line: Line, key: str) -> Estimate | None:
-    """None where the line has no value. One without people has neither people nor an interval."""
+    """Return the line's mean in a column, None without a value; a value as a whole has neither people nor interval."""
     if line.values.get(key):
         return mean_over_people(line.values[key])
     return Estimate(line.whole[key], math.nan, math.nan, 0) if key in line.whole else None
 
 
-def paired_p(one: dict[str, float], other: dict[str, float]) -> float:
-    """Of the two-sided t-test. NaN where it says nothing: below three people, with a value that is not finite, and
-    where all people differ by the same, such as not at all."""
-    people = sorted(one)
-    first, second = (np.array([values[person] for person in people]) for values in (one, other))
-    if len(people) < _FEWEST_PEOPLE or not np.isfinite([first, second]).all():
+def paired_p(values: Mapping[str, float], others: Mapping[str, float]) -> float:
+    """Return the p-value of a two-sided paired t-test over people, NaN where it says nothing.
+
+    That is below three people, with a value that is not finite, and where all people differ by the same, such as not
+    at all.
+    """
+    first, second = _sample(values), np.array([others[person] for person in sorted(values)])
+    if len(first) < _FEWEST_PEOPLE or not np.isfinite([first, second]).all():
         return math.nan
     differences = first - second
     if np.allclose(differences, differences[0], rtol=1e-9, atol=1e-12):
@@ -69,7 +102,7 @@ def paired_p(one: dict[str, float], other: dict[str, float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction. A NaN stays one and counts as a comparison, since it was made."""
+    """Return p-values after Holm's step-down correction. A NaN stays one and counts, since the comparison was made."""
     corrected = [math.nan] * len(p_values)
     reached = 0.0
     order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
@@ -80,17 +113,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def comparable(table: Table) -> list[list[int]]:
-    """Numbers of the lines that are compared with each other: those of one group, and of curves those at one x."""
+    """Return the numbers of the lines that are compared with each other: of one group, or of curves those at one x."""
     sets: dict[str | float, list[int]] = defaultdict(list)
     for i, line in enumerate(table.lines):
         sets[line.group if line.x is None else line.x].append(i)
     return list(sets.values())
 
 
-def compare(table: Table) -> dict[tuple[int, str], Comparison]:
-    """By number of the line and key of the column: each line of ours against the best baseline, by mean, of those that
-    it is comparable with. Raises ValueError where lines were measured on different people."""
-    found = {}
+def compare(table: Table) -> dict[Place, Comparison]:
+    """Return each line of ours against the best baseline, by mean, of those that it is comparable with.
+
+    Raises ValueError where lines were measured on different people.
+    """
+    comparisons = {}
     for members in comparable(table):
         for column in table.columns:
             lines = {i: table.lines[i] for i in members if table.lines[i].values.get(column.key)}
@@ -98,56 +133,54 @@ def compare(table: Table) -> dict[tuple[int, str], Comparison]:
             baselines = [line for line in lines.values() if line.role == "baseline"]
             ours = {i: line for i, line in lines.items() if line.role == "ours"} if baselines else {}
             for i, line in ours.items():
-                found[i, column.key] = _against_best(line, baselines, column)
-    corrected = holm([comparison.p for comparison in found.values()])
-    better = {column.key: -1 if column.lower_is_better else 1 for column in table.columns}
+                comparisons[Place(i, column.key)] = _against_best(line, baselines, column)
+    corrected = holm([comparison.p for comparison in comparisons.values()])
+    sign = {column.key: -1 if column.lower_is_better else 1 for column in table.columns}
     return {
-        (i, key): replace(of, corrected_p=p, dagger=p < LEVEL and better[key] * of.difference > 0)
-        for ((i, key), of), p in zip(found.items(), corrected, strict=True)
+        place: replace(test, corrected_p=p, dagger=p < LEVEL and sign[place.column] * test.difference > 0)
+        for (place, test), p in zip(comparisons.items(), corrected, strict=True)
     }
 
 
-def differences(table: Table) -> dict[int, dict[int, dict[str, Estimate]]]:
-    """By number of a line of ours, of one comparable with it, and column: ours - the other, the mean of the people's
-    differences with its interval. Two lines of ours are compared once, the later with the earlier."""
-    found = {}
-    for members in comparable(table):
-        for i in (i for i in members if table.lines[i].role == "ours"):
-            others = [j for j in members if j < i or (j > i and table.lines[j].role != "ours")]
-            found[i] = {j: _differences(table.lines[i], table.lines[j], table.columns) for j in others}
-    return found
+def differences(table: Table) -> list[Differences]:
+    """Return each line of ours minus each line comparable with it: means of the people's differences.
+
+    Two lines of ours are compared once, the later with the earlier.
+    """
+    return [
+        Differences(i, j, _differences(table.lines[i], table.lines[j], table.columns))
+        for members in comparable(table)
+        for i in members
+        for j in members
+        if table.lines[i].role == "ours" and (j < i or (j > i and table.lines[j].role != "ours"))
+    ]
 
 
 def _differences(line: Line, other: Line, columns: Sequence[Column]) -> dict[str, Estimate]:
-    return {
-        key: mean_over_people(
-            {person: value - other.values[key][person] for person, value in line.values[key].items()}
-        )
-        for key in (column.key for column in columns)
-        if line.values.get(key) and other.values.get(key)
-    }
+    keys = [column.key for column in columns if line.values.get(column.key) and other.values.get(column.key)]
+    return {key: mean_difference(line.values[key], other.values[key]) for key in keys}
 
 
 def _against_best(line: Line, baselines: list[Line], column: Column) -> Comparison:
-    means = [_mean(baseline.values[column.key]) for baseline in baselines]
+    means = [float(_sample(baseline.values[column.key]).mean()) for baseline in baselines]
     sign = 1 if column.lower_is_better else -1
     best = min(range(len(means)), key=lambda i: (math.isnan(means[i]), sign * means[i]))
     values = line.values[column.key]
     p = paired_p(values, baselines[best].values[column.key])
-    return Comparison(baselines[best].name, _mean(values) - means[best], p)
+    return Comparison(baselines[best].name, float(_sample(values).mean()) - means[best], p)
 
 
-def _mean(values: dict[str, float]) -> float:
-    return float(np.mean([values[person] for person in sorted(values)]))
+def _sample(values: Mapping[str, float]) -> np.ndarray:
+    return np.array([values[person] for person in sorted(values)])
 
 
 def _require_same_people(table: Table, column: Column, lines: list[Line]) -> None:
     for line in lines[1:]:
-        ours, theirs = (of.values[column.key].keys() for of in (lines[0], line))
+        ours, theirs = lines[0].values[column.key].keys(), line.values[column.key].keys()
         for name, only in ((lines[0].name, ours - theirs), (line.name, theirs - ours)):
             if only:
                 raise ValueError(
-                    f"'{table.title}', {column.label}: the lines '{lines[0].name}' and '{line.name}' are compared over "
-                    f"the same people, but only '{name}' has {', '.join(sorted(only)[:5])}"
+                    f"'{table.title}', {column.label}: the lines '{lines[0].name}' and '{line.name}' are compared "
+                    f"over the same people, but only '{name}' has {', '.join(sorted(only)[:5])}"
                     f"{f' and {len(only) - 5} more' if len(only) > 5 else ''}. Measure both on the same people."
                 )

@@ -5,8 +5,8 @@ whatever reads files or makes rows lives elsewhere.
 """
 
 import glob
+import json
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
@@ -21,15 +21,14 @@ from idl_hf.corpora.files import check_sha256, unpack
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.models.offline import OFFLINE
 from idl_hf.persona.extractor import PATTERNS, extractor_identity
-from idl_hf.rows.generate import encoder_texts, enough_dialogues, extractor_texts, generate_rows
-from idl_hf.rows.options import RowOptions, option_names, preset_options
-from idl_hf.rows.people import Corpus, usable_dialogues
+from idl_hf.rows.generate import Row, RowBuilder
+from idl_hf.rows.options import PRESETS, RowOptions, option, option_names, preset_options
+from idl_hf.rows.people import People
 from idl_hf.rows.tally import Tally
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
 
 logger = datasets.logging.get_logger(__name__)
 VERSION = datasets.Version("0.1.0")
-_DEFAULT_CONFIG = "msl"
 _VERSIONS = ("idl-hf", "numpy", "scikit-learn", "sentence-transformers")  # of what shapes rows
 
 
@@ -38,18 +37,29 @@ class IDLConfig(datasets.BuilderConfig, RowOptions):
     """A config (sessions, msl, dpoc) with all options of the rows; scripts add their corpus's own."""
 
     version: datasets.Version = VERSION
-    preset: str = "paper"  # "release" sets what the authors' released code does; an option given by name wins
-    on_error: str = "raise"  # "skip" leaves out malformed dialogues and counts them
+    preset: str = option(
+        "paper",
+        '`"paper"`, or `"release"` for what the authors\' released code does, as far as it runs: '
+        + ", ".join(f"`{name}={json.dumps(value)}`" for name, value in PRESETS["release"].items())
+        + "; an option given by name wins.",
+        choices=tuple(PRESETS),
+    )
+    on_error: str = option(
+        "raise",
+        'What to do at a malformed dialogue: `"raise"` an error, or `"skip"` and count it.',
+        choices=("raise", "skip"),
+    )
 
     def row_options(self) -> RowOptions:
+        """Return the options that every corpus has."""
         return RowOptions(**{name: getattr(self, name) for name in option_names()})
 
 
 class IDLBuilder(datasets.GeneratorBasedBuilder):
-    """Subclasses set BUILDER_CONFIGS (see `configs`), `split_files` and `read_split`."""
+    """Builder of a corpus's rows: subclasses set BUILDER_CONFIGS (see `configs`), `split_files` and `read_split`."""
 
     BUILDER_CONFIG_CLASS = IDLConfig
-    DEFAULT_CONFIG_NAME = _DEFAULT_CONFIG
+    DEFAULT_CONFIG_NAME = "msl"
     DEFAULT_WRITER_BATCH_SIZE = 200  # prompts are long
 
     # What a script says of its corpus
@@ -59,7 +69,9 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     CITATION = ""
     DOWNLOADS: tuple[tuple[str, str], ...] = ()  # (address, sha256) of what is published
 
-    def __init__(self, *args: Any, data_dir: str | None = None, data_files: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, data_dir: str | None = None, data_files: str | list | dict | None = None, **kwargs: Any
+    ) -> None:
         self._check_option_names(kwargs)
         kwargs = preset_options(kwargs.get("preset", "paper"), self._option_names()) | kwargs
         # Explicitly and with what it is made of, so that the cache tells encoders apart
@@ -73,8 +85,8 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
         if data_dir is not None:
             # As data files, so that the cache notices when one of them changes
-            found = self.split_files(data_dir, config)
-            escaped = {split: [glob.escape(file) for file in files] for split, files in found.items()}
+            by_split = self.split_files(data_dir, config)
+            escaped = {split: [glob.escape(file) for file in files] for split, files in by_split.items()}
             data_files = DataFilesDict.from_patterns(escaped, base_path="")
         self._default_files = data_files is None
         super().__init__(*args, data_files=data_files, **kwargs)
@@ -82,18 +94,19 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
 
     @staticmethod
     def configs(config_class: type[IDLConfig]) -> list[IDLConfig]:
+        """Return the configs that every corpus has."""
         return [config_class(name=name) for name in CONFIGS]
 
     @abstractmethod
     def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
-        """The files of each split in a folder of raw data."""
+        """Return the files of each split in a folder of raw data."""
 
     @abstractmethod
     def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
-        """All dialogues of a split, with their person_id."""
+        """Return all dialogues of a split, with their person_id."""
 
     def download(self, dl_manager: datasets.DownloadManager) -> str:
-        """The folder of raw data, where neither data_dir nor data_files was given."""
+        """Return a folder with the raw data as published, for where neither data_dir nor data_files was given."""
         if not self.DOWNLOADS:
             raise ValueError(
                 f"'{self.dataset_name}' has no download. Pass data_dir='<folder>' with the raw files, or "
@@ -101,10 +114,10 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
             )
         if dl_manager.is_streaming:
             raise ValueError(
-                f"'{self.dataset_name}' cannot be streamed from where it is published. Fetch {', '.join(url for url, _ in self.DOWNLOADS)} "
-                "and pass data_dir='<folder>' with the files."
+                f"'{self.dataset_name}' cannot be streamed from where it is published. Fetch "
+                f"{', '.join(url for url, _ in self.DOWNLOADS)} and pass data_dir='<folder>' with the files."
             )
-        found: dict[str, str] = {}
+        fetched: dict[str, str] = {}
         for url, sha256 in self.DOWNLOADS:
             try:
                 file = dl_manager.download(url)
@@ -113,11 +126,11 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
                     f"{url} could not be fetched ({error}). Pass data_dir='<folder>' with its files."
                 ) from error
             check_sha256(file, sha256)
-            found[url.rpartition("/")[2]] = file
-        return self.unpack(found, f"{dl_manager.download_config.cache_dir}/unpacked/{sha256}")
+            fetched[url.rpartition("/")[2]] = file
+        return self.unpack(fetched, f"{dl_manager.download_config.cache_dir}/unpacked/{sha256}")
 
     def unpack(self, files: dict[str, str], folder: str) -> str:
-        """The folder of raw data in the downloaded files, {published name: path}: that of the one archive."""
+        """Return a folder with the raw data of the downloaded files, {published name: path}: here of one archive."""
         (archive,) = files.values()
         return unpack(archive, folder)
 
@@ -132,11 +145,10 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         )
 
     def _recipe(self) -> str:
-        """Every choice that shaped the rows, so that a saved dataset says what it is."""
+        # Every choice that shaped the rows, so that a saved dataset says what it is
         choices = {name: getattr(self.config, name) for name in self._option_names()}
         versions = {name.replace("-", "_"): version(name) for name in _VERSIONS}
-        made = {**choices, **versions}
-        return ", ".join(f"{name}={value!r}" for name, value in made.items())
+        return ", ".join(f"{name}={value!r}" for name, value in {**choices, **versions}.items())
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         files = self.config.data_files
@@ -146,15 +158,15 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         for split, paths in files.items():
             log = ErrorLog(self.config.on_error)
             persons = self.read_persons(split, [str(path) for path in paths], log)
-            problem = self._why_no_rows(persons)
+            rows = self.row_builder(persons)
+            problem = rows.why_none()
             if problem:
                 problems.append(f"Left out the split '{split}': {problem}.")
                 logger.warning(problems[-1])
                 continue
             if not dl_manager.is_streaming:
-                self.encode_ahead(persons)
-            read = sum(len(person.dialogues) for person in persons)
-            tally = None if dl_manager.is_streaming else Tally.begin(len(persons), read, log)
+                rows.encode_ahead(persons)
+            tally = None if dl_manager.is_streaming else Tally.begin(persons, log)
             # A list is split among processes, a tuple is not: each worker has some persons and sees all
             kwargs = {"persons": persons, "everyone": tuple(persons), "split": split, "tally": tally}
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
@@ -168,52 +180,29 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         self.info.description += f"\n\n{tally.report(split_generator.name)}"
 
     def read_persons(self, split: str, paths: list[str], log: ErrorLog) -> list[Person]:
-        """All persons of a split, in the order of its files."""
+        """Return all persons of a split, in the order of its files."""
         persons = group_by_person(self.read_split(split, paths, log))
         _report_skipped(split, log)
         if not persons:
             raise CorpusError(f"The split '{split}' has no dialogue that could be read: {', '.join(paths)}.")
         return persons
 
-    def _why_no_rows(self, persons: list[Person]) -> str | None:
-        if self.config.name == "sessions":
-            return None
+    def row_builder(self, everyone: Sequence[Person]) -> RowBuilder:
+        """Return what makes the rows of a split of which `everyone` are all persons."""
         options = self.config.row_options()
-        if not any(enough_dialogues(usable_dialogues(person, Counter()), options) for person in persons):
-            return (
-                "nobody in it has at least two dialogues in which they speak, so there is nothing to refer to "
-                "(references=0 makes rows without references)"
-            )
-        if self.config.conditioning == "other_person" and len(persons) < 2:
-            return "conditioning='other_person' needs two people, it has one"
-        return None
-
-    def encode_ahead(self, persons: list[Person]) -> None:
-        """All at once and before any worker is forked: long batches, and workers only read the cache."""
-        if self.config.name != "sessions":
-            options = self.config.row_options()
-            corpus = Corpus(persons, SentenceEncoder(options.encoder), options.extractor)
-            corpus.extract_ahead(extractor_texts(persons, self.config.name))
-            corpus.encoder.encode_ahead(encoder_texts(persons, corpus, self.config.name, options))
-
-    def rows(
-        self, persons: Sequence[Person], everyone: Sequence[Person], drops: Counter[str]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(key, row) of some persons of a split of which `everyone` are all: the same however they are divided up."""
-        options = self.config.row_options()
-        corpus = Corpus(everyone, SentenceEncoder(options.encoder), options.extractor)
-        for person in persons:
-            for number, row in enumerate(generate_rows(self.config.name, person, corpus, options, drops)):
-                yield f"{person.person_id}/{row['dialogue_id']}/{number}", row
+        people = People(everyone, SentenceEncoder(options.encoder), options.extractor)
+        return RowBuilder(self.config.name, people, options)
 
     def _generate_examples(
         self, persons: list[Person], everyone: tuple[Person, ...], split: str, tally: Tally | None
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        drops: Counter[str] = Counter()
-        yield from self.rows(persons, everyone, drops)
+    ) -> Iterator[tuple[str, Row]]:
+        builder = self.row_builder(everyone)
+        for person in persons:
+            for number, row in enumerate(builder.rows(person)):
+                yield f"{person.person_id}/{row['dialogue_id']}/{number}", row
         if tally:
-            tally.add(drops)
-        for reason, count in (+drops).items():
+            tally.add(builder.drops)
+        for reason, count in (+builder.drops).items():
             logger.warning(f"{self.dataset_name}, {split}: left out {count} x {reason}.")
 
     @classmethod

@@ -1,24 +1,20 @@
 """The choices that the paper leaves open, as options of the rows."""
 
+import json
 import math
+import zlib
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
 
 from idl_hf import criteria, dpi
-from idl_hf.encoding import default_encoder
+from idl_hf.encoding import DEFAULT_ENCODER, ENCODER_VARIABLE, default_encoder
 from idl_hf.persona.extractor import PATTERNS
 
-CHOICES: dict[str, tuple[str | None, ...]] = {
-    "targets": ("one", "last", "all"),
-    "reply": (None, "last", "each", "all"),
-    "order": ("free", "target_last", "input", "random"),
-    "rejected": ("random", "first"),
-    "criterion_type": (None, *criteria.CRITERION_TYPES),
-    "conditioning": ("references", "out_of_cluster", "random", "other_person", "none", "profile"),
-}
+_T = TypeVar("_T")
+
 # "release": what the authors' released code does, as far as it runs. `person` is an option of ConvAI2 alone
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, int | str]] = {
     "paper": {},
     "release": {
         "min_dialogues_to_cluster": 6,
@@ -31,27 +27,74 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def option(default: _T, text: str, choices: tuple[_T, ...] = ()) -> _T:
+    """Return a field of a config class: an option with its default, its help and, where these are few, its values."""
+    return field(default=default, metadata={"help": text, **({"choices": choices} if choices else {})})
+
+
 @dataclass
 class RowOptions:
     """The choices the paper leaves open; every default is named in docs/deviations.md."""
 
-    clusters: int = 3  # c, paper A.2
-    min_dialogues_to_cluster: int = 4  # a person with fewer has one cluster
-    references: int | Literal["all"] = 5  # k, from 0; "all": every other dialogue of the cluster
-    scale: float = 5.0  # lambda of convED
-    targets: str = "one"  # one random target dialogue per cluster, the last, or all
-    reply: str | None = None  # which replies a row predicts; None: "last" for msl, "each" for dpoc
-    order: str = "free"
-    spi: bool = True  # False: random references (Table 3)
-    dpi: bool = True  # False: references in input order (Table 3)
-    rejected: str = "random"  # which of the candidates
-    criterion_type: str | None = None  # None: one of those that can be built
-    conditioning: str = "references"  # what the prompt knows of the person
-    encoder: str = field(default_factory=default_encoder)
-    extractor: str = PATTERNS  # the rules, or a PersonaExtractor: an adapter or model, on the Hub or in a folder
-    seed: int = 0
+    clusters: int = option(
+        3, "Most clusters of a person's dialogues (the paper's c), with two or more each on average."
+    )
+    min_dialogues_to_cluster: int = option(4, "A person with fewer dialogues has one cluster.")
+    references: int | Literal["all"] = option(
+        5,
+        f'Most reference dialogues of a prompt (the paper\'s k), 0 to {dpi.MAX_REFERENCES}; more, or `"all"` of the '
+        'cluster, with `order="input"` or `"random"`.',
+    )
+    scale: float = option(5.0, "Cost of substituting an utterance, times 1 - cosine (the paper's λ, A.3).")
+    targets: str = option(
+        "one",
+        'Which dialogues have rows: `"one"` of each cluster, at random (paper), the `"last"` of each, or `"all"`.',
+        choices=("one", "last", "all"),
+    )
+    reply: str | None = option(
+        None,
+        'What a row predicts: `None` is `"last"`, the last reply of the dialogue, for msl (paper) and `"each"`, one '
+        'reply a row, for dpoc; `"all"` replies in one row are for msl (recommended, eight times the signal for one '
+        "forward pass).",
+        choices=(None, "last", "each", "all"),
+    )
+    order: str = option(
+        "free",
+        'Order of the references: `"free"` is the exact shortest one (paper), `"target_last"` the shortest with the '
+        'step into the current dialogue, `"input"` that of the files, `"random"` any.',
+        choices=("free", "target_last", "input", "random"),
+    )
+    spi: bool = option(True, "`False` takes random references (the paper's Table 3).")
+    dpi: bool = option(True, "`False` leaves references in the order of the files (the paper's Table 3).")
+    rejected: str = option(
+        "random",
+        'Which candidate is the rejected reply: a `"random"` one or the `"first"`; where the corpus has none, it is a '
+        "reply of another person.",
+        choices=("random", "first"),
+    )
+    criterion_type: str | None = option(
+        None,
+        'Type of the criterion replies: `None` is any that can be built; `"inconsistency"`, `"fabrication"` or '
+        '`"inversion"` is that one alone.',
+        choices=(None, *criteria.CRITERION_TYPES),
+    )
+    conditioning: str = option(
+        "references",
+        'What a prompt knows of the person: `"references"`, dialogues `"out_of_cluster"` (the paper\'s Table 5), '
+        '`"random"` ones, ones of an `"other_person"`, `"none"`, or the `"profile"`.',
+        choices=("references", "out_of_cluster", "random", "other_person", "none", "profile"),
+    )
+    encoder: str = field(
+        default_factory=default_encoder,
+        metadata={"help": f'Sentence encoder, by name, or `"offline"`; `${ENCODER_VARIABLE}` sets another default.'},
+    )
+    extractor: str = option(
+        PATTERNS, "What finds persona facts: rules, or an adapter or model that was trained to, by name or folder."
+    )
+    seed: int = option(0, "What is drawn at random depends on this and on ids alone.")
 
     def check(self, config: str) -> None:
+        """Raise ValueError for a value that is not valid, alone, with the others or in this config."""
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 valid = ", ".join(repr(choice) for choice in choices)
@@ -64,7 +107,8 @@ class RowOptions:
                 raise ValueError(f"The option {name} must be a whole number, found {value!r}.")
         if type(self.spi) is not bool or type(self.dpi) is not bool or not isinstance(self.encoder, str):
             raise ValueError(
-                f"spi and dpi must be True or False and encoder a name, found {self.spi!r}, {self.dpi!r} and {self.encoder!r}."
+                f"spi and dpi must be True or False and encoder a name, found {self.spi!r}, {self.dpi!r} and "
+                f"{self.encoder!r}."
             )
         few = 0 if self.references == "all" else self.references
         if self.clusters < 1 or few < 0 or not 0 <= self.seed < 2**32:
@@ -80,8 +124,17 @@ class RowOptions:
         if config == "msl" and self.reply == "each":
             raise ValueError("reply='each' is for dpoc; msl takes 'last' or 'all' (every reply, one row a dialogue).")
 
+    def for_config(self, config: str) -> "RowOptions":
+        """Return these options with the reply that a row of this config predicts filled in."""
+        return replace(self, reply=self.reply or ("each" if config == "dpoc" else "last"))
+
+    def seed_of(self, *names: str) -> int:
+        """Return the seed of what is drawn under these names, such as ids of person and dialogue."""
+        return zlib.crc32(repr((self.seed, *names)).encode())
+
     @property
     def input_order(self) -> bool:
+        """Whether references stay in the order of the files."""
         return self.order == "input" or not self.dpi
 
     def _check_order(self) -> None:
@@ -97,12 +150,29 @@ class RowOptions:
             )
 
 
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    setting.name: setting.metadata["choices"] for setting in fields(RowOptions) if "choices" in setting.metadata
+}
+
+
 def preset_options(preset: str, names: Collection[str]) -> dict[str, Any]:
-    """What a preset sets of the options named."""
+    """Return what a preset sets of the options named. Raises ValueError for an unknown preset."""
     if preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown. The valid values are: {', '.join(map(repr, PRESETS))}.")
     return {name: value for name, value in PRESETS[preset].items() if name in names}
 
 
 def option_names() -> list[str]:
-    return [option.name for option in fields(RowOptions)]
+    """Return the names of all options that shape rows whatever the corpus."""
+    return [setting.name for setting in fields(RowOptions)]
+
+
+def option_table(config: type) -> str:
+    """Return a Markdown table of the options of a builder's config class: name, default, what it does."""
+    lines = ["| option | default | what it does |", "|---|---|---|"]
+    for setting in fields(config):
+        if "help" in setting.metadata:  # those of `datasets` have none
+            default = DEFAULT_ENCODER if setting.default is MISSING else setting.default
+            shown = json.dumps(default) if isinstance(default, str) else repr(default)
+            lines.append(f"| `{setting.name}` | `{shown}` | {setting.metadata['help']} |")
+    return "\n".join(lines)

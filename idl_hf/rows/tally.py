@@ -5,32 +5,41 @@ import shutil
 import tempfile
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from idl_hf.corpora.errors import ErrorLog
+from idl_hf.schema import Person
 
 
 @dataclass(frozen=True)
 class Tally:
+    """What the files of a split held, and a folder in which each process of a build leaves what it left out."""
+
     people: int
-    dialogues: int  # in the files, those left out too
+    dialogues: int  # those left out too
     log: ErrorLog
-    folder: str  # each process leaves its counts here
+    folder: str
 
     @classmethod
-    def begin(cls, people: int, dialogues: int, log: ErrorLog) -> "Tally":
-        """dialogues: those that were read."""
+    def begin(cls, persons: Sequence[Person], log: ErrorLog) -> "Tally":
+        """Return the tally of a split of which these persons were read."""
         folder = Path(tempfile.gettempdir(), f"idl_hf-tally-{uuid.uuid4().hex}")
-        return cls(people, dialogues + log.drops.total(), log, str(folder))
+        dialogues = sum(len(person.dialogues) for person in persons) + log.drops.total()
+        return cls(len(persons), dialogues, log, str(folder))
 
     def add(self, drops: Counter[str]) -> None:
+        """Leave the counts of one process for `report`."""
         folder = Path(self.folder)
         folder.mkdir(exist_ok=True)
         (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps(drops))
 
     def report(self, split: str) -> str:
-        """One sentence a line. Dialogues in the files = dialogues that rows show + those left out as "dialogue ..."."""
+        """Return all counts as text, one sentence a line, and remove the folder.
+
+        Dialogues in the files = dialogues that rows show + those left out as "dialogue ...".
+        """
         drops = Counter(self.log.drops)
         for file in sorted(Path(self.folder).glob("*.json")):
             drops.update(json.loads(file.read_text()))

@@ -5,14 +5,14 @@ examples/train_extractor.py parses its arguments and calls this; examples/prepar
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset, load_dataset
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from idl_hf.persona.triples import format_prompt, format_sample, parse_sample
-from idl_hf.training.stages import model_to_train, peft_config, run
+from idl_hf.training.run import run
+from idl_hf.training.stages import learn_completions_only, model_to_train, peft_config
 
 COLUMNS = ("prompt", "completion", "sentences")
 
@@ -30,8 +30,8 @@ class ExtractorDataArguments:
     single_share: float = field(
         default=0.0,
         metadata={
-            "help": "Share of the samples to take apart into their sentences, as PersonaExtractor.extract asks for them; "
-            "0 is the paper."
+            "help": "Share of the samples to take apart into their sentences, as PersonaExtractor.extract asks for "
+            "them; 0 is the paper."
         },
     )
     max_rows: int | None = field(default=None, metadata={"help": "Trains on this many samples, drawn at random."})
@@ -41,7 +41,10 @@ class ExtractorDataArguments:
             raise ValueError(f"--single_share must be between 0 and 1, found {self.single_share}.")
 
     def load(self, split: str) -> Dataset:
-        """The samples of train.jsonl or validation.jsonl: prompt, completion, sentences."""
+        """Return the samples of train.jsonl or validation.jsonl: prompt, completion, sentences.
+
+        Raises ValueError where the file is not there or lacks one of these columns.
+        """
         file = Path(self.data_dir, f"{split}.jsonl")
         if not file.is_file():
             raise ValueError(f"'{file}' does not exist. Make it with examples/prepare_personaext.py.")
@@ -56,49 +59,41 @@ class ExtractorDataArguments:
 
 
 def train_extractor(data: ExtractorDataArguments, args: SFTConfig, model_args: ModelConfig) -> SFTTrainer:
-    """Supervised fine-tuning of any causal LM, with LoRA by `model_args`. Saves to `args.output_dir`."""
-    if args.max_length not in (None, SFTConfig.max_length) or args.completion_only_loss is False or args.packing:
-        raise ValueError(
-            "The extractor learns whole lists of triples, and those only: max_length, packing and "
-            "completion_only_loss=False cannot be combined with it."
-        )
-    args.max_length = None  # TRL's cut would take the end, which is the triples
-    args.completion_only_loss = True
+    """Train any causal LM, with LoRA by `model_args`, on whole lists of triples, and save to `args.output_dir`."""
+    learn_completions_only(args, "The extractor learns whole lists of triples, and those only")
     train = data.load("train")
     if data.max_rows is not None and len(train) > data.max_rows:
         train = train.shuffle(seed=0).select(range(data.max_rows))
-    evaluated = str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
     model, tokenizer = model_to_train(args, model_args)
     trainer = SFTTrainer(  # ends each completion with the tokenizer's end of text
         model=model,
         args=args,
         train_dataset=take_apart(train, data.single_share, args.seed),
-        eval_dataset=data.load("validation") if evaluated else None,
+        eval_dataset=data.load("validation") if args.eval_strategy != "no" else None,
         processing_class=tokenizer,
         peft_config=peft_config(model, model_args),
     )
-    return run(trainer, data, model_args)
+    run(trainer, data, model_args)
+    return trainer
 
 
 def take_apart(rows: Dataset, share: float, seed: int = 0) -> Dataset:
-    """That share of the samples, drawn at random, as samples of one sentence each, in the place of the whole."""
+    """Return the rows with a share of the samples, drawn at random, as samples of one sentence each in their place."""
     drawn = np.random.default_rng(seed).permutation(len(rows))[: round(share * len(rows))]
     chosen = set(drawn.tolist())
 
-    def cut(batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
-        made: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    def cut(batch: dict[str, list], indices: list[int]) -> dict[str, list]:
+        samples = []
         for i, *sample in zip(indices, *(batch[name] for name in COLUMNS), strict=True):
-            for values in _singles(*sample) if i in chosen else [sample]:
-                for name, value in zip(COLUMNS, values, strict=True):
-                    made[name].append(value)
-        return made
+            samples += _singles(*sample[1:]) if i in chosen else [sample]
+        return {name: [sample[place] for sample in samples] for place, name in enumerate(COLUMNS)}
 
     return rows.map(cut, with_indices=True, batched=True, desc="Taking samples apart")
 
 
-def _singles(_: str, completion: str, sentences: list[str]) -> list[tuple[str, str, list[str]]]:
+def _singles(completion: str, sentences: list[str]) -> list[list]:
     triples = parse_sample(completion, len(sentences))
     return [
-        (format_prompt([sentence]), format_sample([own]), [sentence])
+        [format_prompt([sentence]), format_sample([own]), [sentence]]
         for sentence, own in zip(sentences, triples, strict=True)
     ]

@@ -2,14 +2,30 @@
 
 import argparse
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+CONFIGS_HELP = "multi_gpu, zero1, zero2, zero3, fsdp2, single_gpu, cpu_ddp, or a file"
 _FOLDER = Path(__file__).parent / "accelerate_configs"
 _MODULE = "idl_hf.cli"
 
 
+@dataclass
+class AccelerateConfigArguments:
+    """Which config."""
+
+    name: str = field(default="", metadata={"help": f"{CONFIGS_HELP}; may stand without --name."})
+
+
+def print_config_path(args: AccelerateConfigArguments) -> None:
+    """Print where the config lies, for `accelerate launch --config_file`."""
+    print(config_path(args.name))
+
+
 def config_path(name: str) -> Path:
-    """The file of a shipped config ("zero3"); a path to a file as it is. Raises ValueError for any other name."""
+    """Return the file of a shipped config ("zero3"), or the one that is named. Raises ValueError for other names."""
     shipped = {path.stem: path for path in sorted(_FOLDER.glob("*.yaml"))}
     if name not in shipped and not Path(name).is_file():
         raise ValueError(
@@ -18,25 +34,30 @@ def config_path(name: str) -> Path:
     return shipped.get(name, Path(name))
 
 
-def split_off_config(arguments: list[str]) -> tuple[str | None, list[str]]:
-    """The value of --accelerate_config, and the other arguments."""
+class SplitArguments(NamedTuple):
+    """The value of --accelerate_config, None where it is not given, and the other arguments."""
+
+    config: str | None
+    others: list[str]
+
+
+def split_off_config(arguments: Sequence[str]) -> SplitArguments:
+    """Return --accelerate_config apart from the arguments that are for the training or `accelerate launch`."""
     parser = argparse.ArgumentParser(prog="idl-hf", add_help=False, allow_abbrev=False)
     parser.add_argument("--accelerate_config")
-    found, others = parser.parse_known_args(arguments)
-    return found.accelerate_config, others
+    known, others = parser.parse_known_args(arguments)
+    return SplitArguments(known.accelerate_config, others)
 
 
-def launch(verb: str, types: tuple, config: str, arguments: list[str]) -> None:
-    """Runs `idl-hf VERB` in every process of an accelerate config.
+def launch(verb: str, parser: argparse.ArgumentParser, config: str, arguments: Sequence[str]) -> None:
+    """Run `idl-hf VERB` in every process of an accelerate config.
 
-    types: the dataclasses of the verb's options; where both know an option, it is the verb's. Raises ValueError for an
-    option that neither knows, ChildProcessError where a process fails.
+    parser: of the verb's options; where `accelerate launch` knows an option too, it is the verb's. Raises ValueError
+    for an option that neither knows, ChildProcessError where a process fails.
     """
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from trl import TrlParser
 
-    parser = TrlParser(types, prog=f"idl-hf {verb}")
     parser.add_argument("--config")
     _, others = parser.parse_known_args(arguments)
     words = ["--config_file", str(config_path(config)), *others, "--module", _MODULE]
@@ -52,8 +73,8 @@ def launch(verb: str, types: tuple, config: str, arguments: list[str]) -> None:
         ) from error
 
 
-def _without(words: list[str], left_out: list[str]) -> list[str]:
-    """left_out: some of the words, in their order."""
+def _without(words: Sequence[str], left_out: Sequence[str]) -> list[str]:
+    """Return the words without those left out, which stand in the same order."""
     pending, kept = iter(left_out), []
     following = next(pending, None)
     for word in words:

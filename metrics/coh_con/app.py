@@ -1,3 +1,5 @@
+"""The page of the metric's Space, where one can try it."""
+
 from functools import partial
 from pathlib import Path
 

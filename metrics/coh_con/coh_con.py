@@ -7,6 +7,8 @@ from numbers import Integral, Real
 import datasets
 import evaluate
 
+from ._rows import check_columns, check_each
+
 LABELS = ("contradiction", "neutral", "entailment")
 
 _CITATION = """\
@@ -37,9 +39,9 @@ _CITATION = """\
 
 _DESCRIPTION = """\
 Coh. and Coh-Con. ask a natural language inference (NLI) model, for every sentence of a person's profile, whether it
-contradicts the response, entails it, or neither. Coh. is the share of pairs without a contradiction, Coh-Con. the share
-with an entailment, as the released code of the In-Dialogue Learning paper computes them; shares by response and the
-C-score come with them.
+contradicts the response, entails it, or neither. Coh. is the share of pairs without a contradiction, Coh-Con. the
+share with an entailment, as the released code of the In-Dialogue Learning paper computes them; shares by response and
+the C-score come with them.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -87,7 +89,7 @@ Examples:
 
 
 def read_id2label(id2label: Mapping[int, str] | None, source: str) -> list[str] | None:
-    """The three labels in the order of their numbers; `source` says in errors where they come from."""
+    """Return the three labels in the order of their numbers; `source` says in errors where they come from."""
     if id2label is None:
         return None
     names = [str(id2label.get(number)).lower() for number in range(3)] if isinstance(id2label, Mapping) else []
@@ -100,7 +102,7 @@ def read_id2label(id2label: Mapping[int, str] | None, source: str) -> list[str] 
 
 
 def read_label(label: str | int | Iterable[float], names: Sequence[str] | None, row: int) -> str:
-    """The name of one label that was given by name, by number, or by three scores of which the largest counts."""
+    """Return the name of a label that was given by name, by number, or by three scores of which the largest counts."""
     if isinstance(label, str) and label.lower() in LABELS:
         return label.lower()
     if names is None and not isinstance(label, str):
@@ -115,29 +117,28 @@ def read_label(label: str | int | Iterable[float], names: Sequence[str] | None, 
     if isinstance(label, Integral) and not isinstance(label, bool) and 0 <= label < 3:
         return names[label]
     raise ValueError(
-        f"coh_con expected each label of response {row} to be contradiction, neutral or entailment, a number from 0 to "
-        f"2, or three scores, but found {label!r}."
+        f"coh_con expected each label of response {row} to be contradiction, neutral or entailment, a number from 0 "
+        f"to 2, or three scores, but found {label!r}."
     )
 
 
 def read_labels(
     labels: Iterable[Iterable], profiles: Sequence[Sequence[str]], id2label: Mapping[int, str] | None
 ) -> list[list[str]]:
-    """Labels that were computed elsewhere by name, one for each persona sentence of each response."""
+    """Return by name the labels that were computed elsewhere, one for each persona sentence of each response."""
     names = read_id2label(id2label, "`id2label`")
-    for own in [labels, *labels] if isinstance(labels, Sized) else [labels]:
-        if isinstance(own, str) or not isinstance(own, Sized):
-            raise ValueError(f"coh_con expected `labels` to be a list of lists, but found {own!r} in it.")
-    rows = [list(own) for own in labels]
-    if len(rows) != len(profiles):
-        raise ValueError(f"coh_con expected labels for {len(profiles)} responses, but found them for {len(rows)}.")
-    for row, (own, profile) in enumerate(zip(rows, profiles, strict=True)):
-        if len(own) != len(profile):
+    for value in [labels, *labels] if isinstance(labels, Sized) else [labels]:
+        if isinstance(value, str) or not isinstance(value, Sized):
+            raise ValueError(f"coh_con expected `labels` to be a list of lists, but found {value!r} in it.")
+    if len(labels) != len(profiles):
+        raise ValueError(f"coh_con expected labels for {len(profiles)} responses, but found them for {len(labels)}.")
+    for row, (row_labels, profile) in enumerate(zip(labels, profiles, strict=True)):
+        if len(row_labels) != len(profile):
             raise ValueError(
                 f"coh_con expected a label for each of the {len(profile)} persona sentences of response {row}, "
-                f"but found {len(own)}."
+                f"but found {len(row_labels)}."
             )
-    return [[read_label(label, names, row) for label in own] for row, own in enumerate(rows)]
+    return [[read_label(label, names, row) for label in row_labels] for row, row_labels in enumerate(labels)]
 
 
 def run_model(
@@ -147,7 +148,10 @@ def run_model(
     id2label: Mapping[int, str] | None = None,
     batch_size: int = 64,
 ) -> list[list[str]]:
-    """The model's label for each persona sentence of each response. Equal pairs are read once, short ones together."""
+    """Return the model's label for each persona sentence of each response.
+
+    Equal pairs are read once, those of like length together.
+    """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -156,27 +160,26 @@ def run_model(
     network = AutoModelForSequenceClassification.from_pretrained(model).float().eval().to(device)
     source = "`id2label`" if id2label else f"`id2label` in the configuration of the model '{model}'"
     names = read_id2label(id2label or network.config.id2label, source)
-    pairs = {(fact, said) for said, profile in zip(predictions, profiles, strict=True) for fact in profile}
+    rows = list(zip(predictions, profiles, strict=True))
+    pairs = {(sentence, response) for response, profile in rows for sentence in profile}
     queue = sorted(pairs, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
-    found: dict[tuple[str, str], str] = {}
+    labels: dict[tuple[str, str], str] = {}
     for start in range(0, len(queue), batch_size):
         batch = queue[start : start + batch_size]
         first, second = map(list, zip(*batch, strict=True))
-        inputs = tokenizer(first, second, padding=True, truncation=True, max_length=128, return_tensors="pt").to(
-            device
-        )
+        inputs = tokenizer(first, second, padding=True, truncation=True, max_length=128, return_tensors="pt")
         with torch.inference_mode():
-            best = network(**inputs).logits.argmax(-1).tolist()
-        found |= {pair: names[number] for pair, number in zip(batch, best, strict=True)}
-    return [[found[fact, said] for fact in profile] for said, profile in zip(predictions, profiles, strict=True)]
+            best = network(**inputs.to(device)).logits.argmax(-1).tolist()
+        labels |= {pair: names[number] for pair, number in zip(batch, best, strict=True)}
+    return [[labels[sentence, response] for sentence in profile] for response, profile in rows]
 
 
 def aggregate(judgements: Sequence[Sequence[str]]) -> dict[str, float]:
-    """All values from the labels of each response's persona sentences."""
-    rows = [own for own in judgements if own]
+    """Return all values from the labels of each response's persona sentences."""
+    rows = [labels for labels in judgements if labels]
     if not rows:
         raise ValueError("coh_con expected at least one response with a persona sentence, but all profiles are empty.")
-    pairs = [label for own in rows for label in own]
+    pairs = [label for labels in rows for label in labels]
 
     def mean(values: Iterable[float]) -> float:
         return math.fsum(values) / len(rows)
@@ -184,43 +187,22 @@ def aggregate(judgements: Sequence[Sequence[str]]) -> dict[str, float]:
     return {
         "coh": 1 - pairs.count("contradiction") / len(pairs),
         "coh_con": pairs.count("entailment") / len(pairs),
-        "response_coh": mean(1 - own.count("contradiction") / len(own) for own in rows),
-        "response_coh_con": mean(own.count("entailment") / len(own) for own in rows),
-        "any_entailed": mean("entailment" in own for own in rows),
-        "any_contradicted": mean("contradiction" in own for own in rows),
-        "c_score": mean(own.count("entailment") - own.count("contradiction") for own in rows),
+        "response_coh": mean(1 - labels.count("contradiction") / len(labels) for labels in rows),
+        "response_coh_con": mean(labels.count("entailment") / len(labels) for labels in rows),
+        "any_entailed": mean("entailment" in labels for labels in rows),
+        "any_contradicted": mean("contradiction" in labels for labels in rows),
+        "c_score": mean(labels.count("entailment") - labels.count("contradiction") for labels in rows),
         "n_without_profile": len(judgements) - len(rows),
     }
 
 
 def check_rows(predictions: Iterable[str], profiles: Iterable[Iterable[str]]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    for name, column in (("predictions", predictions), ("profiles", profiles)):
-        if isinstance(column, str) or not isinstance(column, Sized):
-            raise ValueError(
-                f"coh_con expected `{name}` to be a list with one entry per response, "
-                f"but found {type(column).__name__}."
-            )
-    if len(predictions) != len(profiles):
-        raise ValueError(
-            f"coh_con expected one profile for each prediction, but found {len(predictions)} predictions "
-            f"and {len(profiles)} profiles."
-        )
-    for row, (prediction, profile) in enumerate(zip(predictions, profiles, strict=True)):
-        if not isinstance(prediction, str):
-            raise ValueError(
-                f"coh_con expected prediction {row} to be a string, but found {type(prediction).__name__}."
-            )
-        if isinstance(profile, str) or not isinstance(profile, Sized):
-            raise ValueError(
-                f"coh_con expected profile {row} to be a list of sentences, but found {type(profile).__name__}."
-            )
-        for sentence in profile:
-            if not isinstance(sentence, str):
-                raise ValueError(
-                    f"coh_con expected the sentences of profile {row} to be strings, "
-                    f"but found {type(sentence).__name__}."
-                )
+    check_columns("coh_con", "entry per response", predictions, profiles=profiles)
+    check_each(str, predictions, "coh_con expected prediction {} to be a string")
+    check_each(Sized, profiles, "coh_con expected profile {} to be a list of sentences")
+    for row, profile in enumerate(profiles):
+        check_each(str, profile, f"coh_con expected the sentences of profile {row} to be strings")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -228,18 +210,10 @@ class CohCon(evaluate.Metric):
     """Contradictions and entailments between persona sentences and responses."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "profiles": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
-            reference_urls=["https://arxiv.org/abs/2403.03102", "https://aclanthology.org/P19-1542"],
-        )
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "profiles": datasets.List(text)})
+        urls = ["https://arxiv.org/abs/2403.03102", "https://aclanthology.org/P19-1542"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     @staticmethod
     def judge(predictions: list[str], profiles: list[list[str]], model: str, **options) -> list[list[str]]:
@@ -267,8 +241,8 @@ class CohCon(evaluate.Metric):
         batch_size: int = 64,
     ) -> dict[str, float]:
         if (model is None) == (labels is None):
-            found = "neither" if model is None else "both"
-            raise ValueError(f"coh_con expected either a `model` or `labels` that one gave, but found {found}.")
+            given = "neither" if model is None else "both"
+            raise ValueError(f"coh_con expected either a `model` or `labels` that one gave, but found {given}.")
         if len(predictions) == 0:
             raise ValueError("coh_con expected at least one prediction, but found none.")
         if labels is not None:

@@ -25,17 +25,17 @@ _CITATION = """\
 """
 
 _DESCRIPTION = """\
-Distinct-n is the number of different n-grams divided by the number of all n-grams. It is given within each response and
-averaged, as in the In-Dialogue Learning paper, over all responses together, as first defined, and over all responses
-joined to one text, as in the scripts of DHAP and MSP. Only values of the same formula can be compared.
+Distinct-n is the number of different n-grams divided by the number of all n-grams. It is given within each response
+and averaged, as in the In-Dialogue Learning paper, over all responses together, as first defined, and over all
+responses joined to one text, as in the scripts of DHAP and MSP. Only values of the same formula can be compared.
 """
 
 _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list[str]`): the responses. Tokens are the lower-cased text split at white space.
     max_order (`int`, defaults to 2): the longest n-grams to count.
-    empty (`str`, defaults to "zero"): a response without an n-gram counts as 0 in the mean of `distinct_n` ("zero"), or
-        is left out of it ("skip").
+    empty (`str`, defaults to "zero"): a response without an n-gram counts as 0 in the mean of `distinct_n` ("zero"),
+        or is left out of it ("skip").
 Returns:
     distinct_n (`float`): mean over the responses of different n-grams / n-grams, for each n up to `max_order`.
     corpus_distinct_n (`float`): the same of the n-grams of all responses pooled, none across two responses.
@@ -60,19 +60,19 @@ Examples:
 
 
 def ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:
-    """All n-grams in order; none of a text with fewer tokens."""
+    """Return all n-grams in order, none of a text with fewer tokens."""
     return list(zip(*(tokens[start:] for start in range(order)), strict=False))
 
 
 def share(part: int, whole: int) -> float:
-    """part / whole; 0 of nothing."""
+    """Return part / whole, 0 of nothing."""
     return part / whole if whole else 0.0
 
 
 def distinct(responses: Sequence[Sequence[str]], order: int, empty: str) -> dict[str, float]:
-    """The three values of one order."""
+    """Return the three values of one order."""
     grams = [ngrams(tokens, order) for tokens in responses]
-    rows = [share(len(set(own)), len(own)) for own in grams if own or empty == "zero"]
+    rows = [share(len(set(row)), len(row)) for row in grams if row or empty == "zero"]
     joined = [token for tokens in responses for token in tokens]
     return {
         f"distinct_{order}": math.fsum(rows) / len(rows) if rows else 0.0,
@@ -84,10 +84,8 @@ def distinct(responses: Sequence[Sequence[str]], order: int, empty: str) -> dict
 def check_rows(predictions: Iterable[str]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
     if isinstance(predictions, str) or not isinstance(predictions, Sized):
-        raise ValueError(
-            f"distinct expected `predictions` to be a list with one text per response, "
-            f"but found {type(predictions).__name__}."
-        )
+        kind = type(predictions).__name__
+        raise ValueError(f"distinct expected `predictions` to be a list with one text per response, but found {kind}.")
     for row, text in enumerate(predictions):
         if not isinstance(text, str):
             raise ValueError(f"distinct expected prediction {row} to be a string, but found {type(text).__name__}.")
@@ -98,13 +96,9 @@ class Distinct(evaluate.Metric):
     """Share of different n-grams in responses."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features({"predictions": datasets.Value("string")}),
-            reference_urls=["https://aclanthology.org/N16-1014", "https://arxiv.org/abs/2403.03102"],
-        )
+        features = datasets.Features({"predictions": datasets.Value("string")})
+        urls = ["https://aclanthology.org/N16-1014", "https://arxiv.org/abs/2403.03102"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, **kwargs):
         """Add one response."""
@@ -124,7 +118,5 @@ class Distinct(evaluate.Metric):
         if len(predictions) == 0:
             raise ValueError("distinct expected at least one prediction, but found none.")
         responses = [text.lower().split() for text in predictions]
-        results: dict[str, float] = {}
-        for order in range(1, max_order + 1):
-            results |= distinct(responses, order, empty)
-        return results
+        orders = range(1, max_order + 1)
+        return {name: value for order in orders for name, value in distinct(responses, order, empty).items()}

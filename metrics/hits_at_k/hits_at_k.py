@@ -7,10 +7,13 @@ from numbers import Integral, Real
 import datasets
 import evaluate
 
+from ._rows import check_columns, check_each
+
 _CITATION = """\
 @inproceedings{zhang2018personalizing,
   title     = {Personalizing Dialogue Agents: {I} have a dog, do you have pets too?},
-  author    = {Zhang, Saizheng and Dinan, Emily and Urbanek, Jack and Szlam, Arthur and Kiela, Douwe and Weston, Jason},
+  author    = {Zhang, Saizheng and Dinan, Emily and Urbanek, Jack and Szlam, Arthur and Kiela, Douwe
+               and Weston, Jason},
   booktitle = {Proceedings of the 56th Annual Meeting of the Association for Computational Linguistics
                (Volume 1: Long Papers)},
   pages     = {2204--2213},
@@ -48,13 +51,13 @@ Examples:
 """
 
 
-def rank(scores: Sequence[float], gold: int) -> int:
-    """1 + the number of other candidates that score as high as the gold reply or higher."""
+def gold_rank(scores: Sequence[float], gold: int) -> int:
+    """Return 1 + the number of other candidates that score as high as the gold reply or higher."""
     return sum(score >= scores[gold] for score in scores)
 
 
 def read_ks(ks: Iterable[int]) -> list[int]:
-    """The numbers of candidates to look at, each once."""
+    """Return the numbers of candidates to look at, each once."""
     if isinstance(ks, str) or not isinstance(ks, Iterable):
         raise ValueError(f"hits_at_k expected `ks` to be a list of whole numbers, but found {ks!r}.")
     ks = list(dict.fromkeys(ks))
@@ -65,12 +68,7 @@ def read_ks(ks: Iterable[int]) -> list[int]:
 
 
 def read_row(row: int, scores: Iterable[float], gold: int) -> list[float]:
-    """The scores of one context, checked."""
-    if isinstance(scores, str) or not isinstance(scores, Sized):
-        raise ValueError(
-            f"hits_at_k expected prediction {row} to be a list with a score per candidate, "
-            f"but found {type(scores).__name__}."
-        )
+    """Return the scores of one context, checked."""
     scores = list(scores)
     for score in scores:
         if isinstance(score, bool) or not isinstance(score, Real) or math.isnan(score):
@@ -84,18 +82,9 @@ def read_row(row: int, scores: Iterable[float], gold: int) -> list[float]:
 
 
 def read_rows(predictions: Iterable[Iterable[float]], references: Iterable[int]) -> list[list[float]]:
-    """The scores as lists of floats. Raise ValueError for what cannot be ranked."""
-    for name, column in (("predictions", predictions), ("references", references)):
-        if isinstance(column, str) or not isinstance(column, Sized):
-            raise ValueError(
-                f"hits_at_k expected `{name}` to be a list with one entry per context, "
-                f"but found {type(column).__name__}."
-            )
-    if len(predictions) != len(references):
-        raise ValueError(
-            f"hits_at_k expected one reference for each prediction, but found {len(predictions)} predictions "
-            f"and {len(references)} references."
-        )
+    """Return the scores as lists of floats. Raise ValueError for what cannot be ranked."""
+    check_columns("hits_at_k", "entry per context", predictions, references=references)
+    check_each(Sized, predictions, "hits_at_k expected prediction {} to be a list with a score per candidate")
     return [read_row(row, *pair) for row, pair in enumerate(zip(predictions, references, strict=True))]
 
 
@@ -104,18 +93,10 @@ class HitsAtK(evaluate.Metric):
     """Rank of the gold reply among candidates."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Sequence(datasets.Value("float64")),
-                    "references": datasets.Value("int64"),
-                }
-            ),
-            reference_urls=["https://aclanthology.org/P18-1205"],
-        )
+        scores, gold = datasets.List(datasets.Value("float64")), datasets.Value("int64")
+        features = datasets.Features({"predictions": scores, "references": gold})
+        urls = ["https://aclanthology.org/P18-1205"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add the scores of the candidates of one context, and the index of the gold reply."""
@@ -134,10 +115,10 @@ class HitsAtK(evaluate.Metric):
         if len(predictions) == 0:
             raise ValueError("hits_at_k expected at least one prediction, but found none.")
         pairs = list(zip(predictions, references, strict=True))
-        ranks = [rank(scores, gold) for scores, gold in pairs]
+        ranks = [gold_rank(scores, gold) for scores, gold in pairs]
         return {
-            **{f"hits_at_{k}": sum(own <= k for own in ranks) / len(ranks) for k in ks},
-            "mrr": math.fsum(1 / own for own in ranks) / len(ranks),
+            **{f"hits_at_{k}": sum(rank <= k for rank in ranks) / len(ranks) for k in ks},
+            "mrr": math.fsum(1 / rank for rank in ranks) / len(ranks),
             "mean_rank": sum(ranks) / len(ranks),
             "n_tied": sum(list(scores).count(scores[gold]) > 1 for scores, gold in pairs),
         }

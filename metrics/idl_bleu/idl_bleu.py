@@ -2,12 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 
 import datasets
 import evaluate
 
-ORDERS = 4
+from ._rows import check_columns, check_each
+
+ORDERS = (1, 2, 3, 4)
 PRESETS = {
     "standard": {"tokens": "words", "cumulative": True, "swap": False},
     "paper": {"tokens": "characters", "cumulative": False, "swap": True},
@@ -70,25 +72,22 @@ Examples:
 
 
 def count_ngrams(tokens: Sequence[str], order: int) -> Counter:
-    """How often each n-gram occurs."""
+    """Return how often each n-gram occurs."""
     return Counter(zip(*(tokens[start:] for start in range(order)), strict=False))
 
 
-def count_matches(hypothesis: Sequence[str], reference: Sequence[str]) -> tuple[list[int], list[int]]:
-    """For each order, the hypothesis' n-grams found in the reference, each at most as often as there, and all of them.
+def count_matches(hypothesis: Sequence[str], reference: Sequence[str]) -> list[int]:
+    """Return for each order how many n-grams of the hypothesis the reference holds, each at most as often as there."""
+    return [(count_ngrams(hypothesis, order) & count_ngrams(reference, order)).total() for order in ORDERS]
 
-    A hypothesis too short for an order counts one n-gram, unmatched, as in nltk.
-    """
-    matches, totals = [], []
-    for order in range(1, ORDERS + 1):
-        found, wanted = count_ngrams(hypothesis, order), count_ngrams(reference, order)
-        matches.append(sum(min(count, wanted[ngram]) for ngram, count in found.items() if ngram in wanted))
-        totals.append(max(1, len(hypothesis) - order + 1))
-    return matches, totals
+
+def count_all(hypothesis: Sequence[str]) -> list[int]:
+    """Return for each order the number of n-grams; where the hypothesis is too short, 1 (unmatched), as in nltk."""
+    return [max(1, len(hypothesis) - order + 1) for order in ORDERS]
 
 
 def brevity_penalty(length: int, reference_length: int) -> float:
-    """exp(1 - reference length / length) for a hypothesis shorter than its reference, 0 for an empty one, else 1."""
+    """Return exp(1 - reference length / length) where shorter than the reference, 0 for an empty text, else 1."""
     if length == 0:
         return 0.0
     return math.exp(min(0.0, 1 - reference_length / length))
@@ -97,19 +96,19 @@ def brevity_penalty(length: int, reference_length: int) -> float:
 def bleu(
     matches: Sequence[int], totals: Sequence[int], penalty: float, cumulative: bool, smoothing: str | None
 ) -> list[float]:
-    """BLEU of each order from its counts."""
+    """Return BLEU of each order from its counts."""
     if matches[0] == 0:
-        return [0.0] * ORDERS
+        return [0.0 for _ in ORDERS]
     no_match = 0.1 if smoothing == "method1" else 0.0
-    precisions = [(found or no_match) / total for found, total in zip(matches, totals, strict=True)]
+    precisions = [(count or no_match) / total for count, total in zip(matches, totals, strict=True)]
     logs = [math.log(precision) if precision > 0 else -math.inf for precision in precisions]
     if cumulative:
-        logs = [math.fsum(logs[:order]) / order for order in range(1, ORDERS + 1)]
+        logs = [math.fsum(logs[:order]) / order for order in ORDERS]
     return [penalty * math.exp(log) for log in logs]
 
 
 def read_options(preset: str, given: dict[str, str | bool | None], smoothing: str | None) -> dict[str, str | bool]:
-    """The preset's options with those given by name in their place."""
+    """Return the preset's options with those given by name in their place."""
     if preset not in PRESETS:
         raise ValueError(f"idl_bleu found the preset {preset!r}, but expected one of: {', '.join(PRESETS)}.")
     options = PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
@@ -125,22 +124,9 @@ def read_options(preset: str, given: dict[str, str | bool | None], smoothing: st
 
 def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    for name, column in (("predictions", predictions), ("references", references)):
-        if isinstance(column, str) or not isinstance(column, Sized):
-            raise ValueError(
-                f"idl_bleu expected `{name}` to be a list with one text per response, "
-                f"but found {type(column).__name__}."
-            )
-        for row, text in enumerate(column):
-            if not isinstance(text, str):
-                raise ValueError(
-                    f"idl_bleu expected row {row} of `{name}` to be a string, but found {type(text).__name__}."
-                )
-    if len(predictions) != len(references):
-        raise ValueError(
-            f"idl_bleu expected one reference for each prediction, but found {len(predictions)} predictions "
-            f"and {len(references)} references."
-        )
+    check_columns("idl_bleu", "text per response", predictions, references=references)
+    check_each(str, predictions, "idl_bleu expected row {} of `predictions` to be a string")
+    check_each(str, references, "idl_bleu expected row {} of `references` to be a string")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -148,15 +134,10 @@ class IdlBleu(evaluate.Metric):
     """BLEU-1 to BLEU-4 of responses, by sentence and of the whole corpus."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
-            reference_urls=["https://aclanthology.org/P02-1040", "https://arxiv.org/abs/2403.03102"],
-        )
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": text})
+        urls = ["https://aclanthology.org/P02-1040", "https://arxiv.org/abs/2403.03102"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add one response and its gold reply."""
@@ -186,16 +167,17 @@ class IdlBleu(evaluate.Metric):
         if options["tokens"] == "words":
             predictions, references = ([text.lower().split() for text in side] for side in (predictions, references))
         pairs = list(zip(predictions, references, strict=True))
-        counts = [count_matches(hypothesis, reference) for hypothesis, reference in pairs]
+        matches = [count_matches(hypothesis, reference) for hypothesis, reference in pairs]
+        totals = [count_all(hypothesis) for hypothesis in predictions]
         penalties = [brevity_penalty(len(hypothesis), len(reference)) for hypothesis, reference in pairs]
-        how = (options["cumulative"], smoothing)
-        rows = [bleu(*counted, penalty, *how) for counted, penalty in zip(counts, penalties, strict=True)]
+        how = options["cumulative"], smoothing
+        rows = [bleu(*counts, *how) for counts in zip(matches, totals, penalties, strict=True)]
         means = [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
-        summed = [[sum(column) for column in zip(*side, strict=True)] for side in zip(*counts, strict=True)]
-        lengths = (sum(map(len, side)) for side in zip(*pairs, strict=True))
+        summed = ([sum(column) for column in zip(*counts, strict=True)] for counts in (matches, totals))
+        lengths = (sum(map(len, side)) for side in (predictions, references))
         corpus = bleu(*summed, brevity_penalty(*lengths), *how)
         return {
-            **{f"bleu_{order}": value for order, value in enumerate(means, 1)},
-            **{f"corpus_bleu_{order}": value for order, value in enumerate(corpus, 1)},
+            **{f"bleu_{order}": value for order, value in zip(ORDERS, means, strict=True)},
+            **{f"corpus_bleu_{order}": value for order, value in zip(ORDERS, corpus, strict=True)},
             "brevity_penalty": math.fsum(penalties) / len(penalties),
         }

@@ -1,11 +1,14 @@
 """IDL ROUGE-L: the longest common subsequence of responses and gold replies."""
 
 import math
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 
 import datasets
 import evaluate
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.scoring import Score
+
+from ._rows import check_columns, check_each
 
 PRESETS = ("standard", "paper", "dhap")
 
@@ -44,10 +47,11 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list[str]`): the responses.
     references (`list[str]`): for each response the gold reply.
-    preset (`str`, defaults to "standard"): "standard" is rouge_score: tokens are lower-case runs of letters and digits.
-        "paper" is the same with stemming and with response and gold reply exchanged, as in the released code of the
-        In-Dialogue Learning paper: precision and recall change places, F1 does not. "dhap" is the recall of the package
-        `rouge`: words split at blanks, sentences at full stops, each different word of the common subsequences once.
+    preset (`str`, defaults to "standard"): "standard" is rouge_score: tokens are lower-case runs of letters and
+        digits. "paper" is the same with stemming and with response and gold reply exchanged, as in the released code
+        of the In-Dialogue Learning paper: precision and recall change places, F1 does not. "dhap" is the recall of the
+        package `rouge`: words split at blanks, sentences at full stops, each different word of the common subsequences
+        once.
     stemmer (`bool`, optional): whether words longer than three letters lose their endings (Porter). By default only in
         the preset "paper". "dhap" has no stemmer.
 Returns:
@@ -73,44 +77,44 @@ Examples:
 
 
 def split_sentences(text: str) -> list[list[str]]:
-    """The words of each sentence as the package `rouge` finds them: an empty sentence holds one empty word."""
+    """Return the words of each sentence as the package `rouge` finds them: an empty sentence holds one empty word."""
     joined = " ".join(text.lower().split())
     return [sentence.strip().split(" ") for sentence in joined.split(".") if sentence]
 
 
 def common_words(reference: Sequence[str], response: Sequence[str]) -> set[str]:
-    """The different words of the longest common subsequence; of several such, the one that `rouge` finds."""
+    """Return the different words of the longest common subsequence; of several such, the one that `rouge` finds."""
     lengths = [[0] * (len(response) + 1) for _ in range(len(reference) + 1)]
     for i, word in enumerate(reference, 1):
         for j, other in enumerate(response, 1):
             same = lengths[i - 1][j - 1] + 1 if word == other else 0
             lengths[i][j] = same or max(lengths[i - 1][j], lengths[i][j - 1])
-    found = set()
+    common = set()
     i, j = len(reference), len(response)
     while i and j:
         if reference[i - 1] == response[j - 1]:
-            found.add(reference[i - 1])
+            common.add(reference[i - 1])
             i, j = i - 1, j - 1
         elif lengths[i - 1][j] > lengths[i][j - 1]:
             i -= 1
         else:
             j -= 1
-    return found
+    return common
 
 
-def dhap_scores(response: str, reference: str) -> tuple[float, float, float]:
-    """F1, precision and recall of the different words in the common subsequences of all pairs of sentences."""
-    said, wanted = split_sentences(response), split_sentences(reference)
-    shared = set().union(*(common_words(theirs, own) for theirs in wanted for own in said))
+def dhap_score(response: str, reference: str) -> Score:
+    """Return precision, recall and F1 of the different words in the common subsequences of all pairs of sentences."""
+    sentences, gold_sentences = split_sentences(response), split_sentences(reference)
+    shared = set().union(*(common_words(gold, sentence) for gold in gold_sentences for sentence in sentences))
     if not shared:
-        return 0.0, 0.0, 0.0
-    precision = len(shared) / len(set().union(*said))
-    recall = len(shared) / len(set().union(*wanted))
-    return 2 * precision * recall / (precision + recall), precision, recall
+        return Score(0.0, 0.0, 0.0)
+    precision = len(shared) / len(set().union(*sentences))
+    recall = len(shared) / len(set().union(*gold_sentences))
+    return Score(precision, recall, 2 * precision * recall / (precision + recall))
 
 
 def read_stemmer(preset: str, stemmer: bool | None) -> bool:
-    """Whether to stem: as given, else as the preset has it."""
+    """Return whether to stem: as given, else as the preset has it."""
     if preset not in PRESETS:
         raise ValueError(f"idl_rouge_l found the preset {preset!r}, but expected one of: {', '.join(PRESETS)}.")
     if stemmer not in (None, True, False):
@@ -124,22 +128,9 @@ def read_stemmer(preset: str, stemmer: bool | None) -> bool:
 
 def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    for name, column in (("predictions", predictions), ("references", references)):
-        if isinstance(column, str) or not isinstance(column, Sized):
-            raise ValueError(
-                f"idl_rouge_l expected `{name}` to be a list with one text per response, "
-                f"but found {type(column).__name__}."
-            )
-        for row, text in enumerate(column):
-            if not isinstance(text, str):
-                raise ValueError(
-                    f"idl_rouge_l expected row {row} of `{name}` to be a string, but found {type(text).__name__}."
-                )
-    if len(predictions) != len(references):
-        raise ValueError(
-            f"idl_rouge_l expected one reference for each prediction, but found {len(predictions)} predictions "
-            f"and {len(references)} references."
-        )
+    check_columns("idl_rouge_l", "text per response", predictions, references=references)
+    check_each(str, predictions, "idl_rouge_l expected row {} of `predictions` to be a string")
+    check_each(str, references, "idl_rouge_l expected row {} of `references` to be a string")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -147,15 +138,10 @@ class IdlRougeL(evaluate.Metric):
     """Mean ROUGE-L of responses and gold replies."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
-            reference_urls=["https://aclanthology.org/W04-1013", "https://arxiv.org/abs/2403.03102"],
-        )
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": text})
+        urls = ["https://aclanthology.org/W04-1013", "https://arxiv.org/abs/2403.03102"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add one response and its gold reply."""
@@ -168,11 +154,7 @@ class IdlRougeL(evaluate.Metric):
         evaluate.Metric.add_batch(self, predictions=predictions, references=references, **kwargs)
 
     def _compute(
-        self,
-        predictions: list[str],
-        references: list[str],
-        preset: str = "standard",
-        stemmer: bool | None = None,
+        self, predictions: list[str], references: list[str], preset: str = "standard", stemmer: bool | None = None
     ) -> dict[str, float]:
         use_stemmer = read_stemmer(preset, stemmer)
         if len(predictions) == 0:
@@ -181,10 +163,9 @@ class IdlRougeL(evaluate.Metric):
             predictions, references = references, predictions
         pairs = zip(predictions, references, strict=True)
         if preset == "dhap":
-            rows = [dhap_scores(response, reply) for response, reply in pairs]
+            scores = [dhap_score(response, reply) for response, reply in pairs]
         else:
             scorer = RougeScorer(["rougeL"], use_stemmer=use_stemmer)
-            scores = (scorer.score(reply, response)["rougeL"] for response, reply in pairs)
-            rows = [(score.fmeasure, score.precision, score.recall) for score in scores]
-        means = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
-        return dict(zip(("rouge_l", "precision", "recall"), means, strict=True))
+            scores = [scorer.score(reply, response)["rougeL"] for response, reply in pairs]
+        precision, recall, f1 = (math.fsum(column) / len(scores) for column in zip(*scores, strict=True))
+        return {"rouge_l": f1, "precision": precision, "recall": recall}

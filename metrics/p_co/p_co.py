@@ -2,14 +2,17 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from numbers import Real
 
 import datasets
 import evaluate
 
+from ._rows import check_columns, check_each
+
 METHODS = ("cosine", "tfidf", "cover_msp", "cover_dhap", "cover_song")
 METHODS_WITH_TABLE = ("tfidf", "cover_msp", "cover_song")
+Tokens = tuple[str, ...]
 
 _CITATION = """\
 @article{cheng2024indialogues,
@@ -79,75 +82,62 @@ Examples:
 """
 
 
-def tokenize(text: str) -> tuple[str, ...]:
+def tokenize(text: str) -> Tokens:
     """Lower-case the text and split it at white space."""
     return tuple(text.lower().split())
 
 
-def read_history(history: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+def read_history(history: Iterable[str]) -> tuple[Tokens, ...]:
     """Tokenize the utterances, drop those without a token, and sort them: their order carries no meaning here."""
     return tuple(sorted(tokens for tokens in map(tokenize, history) if tokens))
 
 
-def inverse_document_frequency(utterances: Iterable[tuple[str, ...]]) -> dict[str, float]:
-    """ln(N / df) of each word, N tokenized utterances, df of them holding the word."""
-    utterances = list(utterances)
-    document_frequency = Counter(word for tokens in utterances for word in set(tokens))
-    return {word: math.log(len(utterances) / count) for word, count in document_frequency.items()}
+def word_weights(utterances: Sequence[Tokens], method: str) -> dict[str, float]:
+    """Return the weight of each word for `method`: 1 / (1 + ln(1 + count)) in "cover_song", ln(N / df) in the others.
 
-
-def inverse_count(utterances: Iterable[tuple[str, ...]]) -> dict[str, float]:
-    """1 / (1 + ln(1 + count)) of each word, the weight in "cover_song"."""
-    counts = Counter(word for tokens in utterances for word in tokens)
-    return {word: 1 / (1 + math.log(1 + count)) for word, count in counts.items()}
-
-
-def word_weights(utterances: Iterable[tuple[str, ...]], method: str) -> dict[str, float]:
-    """The table of word weights that `method` reads."""
-    return inverse_count(utterances) if method == "cover_song" else inverse_document_frequency(utterances)
+    N is the number of utterances, df how many of them hold the word.
+    """
+    if method == "cover_song":
+        counts = Counter(word for tokens in utterances for word in tokens)
+        return {word: 1 / (1 + math.log(1 + count)) for word, count in counts.items()}
+    frequencies = Counter(word for tokens in utterances for word in set(tokens))
+    return {word: math.log(len(utterances) / count) for word, count in frequencies.items()}
 
 
 def weighted_counts(tokens: Iterable[str], weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Count of each word, times its weight where there are weights."""
-    counts = Counter(tokens)
-    if weights is None:
-        return counts
-    return {word: count * weights.get(word, 0.0) for word, count in counts.items()}
+    """Return the count of each word, times its weight where there are weights."""
+    counts = Counter(tokens).items()
+    return {word: count if weights is None else count * weights.get(word, 0.0) for word, count in counts}
 
 
 def cosine(left: Mapping[str, float], right: Mapping[str, float]) -> float:
-    """Cosine of two sparse vectors; 0 if one of them is zero."""
+    """Return the cosine of two sparse vectors, 0 if one of them is zero."""
     dot = math.fsum(value * right[word] for word, value in left.items() if word in right)
     norms = math.fsum(value**2 for value in left.values()) * math.fsum(value**2 for value in right.values())
     return min(1.0, dot / math.sqrt(norms)) if norms > 0 else 0.0
 
 
-def cover(response: tuple[str, ...], utterance: tuple[str, ...], method: str, weights: Mapping[str, float]) -> float:
-    """How much of one past utterance the response takes up."""
+def cover(response: Tokens, utterance: Tokens, method: str, weights: Mapping[str, float]) -> float:
+    """Return how much of one past utterance the response takes up."""
     shared = set(response).intersection(utterance)
     if not shared:
         return 0.0
     if method == "cover_song":
-        found = [weights.get(word, 1.0) for word in utterance if word in shared]
-        return math.fsum(found) / len(found)
+        covered = [weights.get(word, 1.0) for word in utterance if word in shared]
+        return math.fsum(covered) / len(covered)
     total = math.fsum(weights.get(word, 0.0) for word in shared)
     return total / len(response) if method == "cover_msp" else total
 
 
-def score(
-    response: tuple[str, ...],
-    history: tuple[tuple[str, ...], ...],
-    method: str,
-    weights: Mapping[str, float] | None,
-) -> float:
-    """Score of one tokenized response against the tokenized history of its person."""
+def score(response: Tokens, history: Sequence[Tokens], method: str, weights: Mapping[str, float] | None) -> float:
+    """Return the score of one tokenized response against the tokenized history of its person."""
     if not response or not history:
         return 0.0
     if method in ("cosine", "tfidf"):
         pooled = [word for utterance in history for word in utterance]
         return cosine(weighted_counts(response, weights), weighted_counts(pooled, weights))
     if method == "cover_dhap":
-        weights = inverse_document_frequency(history)
+        weights = word_weights(history, method)
     return max(cover(response, utterance, method, weights) for utterance in history)
 
 
@@ -171,29 +161,11 @@ def check_method(method: str, idf: Mapping[str, float] | None) -> None:
 
 def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    for name, column in (("predictions", predictions), ("histories", histories)):
-        if isinstance(column, str) or not isinstance(column, Sized):
-            raise ValueError(
-                f"p_co expected `{name}` to be a list with one entry per response, but found {type(column).__name__}."
-            )
-    if len(predictions) != len(histories):
-        raise ValueError(
-            f"p_co expected one history for each prediction, but found {len(predictions)} predictions "
-            f"and {len(histories)} histories."
-        )
-    for row, (prediction, history) in enumerate(zip(predictions, histories, strict=True)):
-        if not isinstance(prediction, str):
-            raise ValueError(f"p_co expected prediction {row} to be a string, but found {type(prediction).__name__}.")
-        if isinstance(history, str) or not isinstance(history, Sized):
-            raise ValueError(
-                f"p_co expected history {row} to be a list of utterances, but found {type(history).__name__}."
-            )
-        for utterance in history:
-            if not isinstance(utterance, str):
-                raise ValueError(
-                    f"p_co expected the utterances of history {row} to be strings, "
-                    f"but found {type(utterance).__name__}."
-                )
+    check_columns("p_co", "entry per response", predictions, histories=histories)
+    check_each(str, predictions, "p_co expected prediction {} to be a string")
+    check_each(Sized, histories, "p_co expected history {} to be a list of utterances")
+    for row, history in enumerate(histories):
+        check_each(str, history, f"p_co expected the utterances of history {row} to be strings")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -201,33 +173,18 @@ class PCo(evaluate.Metric):
     """Mean closeness of responses to their person's past utterances."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "histories": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
-            reference_urls=["https://arxiv.org/abs/2403.03102", "https://arxiv.org/abs/2204.08128"],
-        )
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "histories": datasets.List(text)})
+        urls = ["https://arxiv.org/abs/2403.03102", "https://arxiv.org/abs/2204.08128"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     @staticmethod
     def idf_table(utterances: list[str], method: str = "cover_msp") -> dict[str, float]:
         """Make the table of word weights that `compute(idf=...)` takes, for instance of all training utterances."""
         if method not in METHODS_WITH_TABLE:
             raise ValueError(f"p_co makes tables for {', '.join(METHODS_WITH_TABLE)}, but found {method!r}.")
-        if isinstance(utterances, str) or not isinstance(utterances, Sized):
-            raise ValueError(
-                f"p_co expected `utterances` to be a list of utterances, but found {type(utterances).__name__}."
-            )
-        for row, utterance in enumerate(utterances):
-            if not isinstance(utterance, str):
-                raise ValueError(
-                    f"p_co expected utterance {row} to be a string, but found {type(utterance).__name__}."
-                )
+        check_each(Sized, [utterances], "p_co expected `utterances` to be a list of utterances")
+        check_each(str, utterances, "p_co expected utterance {} to be a string")
         return word_weights(read_history(utterances), method)
 
     def add(self, *, prediction=None, histories=None, **kwargs):
@@ -260,5 +217,5 @@ class PCo(evaluate.Metric):
         ]
         return {
             "p_co": math.fsum(scores) / len(scores),
-            "n_without_history": sum(1 for history in tokenized if not history),
+            "n_without_history": sum(not history for history in tokenized),
         }

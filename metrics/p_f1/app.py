@@ -1,7 +1,8 @@
+"""The page of the metric's Space, where one can try it."""
+
 from pathlib import Path
 
 import evaluate
 from evaluate.utils import launch_gradio_widget
 
-module = evaluate.load(str(Path(__file__).with_name("p_f1.py")))
-launch_gradio_widget(module)
+launch_gradio_widget(evaluate.load(str(Path(__file__).with_name("p_f1.py"))))

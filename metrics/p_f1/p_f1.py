@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sized
 import datasets
 import evaluate
 
+from ._rows import check_columns, check_each
+
 # Function words of English in the forms that ConvAI2 text has (lower case, "don't" and "i'm" as one token), the split
 # contractions of Treebank text, and punctuation. Written for this metric; the list of the MSP authors is unpublished.
 ENGLISH_STOP_WORDS = frozenset(
@@ -85,58 +87,38 @@ Examples:
 
 
 def words(text: str) -> set[str]:
-    """The distinct tokens of the lower-cased text, split at white space."""
+    """Return the distinct tokens of the lower-cased text, split at white space."""
     return set(text.lower().split())
 
 
 def read_stop_words(stop_words: Iterable[str] | str | None) -> set[str]:
-    """The stop words to leave out, lower-cased as the tokens are."""
+    """Return the stop words to leave out, lower-cased as the tokens are."""
     if stop_words is None or (isinstance(stop_words, str) and stop_words == "english"):
         return set(ENGLISH_STOP_WORDS)
     if isinstance(stop_words, str) or not isinstance(stop_words, Iterable):
         raise ValueError(f'p_f1 expected `stop_words` to be a list of words or "english", but found {stop_words!r}.')
     stop_words = list(stop_words)
-    for word in stop_words:
-        if not isinstance(word, str):
-            raise ValueError(f"p_f1 expected `stop_words` to hold strings, but found {type(word).__name__}.")
+    check_each(str, stop_words, "p_f1 expected `stop_words` to hold strings")
     return {word.lower() for word in stop_words}
 
 
-def overlap(response: set[str], history: set[str]) -> tuple[float, float, float]:
-    """F1, precision and recall of two sets of words; zeros if they share nothing."""
+def overlap(response: set[str], history: set[str]) -> dict[str, float]:
+    """Return F1, precision and recall of two sets of words, zeros if they share nothing."""
     shared = len(response & history)
     if shared == 0:
-        return 0.0, 0.0, 0.0
+        return {"p_f1": 0.0, "precision": 0.0, "recall": 0.0}
     precision = shared / len(response)
     recall = shared / len(history)
-    return 2 * precision * recall / (precision + recall), precision, recall
+    return {"p_f1": 2 * precision * recall / (precision + recall), "precision": precision, "recall": recall}
 
 
 def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    for name, column in (("predictions", predictions), ("histories", histories)):
-        if isinstance(column, str) or not isinstance(column, Sized):
-            raise ValueError(
-                f"p_f1 expected `{name}` to be a list with one entry per response, but found {type(column).__name__}."
-            )
-    if len(predictions) != len(histories):
-        raise ValueError(
-            f"p_f1 expected one history for each prediction, but found {len(predictions)} predictions "
-            f"and {len(histories)} histories."
-        )
-    for row, (prediction, history) in enumerate(zip(predictions, histories, strict=True)):
-        if not isinstance(prediction, str):
-            raise ValueError(f"p_f1 expected prediction {row} to be a string, but found {type(prediction).__name__}.")
-        if isinstance(history, str) or not isinstance(history, Sized):
-            raise ValueError(
-                f"p_f1 expected history {row} to be a list of utterances, but found {type(history).__name__}."
-            )
-        for utterance in history:
-            if not isinstance(utterance, str):
-                raise ValueError(
-                    f"p_f1 expected the utterances of history {row} to be strings, "
-                    f"but found {type(utterance).__name__}."
-                )
+    check_columns("p_f1", "entry per response", predictions, histories=histories)
+    check_each(str, predictions, "p_f1 expected prediction {} to be a string")
+    check_each(Sized, histories, "p_f1 expected history {} to be a list of utterances")
+    for row, history in enumerate(histories):
+        check_each(str, history, f"p_f1 expected the utterances of history {row} to be strings")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -147,18 +129,10 @@ class P_F1(evaluate.Metric):
     """
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "histories": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
-            reference_urls=["https://arxiv.org/abs/2403.03102", "https://arxiv.org/abs/2204.08128"],
-        )
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "histories": datasets.List(text)})
+        urls = ["https://arxiv.org/abs/2403.03102", "https://arxiv.org/abs/2204.08128"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, histories=None, **kwargs):
         """Add one response and the past utterances of its person."""
@@ -171,10 +145,7 @@ class P_F1(evaluate.Metric):
         evaluate.Metric.add_batch(self, predictions=predictions, histories=histories, **kwargs)
 
     def _compute(
-        self,
-        predictions: list[str],
-        histories: list[list[str]],
-        stop_words: Iterable[str] | str | None = None,
+        self, predictions: list[str], histories: list[list[str]], stop_words: Iterable[str] | str | None = None
     ) -> dict[str, float]:
         left_out = read_stop_words(stop_words)
         if len(predictions) == 0:
@@ -184,10 +155,5 @@ class P_F1(evaluate.Metric):
             overlap(words(prediction) - left_out, history - left_out)
             for prediction, history in zip(predictions, pooled, strict=True)
         ]
-        f1, precision, recall = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
-        return {
-            "p_f1": f1,
-            "precision": precision,
-            "recall": recall,
-            "n_without_history": sum(1 for history in pooled if not history),
-        }
+        means = {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        return {**means, "n_without_history": sum(not history for history in pooled)}

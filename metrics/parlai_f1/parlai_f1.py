@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sized
 import datasets
 import evaluate
 
+from ._rows import check_columns, check_each
+
 PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
@@ -39,8 +41,8 @@ punctuation and articles. It is the F1 that papers on PersonaChat and ConvAI2 re
 _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list[str]`): the responses.
-    references (`list[str]` or `list[list[str]]`): for each response the gold reply, or several right ones, of which the
-        best counts.
+    references (`list[str]` or `list[list[str]]`): for each response the gold reply, or several right ones, of which
+        the best counts.
 Returns:
     parlai_f1 (`float`): mean over the responses of 2 * precision * recall / (precision + recall) of the words, each
         counted as often as it occurs on both sides, in [0, 1]. A response that shares no word scores 0.
@@ -61,52 +63,30 @@ Examples:
 
 
 def words(text: str) -> list[str]:
-    """The lower-cased words without punctuation and articles."""
+    """Return the lower-cased words without punctuation and articles."""
     return ARTICLES.sub(" ", PUNCTUATION.sub(" ", text.lower())).split()
 
 
 def f1(response: list[str], reply: list[str]) -> float:
-    """F1 of two bags of words; 0 if they share nothing."""
+    """Return F1 of two bags of words, 0 if they share nothing."""
     shared = (Counter(response) & Counter(reply)).total()
     return 2 * shared / (len(response) + len(reply)) if shared else 0.0
 
 
 def read_rows(predictions: Iterable[str], references: Iterable[str | Iterable[str]]) -> list[list[str]]:
-    """The gold replies of each response as a list. Raise ValueError for the wrong shapes that `datasets` would turn
-    into strings without a word."""
-    for name, column in (("predictions", predictions), ("references", references)):
-        if isinstance(column, str) or not isinstance(column, Sized):
-            raise ValueError(
-                f"parlai_f1 expected `{name}` to be a list with one entry per response, "
-                f"but found {type(column).__name__}."
-            )
-    if len(predictions) != len(references):
-        raise ValueError(
-            f"parlai_f1 expected one reference for each prediction, but found {len(predictions)} predictions "
-            f"and {len(references)} references."
-        )
-    rows = []
-    for row, (prediction, own) in enumerate(zip(predictions, references, strict=True)):
-        if not isinstance(prediction, str):
-            raise ValueError(
-                f"parlai_f1 expected prediction {row} to be a string, but found {type(prediction).__name__}."
-            )
-        if not isinstance(own, Sized):
-            raise ValueError(
-                f"parlai_f1 expected reference {row} to be a string or a list of strings, "
-                f"but found {type(own).__name__}."
-            )
-        replies = [own] if isinstance(own, str) else list(own)
-        if not replies:
+    """Return the gold replies of each response as a list.
+
+    Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word.
+    """
+    check_columns("parlai_f1", "entry per response", predictions, references=references)
+    check_each(str, predictions, "parlai_f1 expected prediction {} to be a string")
+    rows = [[replies] if isinstance(replies, str) else replies for replies in references]
+    check_each(Sized, rows, "parlai_f1 expected reference {} to be a string or a list of strings")
+    for row, replies in enumerate(rows):
+        if len(replies) == 0:
             raise ValueError(f"parlai_f1 expected at least one gold reply in reference {row}, but found none.")
-        for reply in replies:
-            if not isinstance(reply, str):
-                raise ValueError(
-                    f"parlai_f1 expected the gold replies of reference {row} to be strings, "
-                    f"but found {type(reply).__name__}."
-                )
-        rows.append(replies)
-    return rows
+        check_each(str, replies, f"parlai_f1 expected the gold replies of reference {row} to be strings")
+    return [list(replies) for replies in rows]
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -114,18 +94,10 @@ class ParlaiF1(evaluate.Metric):
     """Mean unigram F1 of responses and gold replies."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "references": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
-            reference_urls=["https://github.com/facebookresearch/ParlAI", "https://arxiv.org/abs/1902.00098"],
-        )
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": datasets.List(text)})
+        urls = ["https://github.com/facebookresearch/ParlAI", "https://arxiv.org/abs/1902.00098"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add one response and its gold reply, or several right ones."""

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sized
+from collections.abc import Collection, Iterable, Mapping, Sized
 from numbers import Real
 
 import datasets
@@ -10,7 +10,13 @@ import evaluate
 import numpy as np
 from scipy.stats import bootstrap
 
-COLUMNS = ("own_nll", "own_tokens", "other_nll", "other_tokens", "person_id")
+COLUMNS = {
+    "own_nll": "float64",
+    "own_tokens": "int64",
+    "other_nll": "float64",
+    "other_tokens": "int64",
+    "person_id": "string",
+}
 CELLS_AT_ONCE = 10_000_000  # of resampled people: 80 MB
 
 _CITATION = """\
@@ -68,22 +74,17 @@ Examples:
 """
 
 
-def mean_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean; NaN below two values."""
+def mean_interval(values: np.ndarray, seed: int) -> dict[str, float]:
+    """Return `low` and `high` of the mean's 95 % percentile bootstrap interval, NaN below two values."""
     if len(values) < 2:
-        return math.nan, math.nan
-    found = bootstrap(
-        (values,),
-        np.mean,
-        method="percentile",
-        batch=max(1, CELLS_AT_ONCE // len(values)),
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+        return {"low": math.nan, "high": math.nan}
+    batch, rng = max(1, CELLS_AT_ONCE // len(values)), np.random.default_rng(seed)
+    interval = bootstrap((values,), np.mean, method="percentile", batch=batch, rng=rng).confidence_interval
+    return {"low": float(interval.low), "high": float(interval.high)}
 
 
 def per_token(nll: Iterable[float], tokens: Iterable[int], people: Iterable[str]) -> dict[str, float]:
-    """Nats per token of all replies of each person, by sorted person."""
+    """Return the nats per token of all replies of each person, by sorted person."""
     sums, counts = defaultdict(list), defaultdict(int)
     for row_nll, row_tokens, person in zip(nll, tokens, people, strict=True):
         sums[person].append(row_nll)
@@ -91,7 +92,7 @@ def per_token(nll: Iterable[float], tokens: Iterable[int], people: Iterable[str]
     return {person: math.fsum(sums[person]) / counts[person] for person in sorted(sums)}
 
 
-def check_row(row: int, values: dict[str, object]) -> None:
+def check_row(row: int, values: Mapping[str, object]) -> None:
     """Raise ValueError for a row that holds no sum, no tokens or nobody, or compares different replies."""
     for name in ("own_nll", "other_nll"):
         nll = values[name]
@@ -112,24 +113,21 @@ def check_row(row: int, values: dict[str, object]) -> None:
             f"with own and {values['other_tokens']} tokens with other references in row {row}."
         )
     if not isinstance(values["person_id"], str):
-        raise ValueError(
-            f"persona_gain expected row {row} of `person_id` to be a string, "
-            f"but found {type(values['person_id']).__name__}."
-        )
+        kind = type(values["person_id"]).__name__
+        raise ValueError(f"persona_gain expected row {row} of `person_id` to be a string, but found {kind}.")
 
 
-def check_rows(columns: dict[str, Iterable]) -> None:
+def check_rows(columns: Mapping[str, Collection]) -> None:
     """Raise ValueError for anything but five columns of the same length with comparable rows."""
     for name, column in columns.items():
         if isinstance(column, str) or not isinstance(column, Sized):
+            kind = type(column).__name__
             raise ValueError(
-                f"persona_gain expected `{name}` to be a list with one entry per dialogue, "
-                f"but found {type(column).__name__}."
+                f"persona_gain expected `{name}` to be a list with one entry per dialogue, but found {kind}."
             )
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{length} of `{name}`" for name, length in lengths.items())
-        raise ValueError(f"persona_gain expected one entry per dialogue in each list, but found {found}.")
+    if len(set(map(len, columns.values()))) > 1:
+        lengths = ", ".join(f"{len(column)} of `{name}`" for name, column in columns.items())
+        raise ValueError(f"persona_gain expected one entry per dialogue in each list, but found {lengths}.")
     for row, values in enumerate(zip(*columns.values(), strict=True)):
         check_row(row, dict(zip(columns, values, strict=True)))
 
@@ -139,21 +137,9 @@ class PersonaGain(evaluate.Metric):
     """NLL with another person's references minus NLL with own ones, over people."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {
-                    "own_nll": datasets.Value("float64"),
-                    "own_tokens": datasets.Value("int64"),
-                    "other_nll": datasets.Value("float64"),
-                    "other_tokens": datasets.Value("int64"),
-                    "person_id": datasets.Value("string"),
-                }
-            ),
-            reference_urls=["https://arxiv.org/abs/2403.03102"],
-        )
+        features = datasets.Features({name: datasets.Value(dtype) for name, dtype in COLUMNS.items()})
+        urls = ["https://arxiv.org/abs/2403.03102"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, **row):
         """Add one dialogue: own_nll, own_tokens, other_nll, other_tokens, person_id."""
@@ -178,11 +164,9 @@ class PersonaGain(evaluate.Metric):
             raise ValueError("persona_gain expected at least one dialogue, but found none.")
         own, other = per_token(own_nll, own_tokens, person_id), per_token(other_nll, other_tokens, person_id)
         gains = np.array([other[person] - own[person] for person in own])
-        low, high = mean_interval(gains, seed)
         return {
             "persona_gain": float(gains.mean()),
-            "low": low,
-            "high": high,
+            **mean_interval(gains, seed),
             "own_nll": math.fsum(own.values()) / len(own),
             "other_nll": math.fsum(other.values()) / len(other),
             "n_people": len(own),

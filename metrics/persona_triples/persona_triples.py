@@ -1,10 +1,12 @@
 """Persona triples: how right the facts are that an extractor read out of sentences."""
 
 import re
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 
 import datasets
 import evaluate
+
+from ._rows import check_columns, check_each
 
 # Strict: a broken triple cannot swallow the next one on its line, as a lazy <.*?,.*?,.*?> lets it
 BRACKETS = re.compile(r"<([^<>\n]*)>")
@@ -27,9 +29,9 @@ _CITATION = """\
 """
 
 _DESCRIPTION = """\
-Persona triples compares the facts that a persona extractor wrote, as `<object, relation, subject>`, with those it should
-have written: by whole samples and by triples in their places, as the In-Dialogue Learning paper does, and by sets of
-triples and of objects.
+Persona triples compares the facts that a persona extractor wrote, as `<object, relation, subject>`, with those it
+should have written: by whole samples and by triples in their places, as the In-Dialogue Learning paper does, and by
+sets of triples and of objects.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -56,48 +58,38 @@ Examples:
     >>> predictions = ["<two dogs, have_pet, i>\\n<texas, want, i>", "<nurse, has_profession, i>"]
     >>> references = ["<two dogs, have_pet, i>\\n<texas, live_in_general, i>", "<nurse, has_profession, i>"]
     >>> results = persona_triples.compute(predictions=predictions, references=references)
-    >>> print({name: round(value, 4) for name, value in results.items()})
-    {'sample_accuracy': 0.5, 'triple_accuracy': 0.6667, 'precision': 0.6667, 'recall': 0.6667, 'f1': 0.6667, 'object_f1': 1.0}
+    >>> print({name: round(value, 2) for name, value in results.items()})
+    {'sample_accuracy': 0.5, 'triple_accuracy': 0.67, 'precision': 0.67, 'recall': 0.67, 'f1': 0.67, 'object_f1': 1.0}
 """
 
 
 def parse(text: str) -> list[tuple[str, str, str]]:
-    """(object, relation, subject) of each well-formed triple; those with an empty element are left out."""
+    """Return (object, relation, subject) of each well-formed triple; those with an empty element are left out."""
     split = (tuple(part.strip() for part in body.rsplit(",", 2)) for body in BRACKETS.findall(text))
     return [elements for elements in split if len(elements) == 3 and all(elements)]
 
 
 def share(part: int, whole: int, other: int = 0) -> float:
-    """part / whole. Of nothing it is 1, unless the other side has something."""
+    """Return part / whole; of nothing it is 1, unless the other side has something."""
     return part / whole if whole else float(other == 0)
 
 
-def overlap(predicted: Sequence[set], expected: Sequence[set]) -> tuple[float, float, float]:
-    """Precision, recall and F1 of the sets of all samples together."""
-    shared = sum(len(found & wanted) for found, wanted in zip(predicted, expected, strict=True))
-    found, wanted = sum(map(len, predicted)), sum(map(len, expected))
-    return share(shared, found, wanted), share(shared, wanted, found), share(2 * shared, found + wanted)
+def overlap(predicted: Sequence[set], expected: Sequence[set]) -> dict[str, float]:
+    """Return precision, recall and F1 of the sets of all samples together."""
+    shared = sum(len(theirs & right) for theirs, right in zip(predicted, expected, strict=True))
+    all_predicted, all_expected = sum(map(len, predicted)), sum(map(len, expected))
+    return {
+        "precision": share(shared, all_predicted, all_expected),
+        "recall": share(shared, all_expected, all_predicted),
+        "f1": share(2 * shared, all_predicted + all_expected),
+    }
 
 
 def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
-    """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word, and for references
-    out of which nothing, or less than is there, would be read."""
-    for name, column in (("predictions", predictions), ("references", references)):
-        if isinstance(column, str) or not isinstance(column, Sized):
-            raise ValueError(
-                f"persona_triples expected `{name}` to be a list with one text per sample, "
-                f"but found {type(column).__name__}."
-            )
-        for row, text in enumerate(column):
-            if not isinstance(text, str):
-                raise ValueError(
-                    f"persona_triples expected row {row} of `{name}` to be a string, but found {type(text).__name__}."
-                )
-    if len(predictions) != len(references):
-        raise ValueError(
-            f"persona_triples expected one reference for each prediction, but found {len(predictions)} predictions "
-            f"and {len(references)} references."
-        )
+    """Raise ValueError for wrong shapes, and for references out of which less than is there would be read."""
+    check_columns("persona_triples", "text per sample", predictions, references=references)
+    check_each(str, predictions, "persona_triples expected row {} of `predictions` to be a string")
+    check_each(str, references, "persona_triples expected row {} of `references` to be a string")
     for row, text in enumerate(references):
         meant = [body for body in BRACKETS.findall(text) if body.strip()]
         if BRACKETS.sub("", text).strip() or len(parse(text)) < len(meant):
@@ -112,15 +104,10 @@ class PersonaTriples(evaluate.Metric):
     """Accuracy, and precision and recall, of the triples that an extractor wrote."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
-            reference_urls=["https://arxiv.org/abs/2403.03102"],
-        )
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": text})
+        urls = ["https://arxiv.org/abs/2403.03102"]
+        return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add what the extractor wrote for one sample, and the right triples."""
@@ -137,14 +124,11 @@ class PersonaTriples(evaluate.Metric):
             raise ValueError("persona_triples expected at least one prediction, but found none.")
         predicted, expected = ([parse(text) for text in column] for column in (predictions, references))
         pairs = list(zip(predicted, expected, strict=True))
-        in_place = sum(a == b for found, wanted in pairs for a, b in zip(found, wanted, strict=False))
-        precision, recall, f1 = overlap([set(own) for own in predicted], [set(own) for own in expected])
-        objects = ([{triple[0] for triple in own} for own in column] for column in (predicted, expected))
+        in_place = sum(a == b for theirs, right in pairs for a, b in zip(theirs, right, strict=False))
+        objects = ([{triple[0] for triple in triples} for triples in column] for column in (predicted, expected))
         return {
-            "sample_accuracy": sum(found == wanted for found, wanted in pairs) / len(pairs),
+            "sample_accuracy": sum(theirs == right for theirs, right in pairs) / len(pairs),
             "triple_accuracy": share(in_place, sum(map(len, expected)), sum(map(len, predicted))),
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
-            "object_f1": overlap(*objects)[2],
+            **overlap([set(triples) for triples in predicted], [set(triples) for triples in expected]),
+            "object_f1": overlap(*objects)["f1"],
         }

@@ -14,11 +14,10 @@ import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.corpora import jsonl
 from idl_hf.models.likelihood import nll_by_person
 from idl_hf.rows.options import RowOptions
-from idl_hf.rows.people import Corpus
-from idl_hf.rows.references import texts_to_choose_by
+from idl_hf.rows.people import People
+from idl_hf.rows.references import represent
 from idl_hf.schema import Dialogue, Turn, group_by_person
-from idl_hf.spi import persona_text
-from idl_hf.training.stages import fit_rows
+from idl_hf.training.data import fit_rows
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "spi_extractors.py"
 OPTIONS = {"targets": "all", "reply": "all", "encoder": "offline"}
@@ -30,14 +29,14 @@ def script():
 
 
 @pytest.fixture(scope="module")
-def corpora(script, sample_data, encoder):
-    """By extractor."""
+def people(script, sample_data, encoder):
+    """Return the people of the sample data by extractor."""
     persons = group_by_person(jsonl.read_dialogues(sample_data / "validation.jsonl"))
-    return {"patterns": Corpus(persons, encoder), "none": script["Unmarked"](persons, encoder, "none")}
+    return {"patterns": People(persons, encoder), "none": script["Unmarked"](persons, encoder, "none")}
 
 
-def every_dialogue(corpus):
-    return [dialogue for own in corpus.usable.values() for dialogue in own]
+def every_dialogue(people):
+    return [dialogue for own in people.usable.values() for dialogue in own]
 
 
 def test_quick_run_holds_none_against_the_rules():
@@ -57,31 +56,29 @@ def test_quick_run_holds_none_against_the_rules():
 
 
 @pytest.mark.parametrize("name", ["patterns", "none"])
-def test_what_is_clustered_is_what_the_rows_cluster(script, corpora, name):
-    corpus = corpora[name]
-    for dialogue in every_dialogue(corpus):
-        whole = list(texts_to_choose_by([dialogue], "all", corpus))[len(dialogue.turns)]
-        assert persona_text(dialogue.turns, script["marks"](dialogue.turns, corpus)) == whole
+def test_what_is_clustered_is_what_the_rows_cluster(script, people, name):
+    for dialogue in every_dialogue(people[name]):
+        whole = represent(dialogue, people[name], RowOptions(**OPTIONS)).whole
+        assert script["persona_text"](dialogue.turns, people[name]) == whole
 
 
-def test_without_an_extractor_all_utterances_stand_for_a_dialogue(script, corpora):
-    for dialogue in every_dialogue(corpora["none"]):
-        marks = script["marks"](dialogue.turns, corpora["none"])
-        assert persona_text(dialogue.turns, marks) == "\n".join(dialogue.texts("self"))
+def test_without_an_extractor_all_utterances_stand_for_a_dialogue(script, people):
+    for dialogue in every_dialogue(people["none"]):
+        assert script["persona_text"](dialogue.turns, people["none"]) == "\n".join(dialogue.texts("self"))
 
 
 @pytest.mark.parametrize("name", ["patterns", "none"])
-def test_labels_are_of_every_seed_and_a_seed_is_repeatable(script, corpora, name):
-    labels = script["clusterings"](corpora[name], RowOptions(**OPTIONS), 3)
-    again = script["clusterings"](corpora[name], RowOptions(**OPTIONS), 2)
-    for who, own in corpora[name].usable.items():
+def test_labels_are_of_every_seed_and_a_seed_is_repeatable(script, people, name):
+    labels = script["clusterings"](people[name], RowOptions(**OPTIONS), 3)
+    again = script["clusterings"](people[name], RowOptions(**OPTIONS), 2)
+    for who, own in people[name].usable.items():
         assert [np.shape(found) for found in labels[who]] == [(3, len(own))] * 2
         np.testing.assert_array_equal(np.stack(again[who]), np.stack(labels[who])[:, :2])
 
 
-def test_one_utterance_of_the_person_is_left_out_and_which_depends_on_the_seed(script, corpora):
+def test_one_utterance_of_the_person_is_left_out_and_which_depends_on_the_seed(script, people):
     leave_out = script["leave_out"]
-    for dialogue in every_dialogue(corpora["none"]):
+    for dialogue in every_dialogue(people["none"]):
         kept = [leave_out(dialogue, seed) for seed in range(8)]
         for less in kept:
             assert less.texts("partner") == dialogue.texts("partner")
@@ -101,10 +98,10 @@ def test_agreement_is_of_the_groups_and_not_of_their_numbers(script):
     assert script["agreement"]([groups[:2], groups[1:]]) == pytest.approx((1.0 - 0.5) / 2)
 
 
-def test_persona_gain_is_that_of_the_builders_rows(script, corpora, sample_data, tiny_llama, tokenizer):
+def test_persona_gain_is_that_of_the_builders_rows(script, people, sample_data, tiny_llama, tokenizer):
     model = tiny_llama()
     settings = script["Settings"](dialogues_per_person=1, max_prompt_tokens=1024)
-    gain = script["gain_of"](corpora["patterns"], RowOptions(**OPTIONS), settings, model, tokenizer)
+    gain = script["gain_of"](people["patterns"], RowOptions(**OPTIONS), settings, model, tokenizer)
     expected = {}
     for conditioning in ("references", "other_person"):
         options = {**OPTIONS, "conditioning": conditioning, "data_dir": str(sample_data)}

@@ -4,7 +4,7 @@ import pytest
 
 from idl_hf import PersonaChat, prompting
 from idl_hf.corpora.jsonl import read_dialogues
-from idl_hf.models.loading import save_recipe
+from idl_hf.models.identity import save_recipe
 from idl_hf.models.replies import generate_reply
 from idl_hf.rows.options import RowOptions
 from idl_hf.schema import Turn

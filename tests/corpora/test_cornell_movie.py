@@ -461,7 +461,8 @@ SMALL = {
     name: "\n".join(content).encode() for name, content in zip((CONVERSATIONS, LINES), three_movies(2), strict=True)
 }
 pieces = st.sampled_from(
-    [b"\n", b"\r\n", b"\r", b" +++$+++ ", b"+++$+++", b"\x00", b"\x81", b"\xff", b"\xef\xbb\xbf", b"'", b"]", b"['", b",",
+    [b"\n", b"\r\n", b"\r", b" +++$+++ ", b"+++$+++", b"\x00", b"\x81", b"\xff", b"\xef\xbb\xbf", b"'",
+     b"]", b"['", b",",
      b"<u>", b"L0", b"L1", b"u0", b"u1", b"m1", b"m3", b" ", b"\x85", b"x" * 100_000]
 )  # fmt: skip
 

@@ -141,17 +141,24 @@ MALFORMED = [
     pytest.param(SECOND.replace("_self_name cow", ""), 3, "Expected '_self_name' and '_self_persona'", id="no name"),
     pytest.param(SECOND.replace("_self_name cow", "_self_name "), 3, "Expected '_self_name' and", id="empty name"),
     pytest.param(SECOND.replace(r"\n_self_persona I eat grass.", ""), 3, "and '_self_persona'", id="no persona"),
-    pytest.param(SECOND.replace("\tlabels:Moo.", ""), 3, "Expected 'text:...<TAB>labels:...'.*'text:_task", id="no label"),
+    pytest.param(SECOND.replace("\tlabels:Moo.", ""), 3, "Expected 'text:...<TAB>labels:...'.*'text:_task",
+        id="no label"),
     pytest.param(SECOND.replace("Moo.", " "), 3, "both once and a label given.*'labels: '", id="empty label"),
     pytest.param(SECOND.replace("text:", "words:"), 3, "'words:_task_speech", id="another field"),
     pytest.param(SECOND.replace("Moo.", "Moo.\tlabels:Mu."), 3, "'labels:Moo.', 'labels:Mu.'", id="two labels"),
-    pytest.param(FIRST.replace("_self_say Hello.", "_self_say Hi."), 4, "to repeat the label .*found 'Hi.'", id="other"),
-    pytest.param(FIRST.replace("_self_say Hello.", r"_self_say Hello.\n_self_say Hello."), 4, "'_self_say'", id="twice"),
-    pytest.param(SECOND.replace("_partner_say", "_self_say"), 3, "Expected '_self_say' to repeat", id="said before all"),
-    pytest.param(FIRST.replace("_self_say Hello.", "Hello."), 4, "such as '_partner_say hello', found 'Hel", id="no tag"),
+    pytest.param(FIRST.replace("_self_say Hello.", "_self_say Hi."), 4, "to repeat the label .*found 'Hi.'",
+        id="other"),
+    pytest.param(FIRST.replace("_self_say Hello.", r"_self_say Hello.\n_self_say Hello."), 4, "'_self_say'",
+        id="twice"),
+    pytest.param(SECOND.replace("_partner_say", "_self_say"), 3, "Expected '_self_say' to repeat",
+        id="said before all"),
+    pytest.param(FIRST.replace("_self_say Hello.", "Hello."), 4, "such as '_partner_say hello', found 'Hel",
+        id="no tag"),
     pytest.param(FIRST.replace("speech", "action"), 3, "found '_task_action'", id="another task"),
-    pytest.param(FIRST.encode().replace(b"Moo.", b"Moo\xe9"), 4, "Expected UTF-8 text, found the byte 0xe9", id="latin-1"),
-    pytest.param(SECOND.encode().replace(b"farmer", b"\xff"), 3, "Expected UTF-8 text, found the byte 0xff", id="at first"),
+    pytest.param(FIRST.encode().replace(b"Moo.", b"Moo\xe9"), 4, "Expected UTF-8 text, found the byte 0xe9",
+        id="latin-1"),
+    pytest.param(SECOND.encode().replace(b"farmer", b"\xff"), 3, "Expected UTF-8 text, found the byte 0xff",
+        id="at first"),
 ]  # fmt: skip
 
 
@@ -198,12 +205,14 @@ def pickled(path: Path, records: object) -> Path:
 
 
 def exported(records: list[dict]) -> str:
-    """What ParlAI's export makes of them: first the second player's side, then the first's, where they say anything."""
+    """What ParlAI's export makes of them: first the second player's side, then the first's, where they say
+    anything."""
     lines = []
     for entry in records:
         first, second = entry["agents"]
         for own, other, speech in ((second, first, entry["speech"]), (first, second, [None, *entry["speech"]])):
-            text = rf"_task_speech\n_partner_name {other['name']}\n_self_name {own['name']}\n_self_persona {own['persona']}\n"
+            text = rf"_task_speech\n_partner_name {other['name']}\n_self_name {own['name']}\n"
+            text += rf"_self_persona {own['persona']}\n"
             mine = []
             for partner, reply in zip(speech[::2], speech[1::2], strict=False):
                 text += rf"_partner_say {partner}\n" if partner is not None else ""
@@ -249,7 +258,8 @@ def large(tmp_path_factory) -> Path:
 
 
 def test_the_splits_of_the_large_pickle_are_those_of_parlai(large):
-    """Drawn anew from its description: 1,000 for test and the next 500 for validation from the records 1,368 to 4,732."""
+    """Drawn anew from its description: 1,000 for test and the next 500 for validation from the records 1,368 to
+    4,732."""
     found = {
         split: [int(d.turns[0].text) for d in read_pickle(large, split)][::2]
         for split in ("train", "validation", "test")

@@ -414,7 +414,8 @@ def check_any(path: Path, content: bytes, on_error: str) -> None:
 SMALL = encoded([record("valid_0"), record("valid_1")])
 modes = st.sampled_from(["raise", "skip"])
 pieces = st.sampled_from(
-    [b"\n", b"\r\n", b"\x00", b"\xff", b"\xef\xbb\xbf", b'"', b"[", b"]", b"{", b"}", b",", b"null", b"1", b" ", b"\\ud800",
+    [b"\n", b"\r\n", b"\x00", b"\xff", b"\xef\xbb\xbf", b'"', b"[", b"]", b"{", b"}", b",", b"null", b"1",
+     b" ", b"\\ud800",
      b"Speaker 2", b'"text": ""', b"valid_1", b"x" * 100_000]
 )  # fmt: skip
 

@@ -179,7 +179,7 @@ def test_every_line_is_read_or_counted_whatever_it_holds(tmp_path_factory, lines
 
 
 def test_the_split_keeps_every_sentence_on_one_side():
-    train, held_out = split_sentences(SENTENCES)
+    train, held_out = split_sentences(SENTENCES).values()
     assert (len(train), len(held_out)) == (360, 40)
     assert Counter(train + held_out) == Counter(SENTENCES)
 

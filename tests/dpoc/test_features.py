@@ -1,4 +1,4 @@
-"""What TRL's trainers do, with three completions: how models and datasets may come, what is logged, kept and refused."""
+"""What TRL's trainers do, with three completions: how models and datasets come, what is logged, kept and refused."""
 
 import logging
 
@@ -88,7 +88,7 @@ def test_predict_returns_logits(sharing, tmp_path, tokenizer, texts):
     labels = completion_labels(batch)
     logits = torch.tensor(found.predictions)
     stand_in = lambda **_: CausalLMOutput(logits=logits)  # noqa: E731
-    logps = token_log_probs(completion_logits(stand_in, batch, labels)[0], labels).sum(dim=1).chunk(3)
+    logps = token_log_probs(completion_logits(stand_in, batch, labels).logits, labels).sum(dim=1).chunk(3)
     metrics = trainer.evaluate(trainer.train_dataset)
     for name, values in zip(NAMES, logps, strict=True):
         assert values.mean().item() == pytest.approx(metrics[f"eval_logps/{name}"], rel=1e-5)
@@ -185,7 +185,7 @@ def cache(tmp_path, monkeypatch):
     return lambda: len(list((tmp_path / "cache" / "reference_logps").glob("*.npy")))
 
 
-def test_what_changes_the_reference_misses_its_cache(tmp_path, tokenizer, texts, cache):
+def test_what_changes_the_reference_misses_its_cache(tmp_path, tokenizer, texts, cache, monkeypatch):
     def run(model, **changes):
         trainer_of(model, tmp_path, tokenizer, texts, precompute_ref_log_probs=True, peft_config=None, **changes)
         return cache()
@@ -210,6 +210,8 @@ def test_what_changes_the_reference_misses_its_cache(tmp_path, tokenizer, texts,
             if "lora_B" in name:
                 parameter.add_(1e-3)
     assert run(changed) == 8, "adapter"
+    monkeypatch.setattr(reference, "code_identity", lambda *_: "another version")
+    assert run(adapter()) == 9, "code"
 
 
 @pytest.mark.parametrize("sharing", [True, False])
@@ -270,14 +272,6 @@ def test_sharing_by_force_says_why_it_cannot(case, message, tmp_path, tokenizer,
         trainer_of(model, tmp_path, tokenizer, texts, collator, peft_config=adapter, prefix_sharing=True)
 
 
-@pytest.mark.parametrize("word", ["true", True, "false", False, "auto"])
-def test_words_of_the_command_line(word, tmp_path):
-    found = DPOCConfig(str(tmp_path), use_cpu=True, prefix_sharing=word).prefix_sharing
-    assert found == {"true": True, "false": False}.get(word, word)
-    with pytest.raises(ValueError, match="'auto', True or False"):
-        DPOCConfig(str(tmp_path), use_cpu=True, prefix_sharing="maybe")
-
-
 def test_the_recipe_holds_no_token_and_can_always_be_written(tmp_path, tokenizer, texts):
     kwargs = {"dtype": torch.bfloat16, "token": "hf_secret"}
     config = DPOCConfig(
@@ -322,11 +316,6 @@ def test_a_mixture_of_experts_keeps_its_load_balancing_loss(tmp_path, tokenizer,
 
 def attention_lora():
     return LoraConfig(r=4, task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj"])
-
-
-def test_padding_free_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="padding_free"):
-        DPOCConfig(str(tmp_path), use_cpu=True, padding_free=True)
 
 
 def test_vision_models_are_refused(tmp_path, tokenizer, texts):

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idl_hf.dpoc.config import DPOCConfig
-from idl_hf.dpoc.loss import dpoc_penalty, released_penalty
+from idl_hf.dpoc import dpoc_penalty
+from idl_hf.dpoc.loss import released_penalty
 
 REWARDS = st.floats(-50, 50, allow_nan=False)
 
@@ -60,24 +60,3 @@ def test_on_the_kink_the_paper_form_does_not_push_and_the_released_form_does():
     equal = tensors(0.0, 0.0, 0.0, grad=True)
     released_penalty(*equal).sum().backward()
     assert equal[0].grad.item() < 0 < equal[2].grad.item()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"penalty": -1.0}, "reward violations"),
-        ({"penalty_form": "printed"}, "paper, released"),
-        ({"ld_alpha": 0.5}, "three"),
-        ({"penalty_form": "released", "loss_type": "ipo"}, "loss_type='sigmoid'"),
-        ({"max_prompt_length": 0}, "at least 1"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(settings, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        DPOCConfig(str(tmp_path), use_cpu=True, **settings)
-
-
-def test_defaults_are_the_papers(tmp_path):
-    config = DPOCConfig(str(tmp_path), use_cpu=True)
-    assert (config.penalty, config.penalty_form, config.beta, config.learning_rate) == (2.0, "paper", 0.1, 1e-5)
-    assert (config.per_device_train_batch_size, config.max_length) == (1, None)

@@ -26,7 +26,7 @@ TEXTS = Dataset.from_dict({name: [f" {name}"] * 4 for name in ("prompt", "chosen
 
 
 def make(trainer_class, config_class, model, tokenizer, folder, **changes):
-    """A trainer whose adapter is away from its reference. Nothing is trained."""
+    """Return a trainer whose adapter is away from its reference. Nothing is trained."""
     settings = {
         "output_dir": str(folder), "per_device_train_batch_size": 4, "bf16": False, "use_cpu": True,
         "report_to": "none", "max_length": None, "gradient_checkpointing": False, "label_smoothing": 0.1,
@@ -70,7 +70,7 @@ def assert_equal_steps(ours, theirs, case):
 
 
 def assert_equal_gradients(found, expected, accuracy, case=None):
-    """The whole gradient to `accuracy`; each weight's to a tenth of that, since one may be a small difference of large sums."""
+    """Compare the whole gradient to `accuracy`, each weight's less strictly: it may be a difference of large sums."""
     assert found.keys() == expected.keys()
     whole = torch.stack([gradient.norm() for gradient in expected.values()]).norm()
     differences = {name: (found[name] - gradient).norm() for name, gradient in expected.items()}

@@ -64,7 +64,7 @@ def train(trainer_class, config_class, folder, tokenizer, dataset, model=None, *
 
 
 def shared_metrics(trainer):
-    """What both log. num_tokens counts the criterion's tokens too, runtimes are not comparable."""
+    """Return what both log. num_tokens counts the criterion's tokens too, runtimes are not comparable."""
     noise = ("num_tokens", "runtime", "per_second", "total_flos")
     return [
         {key: value for key, value in entry.items() if not any(word in key for word in noise)}
@@ -104,7 +104,7 @@ def test_another_model_does_not_use_the_kept_reference(tmp_path, tokenizer, rows
 
 
 def trained_adapter(tokenizer, folder, seed=0):
-    """An adapter as after the first stage: its B matrices are not zero. `seed` is the base model's."""
+    """Return an adapter as after the first stage: its B matrices are not zero. `seed` is the base model's."""
     model = get_peft_model(tiny_model(tokenizer, seed), LoraConfig(r=4, task_type="CAUSAL_LM"))
     torch.manual_seed(3)
     for name, parameter in model.named_parameters():

@@ -1,6 +1,7 @@
 """Attention to the reference dialogues against a full eager forward and plain loops, and numbers worked by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ import idl_hf  # noqa: F401
 from idl_hf import prompting
 from idl_hf.evaluation.attention import (
     PersonaAttention,
+    SessionLine,
     TokenAttention,
     attention_on_sessions,
     persona_attention,
     persona_keywords,
-    summarise,
     weigh_keywords,
 )
+from idl_hf.evaluation.data import DialogueKey
+from idl_hf.evaluation.scores import Scored, score_line
 from idl_hf.schema import Turn
 from tests.dpoc.models import tiny
 
@@ -188,13 +191,15 @@ def test_numbers_worked_by_hand():
     offsets = [(3, 5), (6, 8), (8, 11), (11, 12), (13, 16), (16, 17), (20, 22), (22, 23), (23, 25), (26, 30)]
     offsets += [(31, 32), (31, 32), (32, 33)]
     weights = np.array([1, 2, 3, 0, 4, 0, 1, 1, 2, 4, 1, 0, 1]) / 20
-    attention = TokenAttention(text, [("Partner: ", 3, 17), ("Person: ", 20, 33)], offsets, weights)
+    attention = TokenAttention(
+        text, [SessionLine("Partner: ", 3, 17), SessionLine("Person: ", 20, 33)], offsets, weights
+    )
     found = weigh_keywords(attention, persona_keywords(["I have naïve goats", "i sail."]))
     assert found.mass == pytest.approx((2 + 3 + 1 + 1 + 2 + 4) / (13 + 4))  # "aye" is content, "my" and signs are not
     assert found.base_rate == pytest.approx(6 / 7)
     assert found.lift == pytest.approx(13 / 17 * 7 / 6)
     assert found.keywords_in_top == 2  # goat and naïve, once each
-    assert found.spans == [
+    assert [(span.text, span.weight, span.keyword) for span in found.spans] == [
         ("Partner: ", 0, False),
         ("my", 0, False),
         (" ", 0, False),
@@ -220,7 +225,7 @@ def test_keywords_below_the_hundred_heaviest_tokens_do_not_count():
         offsets.append((begin, begin + len(word)))
         begin += len(word) + 1
     weights = np.arange(101, 0, -1) / np.arange(102).sum()
-    attention = TokenAttention(text, [("Person: ", 0, len(text))], offsets, weights)
+    attention = TokenAttention(text, [SessionLine("Person: ", 0, len(text))], offsets, weights)
     assert weigh_keywords(attention, {"goat", "cheese"}).keywords_in_top == 1
     backwards = TokenAttention(text, attention.lines, offsets, weights[::-1].copy())
     assert weigh_keywords(backwards, {"goat", "cheese"}).keywords_in_top == 2
@@ -234,8 +239,8 @@ def test_spans_show_the_reference_dialogues_as_they_are(sample_data, tiny_llama,
         found = persona_attention(tiny_llama(), tokenizer, row, said[row["dialogue_id"]]["profile"])
         turns = [turn for name in row["reference_ids"] for turn in said[name]["turns"]]
         expected = [{"self": "Person: ", "partner": "Partner: "}[turn["role"]] + turn["text"] for turn in turns]
-        assert "".join(text for text, _, _ in found.spans).split("\n") == expected
-        assert max(weight for _, weight, _ in found.spans) == 1
+        assert "".join(span.text for span in found.spans).split("\n") == expected
+        assert max(span.weight for span in found.spans) == 1
         assert 0 < found.mass < 1
         assert 1 <= found.keywords_in_top <= 100
 
@@ -246,14 +251,19 @@ def test_keywords_are_content_words():
     assert persona_keywords([]) == set()
 
 
-def test_summary_is_the_mean_of_each_person():
-    found = [
-        PersonaAttention(mass, 0.1, lift, top, []) for mass, lift, top in [(0.1, 1, 1), (0.3, 3, 4), (0, math.nan, 0)]
-    ]
-    summary, counts = summarise(found, ["a", "a", "a"])
-    assert summary["lift"] == {"a": 2}
-    assert (counts["mass"], counts["lift"]) == (3, 2)
-    assert summarise(found, ["a", "a", "b"])[0] == {
+def test_scores_of_attention_are_the_mean_of_each_person():
+    values = [(0.1, 1, 1), (0.3, 3, 4), (0, math.nan, 0)]
+    found = [PersonaAttention(mass, 0.1, lift, top, []) for mass, lift, top in values]
+    keys = ["mass", "lift", "keywords_in_top"]
+
+    def scored(*people):
+        attention = {DialogueKey(person, str(i)): found[i] for i, person in enumerate(people)}
+        line = SimpleNamespace(attention=attention, attention_rows=3, shows_dialogues=True)
+        return score_line(line, keys)
+
+    assert scored("a", "a", "a")["lift"] == Scored({"a": 2}, 2)
+    assert scored("a", "a", "a")["mass"].rows == 3
+    assert {key: score.values for key, score in scored("a", "a", "b").items()} == {
         "mass": {"a": pytest.approx(0.2), "b": 0},
         "lift": {"a": 2},  # b's dialogues hold no keyword
         "keywords_in_top": {"a": 2.5, "b": 0},
@@ -261,7 +271,7 @@ def test_summary_is_the_mean_of_each_person():
 
 
 def test_without_keywords_there_is_no_lift():
-    attention = TokenAttention("aye", [("Person: ", 0, 3)], [(0, 3)], np.ones(1))
+    attention = TokenAttention("aye", [SessionLine("Person: ", 0, 3)], [(0, 3)], np.ones(1))
     found = weigh_keywords(attention, set())
     assert (found.mass, found.base_rate, found.keywords_in_top) == (0, 0, 0)
     assert math.isnan(found.lift)

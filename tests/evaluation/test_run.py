@@ -4,6 +4,8 @@ import copy
 import json
 import os
 import re
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from filelock import FileLock
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForSequenceClassification
 
 from idl_hf.cli import main
+from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import CONDITIONS
-from idl_hf.evaluation.run import ExperimentArguments, run_experiment
+from idl_hf.evaluation.run import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -72,34 +75,69 @@ def test_each_adapter_is_trained_once_and_shared(table3):
     assert names == ["dpoc", "dpoc", "msl", "msl", "msl"]  # with and without criterion; all, w/o SPI, w/o DPI
 
 
+def kept(output: Path) -> int:
+    """How many measurements are on disk."""
+    with closing(sqlite3.connect(output / "measured.sqlite")) as connection:
+        return connection.execute("SELECT COUNT(*) FROM entries").fetchone()[0]
+
+
 def test_persona_gain_is_the_difference_of_two_likelihoods(table3):
     (table,) = report(table3, "table3-quick-model")["tables"]
-    kept = [json.loads(line) for file in table3.glob("measured/*/nll.jsonl") for line in file.read_text().splitlines()]
-    assert len(kept) == 5 * 4 * 2  # five lines, four dialogues, own references and another person's
+    replies = sum(line["rows"]["bleu_1"] for line in table["lines"])
+    assert kept(table3) == 5 * 4 * 2 + replies  # five lines, four dialogues, own references and another person's
     assert all(abs(value) < 20 for line in table["lines"] for value in line["values"]["gain"].values())
 
 
 def test_a_second_run_trains_and_measures_nothing(table3, tiny, capsys):
-    before, first = files(table3 / "adapters") | files(table3 / "measured"), report(table3, "table3-quick-model")
+    before, first = files(table3 / "adapters"), report(table3, "table3-quick-model")
+    measured = kept(table3)
     assert main(quick("table3", tiny, table3)) == 0
-    assert files(table3 / "adapters") | files(table3 / "measured") == before
+    assert files(table3 / "adapters") == before
+    assert kept(table3) == measured
     assert report(table3, "table3-quick-model")["tables"] == first["tables"]
-    assert "Training" not in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "Training" not in printed.out
+    assert "Scoring" not in printed.err
 
 
 def test_what_a_crash_left_out_is_made_up_for(table3, tiny):
-    first = report(table3, "table3-quick-model")
-    for file in (table3 / "measured").rglob("*.jsonl"):
-        file.write_bytes(file.read_bytes()[:-9])  # the last record of each is cut off
+    first, measured = report(table3, "table3-quick-model"), kept(table3)
+    with closing(sqlite3.connect(table3 / "measured.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM entries WHERE hex(key) > '8'")
+    assert 0 < kept(table3) < measured
     next(table3.glob("table3-quick-model-*/report.json")).unlink()
     assert main(quick("table3", tiny, table3)) == 0
+    assert kept(table3) == measured
     assert report(table3, "table3-quick-model")["tables"] == first["tables"]
 
 
+def test_models_are_compared_side_by_side(tiny, tiny_llama, tokenizer, sample_data, tmp_path):
+    other = tmp_path / "other"
+    tiny_llama(seed=2, tie_word_embeddings=False).save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    where = ["--dataset_name", "idl_hf/dialogues_idl", "--data_dir", str(sample_data), "--encoder", "offline"]
+    sizes = ["--dialogues_per_person", "1", "--generated_replies", "5", "--max_prompt_tokens", "256"]
+    command = ["evaluate", "--models", tiny, str(other), *where, *sizes, "--output_dir", str(tmp_path / "report")]
+    assert main(command) == 0
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    (table,) = found["tables"]
+    assert [(line["name"], line["role"]) for line in table["lines"]] == [(tiny, "baseline"), (str(other), "ours")]
+    assert {line["rows"]["bleu_1"] for line in table["lines"]} == {5}
+    assert len(found["examples"]) == 5
+    for line in table["lines"]:
+        gain, own, others = (line["values"][key] for key in ("gain", "nll", "nll_other"))
+        assert gain == pytest.approx({person: others[person] - own[person] for person in own})
+    assert not (tmp_path / "report" / "so_far").exists()
+
+
 def test_conditions_can_be_chosen_on_any_model(tiny, tmp_path):
-    folder = run_experiment(
-        ExperimentArguments(
-            "table1", quick=True, conditions=["icl", "system"], model_name_or_path=tiny, output_dir=str(tmp_path)
+    folder = evaluate(
+        EvaluateArguments(
+            experiment="table1",
+            quick=True,
+            conditions=["icl", "system"],
+            model_name_or_path=tiny,
+            output_dir=str(tmp_path),
         )
     )
     (table,) = json.loads((folder / "report.json").read_text())["tables"]
@@ -123,10 +161,9 @@ def test_an_nli_model_reads_each_pair_once_for_all_runs(tiny, tmp_path, tokenize
     assert main(command) == 0
     (line,) = report(tmp_path, "table1-quick-model")["tables"][0]["lines"]
     assert line["values"]["coh"].keys() == line["values"]["nll"].keys()
-    kept = files(tmp_path / "measured")
-    assert any(name.endswith("nli.jsonl") for name in kept)
+    measured = kept(tmp_path)
     assert main(command) == 0
-    assert files(tmp_path / "measured") == kept
+    assert kept(tmp_path) == measured
     assert report(tmp_path, "table1-quick-model")["tables"][0]["lines"] == [line]
 
 
@@ -160,6 +197,7 @@ def test_a_model_that_cannot_be_had_is_noted_and_one_without_a_template_is_train
     GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4)).save_pretrained(folder)
     bare = copy.deepcopy(tokenizer)
     bare.chat_template = None
+    bare.add_tokens(["<a token of its own>"])
     bare.save_pretrained(folder)
     monkeypatch.setitem(CONDITIONS, "gpt2", replace(CONDITIONS["gpt2"], model=str(folder)))
     assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "system")) == 0
@@ -190,6 +228,13 @@ def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):
         ),
         (["--experiment", "table3", "--quick", "--scale", "smollm2_cpu"], "--quick is a scale of its own"),
         (["--experiment", "table3", "--data_dirs", "{bad"], "--data_dirs must be a JSON object, found '{bad'"),
+        ([], "Pass either --models with the models to compare, or --experiment"),
+        (["--models", "a", "--experiment", "table3"], "Pass either --models"),
+        (["--models", "a", "--scale", "quick"], "--scale cannot be combined with --models, only with --experiment"),
+        (
+            ["--experiment", "table3", "--split", "test"],
+            "--split cannot be combined with --experiment, only with --models",
+        ),
     ],
 )
 def test_a_wrong_word_is_answered_in_a_sentence(arguments, message, tmp_path, capsys):

@@ -1,15 +1,21 @@
 """Scores against the worked numbers, and against the libraries on real replies."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 import idl_hf  # noqa: F401
-from idl_hf.evaluation.scores import score_people, score_replies
+from idl_hf.evaluation.data import DialogueKey
+from idl_hf.evaluation.measured_model import Notes, Reply
+from idl_hf.evaluation.scores import SCORES, Scored, score_line, score_replies
 
 NAMES = [
-    "bleu_1", "bleu_2", "rouge_l", "distinct_1", "corpus_distinct_1", "distinct_2", "corpus_distinct_2", "p_f1", "p_co",
+    "bleu_1", "bleu_2", "rouge_l", "distinct_1", "corpus_distinct_1", "distinct_2", "corpus_distinct_2", "p_f1",
+    "p_co",
 ]  # fmt: skip
 
 
@@ -68,18 +74,60 @@ def test_no_replies_are_named():
         score_replies([], [], [])
 
 
+class Line:
+    """As much of a measured line as the scores of words look at."""
+
+    label, test = "a line", "a test"
+
+    def __init__(self, people, texts, golds, histories):
+        keys = [DialogueKey(person, str(place)) for place, person in enumerate(people)]
+        self.replies = [Reply(key, "", gold, text) for key, gold, text in zip(keys, golds, texts, strict=True)]
+        self.data = SimpleNamespace(histories=lambda _: histories, dataset_name="a dataset")
+        self.notes, self.judge, self.comparable_tokens = Notes(), None, False
+
+
 def test_people_are_scored_by_their_own_replies():
     people = ["ruth", "tom", "ruth"]
     said = ["i like dogs", "i sail the sea", "my goats are fine"]
     gold = ["i like my two dogs", "i sail", "fine"]
     histories = [["i love my two dogs ."], ["the sea is cold"], ["i love my two dogs ."]]
-    by_person, whole = score_people(people, said, gold, histories)
+    keys = [key for key, score in SCORES.items() if score.compute is SCORES["p_f1"].compute]
+    scored = score_line(Line(people, said, gold, histories), keys)
+    assert list(scored) == keys
     own = score_replies([said[0], said[2]], [gold[0], gold[2]], [histories[0], histories[2]], release=True)
-    assert {name: of["ruth"] for name, of in by_person.items()} == {
-        name: score for name, score in own.items() if not name.startswith("corpus_")
-    }
     together = score_replies(said, gold, histories)
-    assert whole == {name: together[name] for name in ("corpus_distinct_1", "corpus_distinct_2")}
+    for key, score in scored.items():
+        assert score.rows == 3
+        if key.startswith("corpus_"):
+            assert score.values == together[key]
+        else:
+            assert score.values["ruth"] == own[key]
+            assert score.values.keys() == {"ruth", "tom"}
+
+
+def test_what_a_line_cannot_have_is_left_out_and_noted_once():
+    line = Line(["ruth"], ["i like dogs"], ["i like cats"], [["i love my two dogs ."]])
+    assert list(score_line(line, ["nll", "coh", "p_f1", "gain", "coh_con"])) == ["p_f1"]
+    assert line.notes.lines() == [
+        "a line has another tokenizer. Its NLL and persona gain are not shown, since likelihoods per token of "
+        "different "
+        "tokenizers cannot be compared.",
+        "Coh. and Coh-Con. need an NLI model (--nli_model), and none was given.",
+    ]
+
+
+def test_scores_that_are_computed_together_are_computed_once(monkeypatch):
+    calls = []
+    counted = replace(
+        SCORES["p_f1"], compute=lambda line, keys: calls.append(keys) or {key: Scored(1.0, 1) for key in keys}
+    )
+    for key in ("bleu_1", "rouge_l"):
+        monkeypatch.setitem(SCORES, key, replace(counted, key=key))
+    assert score_line(Line([], [], [], []), ["rouge_l", "bleu_1"]) == {
+        "rouge_l": Scored(1.0, 1),
+        "bleu_1": Scored(1.0, 1),
+    }
+    assert calls == [["rouge_l", "bleu_1"]]
 
 
 def test_released_scores_are_those_of_the_papers_preset():
@@ -109,8 +157,3 @@ def test_punctuation_shows_no_persona():
     assert bare["p_co"] == ended["p_co"] == pytest.approx(2 / np.sqrt(4 * 4))
     assert bare["p_f1"] == ended["p_f1"] > 0
     assert stop["p_co"] == stop["p_f1"] == 0
-
-
-def test_a_person_for_each_reply_is_asked_for():
-    with pytest.raises(ValueError, match="Expected one person per prediction, found 1 and 2"):
-        score_people(["ruth"], ["a", "b"], ["a", "b"], [["a"], ["b"]])

@@ -254,7 +254,7 @@ def test_arguments_are_read_off_the_command_line():
     command = ["--person", "ruth", "--dataset_options", '{"scale": 2}', "--max_prompt_tokens", "9"]
     args = TrlParser((ShowArguments,)).parse_args_and_config(command)[0]
     assert (args.person, args.index, args.max_prompt_tokens) == ("ruth", None, 9)
-    assert json.loads(args.dataset_options) == {"scale": 2}
+    assert args.dataset_options == {"scale": 2}
 
 
 @pytest.mark.parametrize("name", [name for name in dataset_names() if name in CORPORA])

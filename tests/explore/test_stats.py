@@ -127,7 +127,7 @@ def test_what_a_build_left_out_is_in_the_table(arguments, sample_data, tmp_path)
 
 
 def test_sessions_are_not_built_anew_for_other_rows(arguments, stats, monkeypatch):
-    monkeypatch.setattr("idl_hf.rows.builder.generate_rows", lambda *args: pytest.fail("they are in the cache"))
+    monkeypatch.setattr("idl_hf.rows.builder.RowBuilder.rows", lambda *args: pytest.fail("they are in the cache"))
     assert collect(arguments(configs=["sessions"], dataset_options={"seed": 5})).talk == stats.talk
 
 

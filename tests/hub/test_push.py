@@ -8,13 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.errors import HTTPError
 
-from idl_hf.hub.cards import COLUMNS, put_section
+from idl_hf.cache import cache_folder
+from idl_hf.hub.cards import COLUMNS, name_in_report, put_section
 from idl_hf.hub.push import (
     PushAdapterArguments,
     PushDatasetArguments,
@@ -22,7 +24,6 @@ from idl_hf.hub.push import (
     _hub_errors_in_sentences,
     _rows,
 )
-from idl_hf.models.offline import cache_folder
 from idl_hf.schema import CONFIGS, features
 from tests.hub_server import Hub
 
@@ -118,7 +119,9 @@ found = {
     "unnamed": load_dataset("ruth/rows", split="train").column_names,
     "first": next(iter(stream)),
     "streamed": len(list(stream)),
-    "metrics": [evaluate.load(f"ruth/{name}", module_type="metric").compute(**rated)[name] for name in ("p_co", "p_f1")],
+    "metrics": [
+        evaluate.load(f"ruth/{name}", module_type="metric").compute(**rated)[name] for name in ("p_co", "p_f1")
+    ],
     "model": str(type(AutoPeftModelForCausalLM.from_pretrained("ruth/adapter").get_base_model()).__name__),
     "hidden": hidden,
     "imported": [module for module in sys.modules if module.split(".")[0] == "idl_hf"],
@@ -165,7 +168,7 @@ def machine(hub, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapter(tiny_llama, tokenizer, tmp_path_factory):
-    """The folders of a base model, of an adapter trained from it, with what a training leaves behind, and a bare one."""
+    """Folders: a base model, an adapter trained from it with what a training leaves behind, and a bare one."""
     from peft import LoraConfig, get_peft_model
 
     base, folder, bare = (tmp_path_factory.mktemp(name) for name in ("base", "adapter", "bare"))
@@ -315,7 +318,9 @@ def test_metrics_load_from_their_spaces(hub, pushed, used):
 
     rated = {"predictions": ["i love my dogs"], "histories": [["my two dogs are old"]]}
     assert used["metrics"] == [evaluate.load(f"metrics/{name}").compute(**rated)[name] for name in ("p_co", "p_f1")]
-    assert set(files(hub, "spaces/ruth/p_co")) == {"p_co.py", "README.md", "app.py", "requirements.txt"}
+    expected = {path.name for path in Path("metrics/p_co").iterdir() if path.is_file()}
+    assert set(files(hub, "spaces/ruth/p_co")) == expected
+    assert {"p_co.py", "README.md", "app.py", "requirements.txt"} <= expected
 
 
 def test_pushing_a_metric_again_changes_nothing(hub, pushed):
@@ -350,6 +355,28 @@ def test_the_card_names_no_folder_and_says_how_to_chat(hub, pushed, adapter):
     assert json.loads((adapter.folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(
         adapter.base
     )
+
+
+@pytest.mark.parametrize("role", ["", " (ours)"])
+def test_a_report_names_the_adapter_by_its_repository_and_other_folders_by_their_last_part(role, tmp_path):
+    own, other, escape = tmp_path / "my_dpoc", tmp_path / "my_msl", r"\_" if role else "_"
+    own.mkdir()
+    other.mkdir()
+    lines = [
+        f"| {own}{role} | 3.0 |",
+        f"| {other}{role} | 3.5 |",
+        f"| offline{role} | 3.9 |",
+        f"| {'words ' * 99} | x |",
+    ]
+    lines += [f"- 5 past dialogues a prompt: {other}; {own}.", f'| arguments.models | ["{other}", "{own}-2"] |']
+    report = "\n".join(lines).replace("_", escape)
+    first, second, third, _, note, setting = name_in_report(report, own, "ruth/adapter").splitlines()
+    msl = f"my{escape}msl"
+    assert first == f"| ruth/adapter{role} | 3.0 |"
+    assert second == f"| {msl}{role} | 3.5 |"
+    assert third == f"| offline{role} | 3.9 |"
+    assert note == f"- 5 past dialogues a prompt: {msl}; ruth/adapter."
+    assert setting.endswith(f'"{msl}", "{str(own).replace("_", escape)}-2"] |')  # another folder keeps its name
 
 
 def test_an_adapter_that_names_no_base_model_gets_one(hub, pushed):
@@ -449,7 +476,7 @@ def test_the_arguments_can_be_typed():
 
 def test_a_recipe_that_names_a_folder_of_this_machine_is_not_pushed(tmp_path):
     from idl_hf.hub.push import _check_recipe
-    from idl_hf.models.loading import save_recipe
+    from idl_hf.models.identity import save_recipe
 
     save_recipe(tmp_path, {"encoder": "offline"}, 1024)
     _check_recipe(tmp_path)

@@ -30,8 +30,8 @@ def metric():
 
 
 def judged(metric, labels, **options):
-    """Values of labels whose texts do not matter."""
-    profiles = [["s"] * len(own) for own in labels]
+    """Return the values of labels whose texts do not matter."""
+    profiles = [["s"] * len(row) for row in labels]
     return metric.compute(predictions=["r"] * len(labels), profiles=profiles, labels=labels, **options)
 
 
@@ -39,7 +39,7 @@ def judged(metric, labels, **options):
 
 
 def test_one_label_per_response_vectors(metric, vectors):
-    """CLV's reading, and that of the released code for a single response."""
+    """Check CLV's reading, and that of the released code for a single response."""
     for case in vectors("metrics")["nli_labels"]:
         labels = case["labels"]
         each = judged(metric, [[label] for label in labels], id2label=USUAL)
@@ -53,12 +53,12 @@ def test_one_label_per_response_vectors(metric, vectors):
 
 def test_aggregation_vectors(metric, vectors):
     case = vectors("metrics")["nli_aggregation"]
-    found = judged(metric, case["pair_labels"], id2label=USUAL)
+    results = judged(metric, case["pair_labels"], id2label=USUAL)
     keys = [
         "released_coh", "released_coh_con", "mean_over_responses_coh", "mean_over_responses_coh_con",
         "any_entailed_share", "any_contradicted_share", "madotto_c_score_mean",
     ]  # fmt: skip
-    assert [found[name] for name in NAMES] == pytest.approx([case[key] for key in keys], abs=1e-9)
+    assert [results[name] for name in NAMES] == pytest.approx([case[key] for key in keys], abs=1e-9)
 
 
 # Labels computed elsewhere
@@ -83,9 +83,9 @@ def test_of_equal_scores_the_first_counts(metric):
 
 def test_responses_without_profile_are_counted_and_nothing_else(metric):
     labels = [["entailment", "neutral"], [], ["contradiction"]]
-    found = judged(metric, labels)
-    assert found["n_without_profile"] == 1
-    assert [found[name] for name in NAMES] == [judged(metric, [labels[0], labels[2]])[name] for name in NAMES]
+    results = judged(metric, labels)
+    assert results["n_without_profile"] == 1
+    assert [results[name] for name in NAMES] == [judged(metric, [labels[0], labels[2]])[name] for name in NAMES]
 
 
 # Models
@@ -93,7 +93,7 @@ def test_responses_without_profile_are_counted_and_nothing_else(metric):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A cross-encoder with random weights and a word list of its own, and labels in an unusual order."""
+    """Make a cross-encoder with random weights, a word list of its own, and labels in an unusual order."""
     folder = tmp_path_factory.mktemp("nli")
     words = sorted({word for texts in (PREDICTIONS, *PROFILES) for text in texts for word in text.split()})
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
@@ -207,7 +207,7 @@ def test_wrong_judgements(metric, options, message):
     ],
 )
 def test_wrong_rows(metric, predictions, profiles, message):
-    labels = [["neutral"] * len(own) for own in profiles or []]
+    labels = [["neutral"] * len(profile) for profile in profiles or []]
     with pytest.raises(ValueError, match=re.escape(message)):
         metric.compute(predictions=predictions, profiles=profiles, labels=labels)
 

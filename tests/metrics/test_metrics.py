@@ -85,8 +85,8 @@ def test_p_co_worked_numbers(p_co, method, expected):
 def test_p_co_by_hand(p_co):
     # "dogs" is in 2 of 7 utterances, and counts 3 times in a response of 3 tokens.
     table = p_co.idf_table(FARMER + OTHERS)
-    found = one(p_co, "dogs dogs dogs", FARMER, method="cover_msp", idf=table)["p_co"]
-    assert found == pytest.approx(math.log(7 / 2) / 3, abs=1e-12)
+    value = one(p_co, "dogs dogs dogs", FARMER, method="cover_msp", idf=table)["p_co"]
+    assert value == pytest.approx(math.log(7 / 2) / 3, abs=1e-12)
     # "dogs" is in 2 of the farmer's own 4 utterances.
     assert one(p_co, "dogs", FARMER, method="cover_dhap")["p_co"] == pytest.approx(math.log(2), abs=1e-12)
     # Counts: response (a 1, b 1), history (a 2, c 1).
@@ -103,8 +103,8 @@ def test_p_f1_worked_numbers(p_f1, stop_words, expected):
 
 
 def test_p_f1_by_hand(p_f1):
-    found = one(p_f1, RESPONSES[0], FARMER, stop_words=STOP_WORDS)
-    assert found == {
+    results = one(p_f1, RESPONSES[0], FARMER, stop_words=STOP_WORDS)
+    assert results == {
         "p_f1": pytest.approx(8 / 15),
         "precision": pytest.approx(4 / 4),
         "recall": pytest.approx(4 / 11),
@@ -128,8 +128,8 @@ def test_p_co_vectors(p_co, vectors, method, key):
     if method in ("tfidf", "cover_msp", "cover_song"):
         table = p_co.idf_table(vectors["global_idf_corpus"], method)
     for case in vectors["cases"]:
-        found = one(p_co, case["response"], history, method=method, idf=table)["p_co"]
-        assert found == pytest.approx(case[key], abs=1e-9), case["response"]
+        value = one(p_co, case["response"], history, method=method, idf=table)["p_co"]
+        assert value == pytest.approx(case[key], abs=1e-9), case["response"]
     responses = [case["response"] for case in vectors["cases"]]
     mean = p_co.compute(predictions=responses, histories=[history] * len(responses), method=method, idf=table)["p_co"]
     assert mean == pytest.approx(vectors["mean"][key], abs=1e-9)
@@ -144,11 +144,11 @@ def test_p_f1_vectors(p_f1, vectors, key):
     stop_words = vectors["stop_words"] if key == "p_f1_msp_stop" else []
     history = vectors["history_of_target_user"]
     for case in vectors["cases"]:
-        found = one(p_f1, case["response"], history, stop_words=stop_words)["p_f1"]
-        assert found == pytest.approx(case[key], abs=1e-9), case["response"]
+        results = one(p_f1, case["response"], history, stop_words=stop_words)["p_f1"]
+        assert results == pytest.approx(case[key], abs=1e-9), case["response"]
     responses = [case["response"] for case in vectors["cases"]]
-    found = p_f1.compute(predictions=responses, histories=[history] * len(responses), stop_words=stop_words)
-    assert found["p_f1"] == pytest.approx(vectors["mean"][key], abs=1e-9)
+    results = p_f1.compute(predictions=responses, histories=[history] * len(responses), stop_words=stop_words)
+    assert results["p_f1"] == pytest.approx(vectors["mean"][key], abs=1e-9)
 
 
 # What must hold for every input
@@ -157,23 +157,23 @@ def test_p_f1_vectors(p_f1, vectors, key):
 @settings(max_examples=40, deadline=None)
 @given(response=texts, history=histories_of_one, method=st.sampled_from(METHODS))
 def test_p_co_bounds(p_co, response, history, method):
-    found = one(p_co, response, history, method=method)["p_co"]
-    assert found >= 0
+    value = one(p_co, response, history, method=method)["p_co"]
+    assert value >= 0
     if method in ("cosine", "tfidf", "cover_song"):
-        assert found <= 1
+        assert value <= 1
     if not response.split() or not "".join(history).split():
-        assert found == 0
+        assert value == 0
 
 
 @settings(max_examples=40, deadline=None)
 @given(response=texts, history=histories_of_one)
 def test_p_f1_bounds(p_f1, response, history):
-    found = one(p_f1, response, history, stop_words=[])
-    assert 0 <= found["p_f1"] <= 1
-    assert min(found["precision"], found["recall"]) - 1e-12 <= found["p_f1"]
-    assert found["p_f1"] <= max(found["precision"], found["recall"]) + 1e-12
+    results = one(p_f1, response, history, stop_words=[])
+    assert 0 <= results["p_f1"] <= 1
+    assert min(results["precision"], results["recall"]) - 1e-12 <= results["p_f1"]
+    assert results["p_f1"] <= max(results["precision"], results["recall"]) + 1e-12
     if not response.split() or not "".join(history).split():
-        assert found["p_f1"] == found["precision"] == found["recall"] == 0
+        assert results["p_f1"] == results["precision"] == results["recall"] == 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -192,9 +192,9 @@ def test_order_of_the_history_does_not_matter(p_co, p_f1, response, history):
 @settings(max_examples=40, deadline=None)
 @given(response=texts, history=histories_of_one)
 def test_p_f1_counts_types(p_f1, response, history):
-    found = one(p_f1, response, history)
-    assert found == one(p_f1, f"{response} {response}", history)
-    assert found == one(p_f1, response, history + history)
+    results = one(p_f1, response, history)
+    assert results == one(p_f1, f"{response} {response}", history)
+    assert results == one(p_f1, response, history + history)
 
 
 @settings(max_examples=20, deadline=None)
@@ -223,8 +223,8 @@ def test_case_does_not_matter(p_co, p_f1):
 def test_without_a_table_all_histories_of_the_call_make_one(p_co, method):
     predictions, histories = [*RESPONSES, "i have pets"], [FARMER, FARMER[::-1], FARMER, OTHERS]
     table = p_co.idf_table(FARMER + OTHERS, method)
-    found = p_co.compute(predictions=predictions, histories=histories, method=method)
-    assert found == p_co.compute(predictions=predictions, histories=histories, method=method, idf=table)
+    results = p_co.compute(predictions=predictions, histories=histories, method=method)
+    assert results == p_co.compute(predictions=predictions, histories=histories, method=method, idf=table)
 
 
 def test_words_missing_from_the_table(p_co):
@@ -249,9 +249,9 @@ def test_default_stop_words_are_the_english_ones(p_f1):
 
 
 def test_rows_without_history_are_counted(metric):
-    found = metric.compute(predictions=["dogs", "dogs", "dogs"], histories=[["dogs", "cats"], [], [" ", ""]])
-    assert found["n_without_history"] == 2
-    assert found[metric.name] == pytest.approx(one(metric, "dogs", ["dogs", "cats"])[metric.name] / 3)
+    results = metric.compute(predictions=["dogs", "dogs", "dogs"], histories=[["dogs", "cats"], [], [" ", ""]])
+    assert results["n_without_history"] == 2
+    assert results[metric.name] == pytest.approx(one(metric, "dogs", ["dogs", "cats"])[metric.name] / 3)
 
 
 # Wrong inputs
@@ -345,9 +345,9 @@ def test_add_refuses_wrong_rows(metric):
 
 
 def test_combine(p_co, p_f1):
-    found = evaluate.combine([load(name) for name in METRICS]).compute(predictions=RESPONSES, histories=[FARMER] * 3)
-    assert found["p_co"] == p_co.compute(predictions=RESPONSES, histories=[FARMER] * 3)["p_co"]
-    assert found["p_f1"] == p_f1.compute(predictions=RESPONSES, histories=[FARMER] * 3)["p_f1"]
+    results = evaluate.combine([load(name) for name in METRICS]).compute(predictions=RESPONSES, histories=[FARMER] * 3)
+    assert results["p_co"] == p_co.compute(predictions=RESPONSES, histories=[FARMER] * 3)["p_co"]
+    assert results["p_f1"] == p_f1.compute(predictions=RESPONSES, histories=[FARMER] * 3)["p_f1"]
 
 
 def compute_in_process(process_id: int, name: str, cache_dir: str, results) -> None:
@@ -366,11 +366,11 @@ def test_two_processes_equal_one(name, tmp_path):
     processes = [context.Process(target=compute_in_process, args=(i, name, str(tmp_path), results)) for i in range(2)]
     for process in processes:
         process.start()
-    found = dict(results.get(timeout=120) for _ in processes)
+    computed = dict(results.get(timeout=120) for _ in processes)
     for process in processes:
         process.join()
     expected = load(name).compute(predictions=RESPONSES, histories=[FARMER, [], OTHERS])
-    assert found == {0: pytest.approx(expected), 1: None}
+    assert computed == {0: pytest.approx(expected), 1: None}
 
 
 # Examples and files
@@ -384,7 +384,7 @@ def run_examples(source: str, text: str) -> None:
 
 
 def by_path(text: str, name: str) -> str:
-    """The same example for a machine where idl_hf is not installed."""
+    """Return the same example for a machine where idl_hf is not installed."""
     path = ROOT / "metrics" / name
     return text.replace("import idl_hf", "import evaluate").replace(f'load("{name}")', f"load({str(path)!r})")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from idl_hf.models.likelihood import persona_gain
+from idl_hf.report.statistics import mean_difference
 
 FOLDER = Path(__file__).parents[2] / "metrics" / "persona_gain"
 ROWS = {
@@ -27,7 +27,7 @@ def metric():
 
 
 def made_up(people: int, seed: int = 0) -> dict[str, list]:
-    """Three dialogues each of people whose own references help a little."""
+    """Return three dialogues each of people whose own references help a little."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(20, 90, 3 * people).tolist()
     own = [3 * count + noise for count, noise in zip(tokens, rng.normal(0, 5, len(tokens)).tolist(), strict=True)]
@@ -44,7 +44,7 @@ def made_up(people: int, seed: int = 0) -> dict[str, list]:
 
 
 def by_person(rows: dict[str, list], side: str) -> dict[str, float]:
-    """As `idl_hf.models.likelihood.nll_by_person` adds them up."""
+    """Return the NLL per token of each person, added up as `idl_hf.models.likelihood.nll_by_person` does."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for nll, tokens, person in zip(rows[f"{side}_nll"], rows[f"{side}_tokens"], rows["person_id"], strict=True):
@@ -54,37 +54,37 @@ def by_person(rows: dict[str, list], side: str) -> dict[str, float]:
 
 
 def test_by_hand(metric):
-    found = metric.compute(**ROWS)
+    results = metric.compute(**ROWS)
     # Ruth: 42 / 15 with own, 45 / 15 with other; Kit: 66 / 20 and 68 / 20
-    assert found["own_nll"] == pytest.approx((2.8 + 3.3) / 2, abs=1e-12)
-    assert found["other_nll"] == pytest.approx((3.0 + 3.4) / 2, abs=1e-12)
-    assert found["persona_gain"] == pytest.approx((0.2 + 0.1) / 2, abs=1e-12)
-    assert (found["low"], found["high"]) == pytest.approx((0.1, 0.2), abs=1e-12)  # both resampled twice
-    assert found["n_people"] == 2
+    assert results["own_nll"] == pytest.approx((2.8 + 3.3) / 2, abs=1e-12)
+    assert results["other_nll"] == pytest.approx((3.0 + 3.4) / 2, abs=1e-12)
+    assert results["persona_gain"] == pytest.approx((0.2 + 0.1) / 2, abs=1e-12)
+    assert (results["low"], results["high"]) == pytest.approx((0.1, 0.2), abs=1e-12)  # both resampled twice
+    assert results["n_people"] == 2
 
 
 def test_it_is_the_estimate_of_the_package(metric):
     rows = made_up(25)
-    found = metric.compute(**rows)
-    expected = persona_gain(by_person(rows, "own"), by_person(rows, "other"))
-    assert found["persona_gain"] == pytest.approx(expected.mean, abs=1e-12)
-    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert found["n_people"] == expected.people == 25
+    results = metric.compute(**rows)
+    expected = mean_difference(by_person(rows, "other"), by_person(rows, "own"))
+    assert results["persona_gain"] == pytest.approx(expected.mean, abs=1e-12)
+    assert (results["low"], results["high"]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert results["n_people"] == expected.people == 25
 
 
 def test_resampling_in_parts_changes_nothing(metric):
-    """Many people are resampled in several parts, to bound the memory; the draws are the same."""
+    """Check that the draws stay the same where many people are resampled in several parts, to bound the memory."""
     rows = made_up(1500)  # 6,666 resamples at once, then the rest
-    found = metric.compute(**rows)
-    expected = persona_gain(by_person(rows, "own"), by_person(rows, "other"))
-    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    results = metric.compute(**rows)
+    expected = mean_difference(by_person(rows, "other"), by_person(rows, "own"))
+    assert (results["low"], results["high"]) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says(metric):
     covered = 0
     for seed in range(60):
-        found = metric.compute(**made_up(40, seed), seed=seed)
-        covered += found["low"] <= 0.1 <= found["high"]
+        results = metric.compute(**made_up(40, seed), seed=seed)
+        covered += results["low"] <= 0.1 <= results["high"]
     assert covered >= 51  # of 60; 95 % is 57
 
 
@@ -123,15 +123,15 @@ def test_exchanging_own_and_other_negates(metric):
 
 def test_a_model_that_ignores_the_person_gains_nothing(metric):
     rows = made_up(10)
-    found = metric.compute(**{**rows, "other_nll": rows["own_nll"]})
-    assert (found["persona_gain"], found["low"], found["high"]) == (0, 0, 0)
+    results = metric.compute(**{**rows, "other_nll": rows["own_nll"]})
+    assert (results["persona_gain"], results["low"], results["high"]) == (0, 0, 0)
 
 
 def test_one_person_has_no_interval(metric):
-    found = metric.compute(**{name: column[:2] for name, column in ROWS.items()})
-    assert found["persona_gain"] == pytest.approx(0.2)
-    assert math.isnan(found["low"])
-    assert math.isnan(found["high"])
+    results = metric.compute(**{name: column[:2] for name, column in ROWS.items()})
+    assert results["persona_gain"] == pytest.approx(0.2)
+    assert math.isnan(results["low"])
+    assert math.isnan(results["high"])
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,11 @@ def test_worked_accuracies(metric, vectors):
     assert len(cases) == 7
     for case in cases:
         right = "\n".join(f"<{', '.join(triple)}>" for triple in case["gold"])
-        found = metric.compute(predictions=[case["pred_text"]], references=[right])
+        results = metric.compute(predictions=[case["pred_text"]], references=[right])
         worked = [float(case["sample_correct"])]
         worked += [case[name] for name in ("positional_triple_accuracy", "triple_precision", "triple_recall")]
-        assert list(found) == NAMES
-        assert [found[name] for name in NAMES[:4]] == pytest.approx(worked, abs=1e-9), case["name"]
+        assert list(results) == NAMES
+        assert [results[name] for name in NAMES[:4]] == pytest.approx(worked, abs=1e-9), case["name"]
 
 
 def test_worked_texts_are_parsed_strictly(metric, vectors):
@@ -53,8 +53,8 @@ def test_worked_texts_are_parsed_strictly(metric, vectors):
 
 def test_samples_together_by_hand(metric):
     predictions = [RIGHT, "<apple, own, i> <apple, own, i> <ohio, live_in_general, i>", "hi !"]
-    found = metric.compute(predictions=predictions, references=[RIGHT, "<apple, have, i>", "<>"])
-    assert found == {
+    results = metric.compute(predictions=predictions, references=[RIGHT, "<apple, have, i>", "<>"])
+    assert results == {
         "sample_accuracy": pytest.approx(2 / 3),
         "triple_accuracy": pytest.approx(2 / 3),
         "precision": pytest.approx(2 / 4),  # twice the same counts once
@@ -78,9 +78,9 @@ def test_it_agrees_with_the_functions_of_the_package(metric, rows):
     ["", "<", "<a, b", "<a, b, c", "< , , >", "a, b, c", "<a\n, b, c>", "\0", "<" + "a, " * 100_000, "犬を飼う <犬>"],
 )
 def test_a_prediction_without_a_triple_is_nothing(metric, text):
-    found = metric.compute(predictions=[text, text], references=[RIGHT, "<>"])
-    assert found["sample_accuracy"] == 0.5
-    assert (found["precision"], found["recall"]) == (0, 0)
+    results = metric.compute(predictions=[text, text], references=[RIGHT, "<>"])
+    assert results["sample_accuracy"] == 0.5
+    assert (results["precision"], results["recall"]) == (0, 0)
 
 
 # Wrong inputs
@@ -105,8 +105,8 @@ def test_a_prediction_without_a_triple_is_nothing(metric, text):
 def test_wrong_rows(metric, predictions, references, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         metric.compute(predictions=predictions, references=references)
-    found = metric.compute(predictions=[RIGHT], references=[RIGHT])
-    assert found["sample_accuracy"] == 1, "an error must leave nothing behind"
+    results = metric.compute(predictions=[RIGHT], references=[RIGHT])
+    assert results["sample_accuracy"] == 1, "an error must leave nothing behind"
 
 
 def test_missing_references(metric):
@@ -147,11 +147,11 @@ def test_two_processes_equal_one(metric, tmp_path):
     processes = [context.Process(target=compute_in_process, args=(i, str(tmp_path), results)) for i in range(2)]
     for process in processes:
         process.start()
-    found = dict(results.get(timeout=120) for _ in processes)
+    computed = dict(results.get(timeout=120) for _ in processes)
     for process in processes:
         process.join()
     expected = metric.compute(predictions=[RIGHT, "", RIGHT], references=[RIGHT, "<>", "<apple, have, i>"])
-    assert found == {0: pytest.approx(expected), 1: None}
+    assert computed == {0: pytest.approx(expected), 1: None}
 
 
 # Examples and files
@@ -165,7 +165,7 @@ def run_examples(source: str, text: str) -> None:
 
 
 def by_path(text: str) -> str:
-    """The same example for a machine where idl_hf is not installed."""
+    """Return the same example for a machine where idl_hf is not installed."""
     return text.replace("import idl_hf", "import evaluate").replace(
         'load("persona_triples")', f"load({str(FOLDER)!r})"
     )

@@ -1,7 +1,9 @@
-"""The metrics of replies and rankings (idl_bleu, idl_rouge_l, distinct, parlai_f1, hits_at_k): worked numbers, the
-libraries they must agree with, and the ways `evaluate` calls them. The cards and examples of coh_con and persona_gain
-are checked here too, the worked numbers of p_f1 and p_co that stand in none of their own tests, and that every metric
-takes lists alone."""
+"""The metrics of replies and rankings: idl_bleu, idl_rouge_l, distinct, parlai_f1, hits_at_k.
+
+Worked numbers, the libraries they must agree with, and the ways `evaluate` calls them. The cards and examples of
+coh_con and persona_gain are checked here too, the worked numbers of p_f1 and p_co that stand in none of their own
+tests, and that every metric takes lists alone.
+"""
 
 import doctest
 import math
@@ -69,7 +71,7 @@ def worked(vectors):
 
 @pytest.fixture(scope="module")
 def human(convai2):
-    """300 replies of people, each with an unrelated one."""
+    """Return 300 replies of people, each with an unrelated one."""
     lines = (convai2 / "train_self_original_no_cands.txt").read_text(encoding="utf-8").splitlines()
     replies = [line.split("\t")[1] for line in lines if "\t" in line][::5]
     return {"predictions": replies[:300], "references": replies[300:600]}
@@ -101,11 +103,11 @@ def test_bleu_vectors(metrics, worked, key, options):
         row = {"predictions": [pair["response"]], "references": [pair["gold"]]}
         assert in_order(metrics["idl_bleu"].compute(**row, **options), "bleu") == close(pair[key]), pair["response"]
     rows = {"predictions": [pair["response"] for pair in pairs], "references": [pair["gold"] for pair in pairs]}
-    found = metrics["idl_bleu"].compute(**rows, **options)
+    results = metrics["idl_bleu"].compute(**rows, **options)
     mean = worked["bleu"]["mean_over_pairs"].get(key)
-    assert mean is None or in_order(found, "bleu") == close(mean)
+    assert mean is None or in_order(results, "bleu") == close(mean)
     if not options:
-        assert in_order(found, "corpus_bleu") == close(worked["bleu"]["corpus_bleu_word"])
+        assert in_order(results, "corpus_bleu") == close(worked["bleu"]["corpus_bleu_word"])
 
 
 @pytest.mark.parametrize(
@@ -118,21 +120,21 @@ def test_brevity_penalty_vectors(metrics, worked, key, preset):
 
 
 def test_bleu_by_hand(metrics):
-    found = metrics["idl_bleu"].compute(predictions=["a b a", "c"], references=["a b c d", "c"])
+    results = metrics["idl_bleu"].compute(predictions=["a b a", "c"], references=["a b c d", "c"])
     # Orders 1 and 2 of "a b a": 2 of 3 (one "a" too many), 1 of 2; "c" has no bigram
-    assert in_order(found, "bleu")[:2] == close(
+    assert in_order(results, "bleu")[:2] == close(
         [(math.exp(-1 / 3) * 2 / 3 + 1) / 2, math.exp(-1 / 3) / math.sqrt(3) / 2]
     )
-    assert in_order(found, "corpus_bleu")[:2] == close([math.exp(-1 / 4) * 3 / 4, math.exp(-1 / 4) * 0.5])
+    assert in_order(results, "corpus_bleu")[:2] == close([math.exp(-1 / 4) * 3 / 4, math.exp(-1 / 4) * 0.5])
 
 
-def nltk_values(predictions: list, references: list, cumulative: bool, smooth=None) -> tuple[list[float], list[float]]:
-    """(sentence means, corpus values) of nltk, orders 1 to 4."""
+def nltk_values(predictions: list, references: list, cumulative: bool, smooth=None) -> dict[str, list[float]]:
+    """Return nltk's means over sentences and corpus values, orders 1 to 4, by the names of idl_bleu."""
     weights = [(1 / n,) * n if cumulative else (0,) * (n - 1) + (1,) for n in ORDERS]
     pairs = list(zip(predictions, references, strict=True))
     rows = [[sentence_bleu([r], p, w, smoothing_function=smooth) if p else 0 for w in weights] for p, r in pairs]
     corpus = [corpus_bleu([[r] for r in references], predictions, w, smoothing_function=smooth) for w in weights]
-    return np.mean(rows, axis=0).tolist(), corpus
+    return {"bleu": np.mean(rows, axis=0).tolist(), "corpus_bleu": corpus}
 
 
 def check_against_nltk(metric, predictions: list[str], references: list[str]) -> None:
@@ -144,10 +146,9 @@ def check_against_nltk(metric, predictions: list[str], references: list[str]) ->
         ({"cumulative": False}, split, False, None),
         ({"preset": "paper"}, [references, predictions], False, None),
     ):
-        found = metric.compute(**rows, **options)
-        means, corpus = nltk_values(*sides, cumulative, smooth)
-        assert in_order(found, "bleu") == close(means), options
-        assert in_order(found, "corpus_bleu") == close(corpus), options
+        results = metric.compute(**rows, **options)
+        for name, values in nltk_values(*sides, cumulative, smooth).items():
+            assert in_order(results, name) == close(values), options
 
 
 @pytest.mark.filterwarnings(r"ignore:\s*The hypothesis contains:UserWarning")
@@ -163,16 +164,16 @@ def test_bleu_of_real_replies_is_that_of_nltk(metrics, human):
 
 
 def test_sentence_bleu_is_that_of_sacrebleu(metrics, human):
-    found = metrics["idl_bleu"].compute(**human)
+    results = metrics["idl_bleu"].compute(**human)
     for order in ORDERS:
         bleu = sacrebleu.BLEU(lowercase=True, tokenize="none", max_ngram_order=order, smooth_method="none")
         pairs = zip(human["predictions"], human["references"], strict=True)
         scores = [bleu.corpus_score([prediction], [[reference]]).score / 100 for prediction, reference in pairs]
-        assert found[f"bleu_{order}"] == close(np.mean(scores))
+        assert results[f"bleu_{order}"] == close(np.mean(scores))
 
 
 def test_unrelated_replies_score_half_in_the_papers_bleu(metrics, human):
-    """The floor that the card warns of."""
+    """Check the floor that the card warns of."""
     assert 0.45 < metrics["idl_bleu"].compute(**human, preset="paper")["bleu_1"] < 0.53
     assert metrics["idl_bleu"].compute(**human)["bleu_1"] < 0.13
 
@@ -191,8 +192,8 @@ def test_characters_are_words_of_one_character(metrics, pairs):
     spaced = [[" ".join(text.lower().replace(" ", "_")) for text in side] for side in (predictions, references)]
     lower = [[text.lower() for text in side] for side in (predictions, references)]
     expected = metrics["idl_bleu"].compute(predictions=spaced[0], references=spaced[1])
-    found = metrics["idl_bleu"].compute(predictions=lower[0], references=lower[1], tokens="characters")
-    assert found == expected
+    results = metrics["idl_bleu"].compute(predictions=lower[0], references=lower[1], tokens="characters")
+    assert results == expected
 
 
 def test_characters_keep_their_case(metrics):
@@ -228,8 +229,8 @@ def test_rouge_of_real_replies_is_that_of_rouge_score(metrics, human, stemmer):
     scorer = RougeScorer(["rougeL"], use_stemmer=stemmer)
     pairs = zip(human["references"], human["predictions"], strict=True)
     expected = np.mean([scorer.score(*pair)["rougeL"] for pair in pairs], axis=0)
-    found = metrics["idl_rouge_l"].compute(**human, stemmer=stemmer)
-    assert [found[name] for name in ("precision", "recall", "rouge_l")] == close(expected.tolist())
+    results = metrics["idl_rouge_l"].compute(**human, stemmer=stemmer)
+    assert [results[name] for name in ("precision", "recall", "rouge_l")] == close(expected.tolist())
     swapped = metrics["idl_rouge_l"].compute(**human, preset="paper", stemmer=stemmer)
     assert [swapped[name] for name in ("recall", "precision", "rouge_l")] == close(expected.tolist())
 
@@ -247,8 +248,8 @@ def test_rouge_of_real_replies_is_that_of_rouge_score(metrics, human, stemmer):
     ],
 )
 def test_recall_of_dhap(metrics, response, reply, precision, recall):
-    found = metrics["idl_rouge_l"].compute(predictions=[response], references=[reply], preset="dhap")
-    assert (found["precision"], found["recall"]) == close((precision, recall))
+    results = metrics["idl_rouge_l"].compute(predictions=[response], references=[reply], preset="dhap")
+    assert (results["precision"], results["recall"]) == close((precision, recall))
 
 
 @given(pairs_of_texts)
@@ -264,29 +265,30 @@ def test_rouge_f1_is_symmetric(metrics, pairs):
 
 
 def test_distinct_vectors(metrics, worked):
-    own = worked["distinct"]
-    found = metrics["distinct"].compute(predictions=own["responses"])
+    case = worked["distinct"]
+    results = metrics["distinct"].compute(predictions=case["responses"])
     for prefix, key in (("distinct", "macro"), ("corpus_distinct", "corpus"), ("concat_distinct", "concat")):
         for order in ("1", "2"):
-            assert found[f"{prefix}_{order}"] == close(own[key][order]), (prefix, order)
-    skipped = metrics["distinct"].compute(predictions=own["responses"], empty="skip")
-    assert skipped["distinct_2"] == close(own["macro_skip_empty_2"])
-    for row, response in enumerate(own["responses"]):
+            assert results[f"{prefix}_{order}"] == close(case[key][order]), (prefix, order)
+    skipped = metrics["distinct"].compute(predictions=case["responses"], empty="skip")
+    assert skipped["distinct_2"] == close(case["macro_skip_empty_2"])
+    for row, response in enumerate(case["responses"]):
         alone = metrics["distinct"].compute(predictions=[response])
-        expected = [own["macro_per_response"][order][row] for order in ("1", "2")]
+        expected = [case["macro_per_response"][order][row] for order in ("1", "2")]
         assert [alone["distinct_1"], alone["distinct_2"]] == close(expected)
 
 
 def test_distinct_of_real_replies_is_that_of_nltk(metrics, human):
     responses = [text.lower().split() for text in human["predictions"]]
-    found = metrics["distinct"].compute(predictions=human["predictions"], max_order=3)
+    results = metrics["distinct"].compute(predictions=human["predictions"], max_order=3)
     for order in (1, 2, 3):
         grams = [list(nltk.ngrams(tokens, order)) for tokens in responses]
-        pooled = [gram for own in grams for gram in own]
-        assert found[f"distinct_{order}"] == close(np.mean([len(set(own)) / len(own) if own else 0 for own in grams]))
-        assert found[f"corpus_distinct_{order}"] == close(len(set(pooled)) / len(pooled))
+        pooled = [gram for row in grams for gram in row]
+        shares = [len(set(row)) / len(row) if row else 0 for row in grams]
+        assert results[f"distinct_{order}"] == close(np.mean(shares))
+        assert results[f"corpus_distinct_{order}"] == close(len(set(pooled)) / len(pooled))
         joined = [token for tokens in responses for token in tokens]
-        assert found[f"concat_distinct_{order}"] == close(len(set(nltk.ngrams(joined, order))) / len(joined))
+        assert results[f"concat_distinct_{order}"] == close(len(set(nltk.ngrams(joined, order))) / len(joined))
 
 
 @given(st.lists(texts, min_size=1, max_size=5))
@@ -307,14 +309,14 @@ def test_distinct_of_nothing_is_zero(metrics, empty):
 
 def test_parlai_f1_vectors(metrics, worked):
     for case in worked["parlai_f1"]:
-        found = metrics["parlai_f1"].compute(predictions=[case["guess"]], references=[case["answers"]])
-        assert found["parlai_f1"] == close(case["f1"]), case["guess"]
+        results = metrics["parlai_f1"].compute(predictions=[case["guess"]], references=[case["answers"]])
+        assert results["parlai_f1"] == close(case["f1"]), case["guess"]
 
 
 def test_parlai_f1_by_hand(metrics):
     # Response: i, ve, 2, dogs. Reply: i, ve, two, dogs, dogs; "a" and "the" are left out, "another" and "than" are not
-    found = metrics["parlai_f1"].compute(predictions=["I've a 2 DOGS?"], references=["i've the two dogs ; dogs"])
-    assert found["parlai_f1"] == close(2 * 3 / (4 + 5))
+    results = metrics["parlai_f1"].compute(predictions=["I've a 2 DOGS?"], references=["i've the two dogs ; dogs"])
+    assert results["parlai_f1"] == close(2 * 3 / (4 + 5))
     assert metrics["parlai_f1"].compute(predictions=["another"], references=["than"])["parlai_f1"] == 0
     assert metrics["parlai_f1"].compute(predictions=["_a_ cat"], references=["Cat"])["parlai_f1"] == 1
 
@@ -329,8 +331,8 @@ def test_one_gold_reply_as_a_string_or_a_list(metrics):
 
 def test_hits_by_hand(metrics):
     scores = [[0.1, 0.9, 0.5], [0.7, 0.1], [-1.0, -2.0, -3.0, -4.0]]  # the gold reply is first, ranks 3, 1, 1
-    found = metrics["hits_at_k"].compute(predictions=scores, references=[0, 0, 0], ks=[1, 2, 3])
-    assert found == {
+    results = metrics["hits_at_k"].compute(predictions=scores, references=[0, 0, 0], ks=[1, 2, 3])
+    assert results == {
         "hits_at_1": close(2 / 3),
         "hits_at_2": close(2 / 3),
         "hits_at_3": 1,
@@ -341,8 +343,8 @@ def test_hits_by_hand(metrics):
 
 
 def test_a_model_that_scores_all_alike_has_no_hit(metrics):
-    found = metrics["hits_at_k"].compute(predictions=[[0.0] * 20] * 3, references=[0, 7, 19])
-    assert (found["hits_at_1"], found["hits_at_10"], found["mean_rank"], found["n_tied"]) == (0, 0, 20, 3)
+    results = metrics["hits_at_k"].compute(predictions=[[0.0] * 20] * 3, references=[0, 7, 19])
+    assert (results["hits_at_1"], results["hits_at_10"], results["mean_rank"], results["n_tied"]) == (0, 0, 20, 3)
 
 
 rankings = st.integers(1, 6).flatmap(
@@ -353,51 +355,50 @@ rankings = st.integers(1, 6).flatmap(
 @given(st.lists(rankings, min_size=1, max_size=4))
 def test_only_the_order_of_the_scores_counts(metrics, rows):
     scores, gold = map(list, zip(*rows, strict=True))
-    found = metrics["hits_at_k"].compute(predictions=scores, references=gold, ks=[1, 2])
-    moved = [[math.exp(score) - 7 for score in own][::-1] for own in scores]
-    places = [len(own) - 1 - place for own, place in zip(scores, gold, strict=True)]
-    assert metrics["hits_at_k"].compute(predictions=moved, references=places, ks=[1, 2]) == found
-    ranks = [sorted(own, reverse=True).index(own[place]) + own.count(own[place]) for own, place in rows]
-    assert found["mean_rank"] == close(np.mean(ranks))
+    results = metrics["hits_at_k"].compute(predictions=scores, references=gold, ks=[1, 2])
+    moved = [[math.exp(score) - 7 for score in row][::-1] for row in scores]
+    places = [len(row) - 1 - place for row, place in zip(scores, gold, strict=True)]
+    assert metrics["hits_at_k"].compute(predictions=moved, references=places, ks=[1, 2]) == results
+    ranks = [sorted(row, reverse=True).index(row[place]) + row.count(row[place]) for row, place in rows]
+    assert results["mean_rank"] == close(np.mean(ranks))
 
 
 @pytest.mark.parametrize("gold", [np.array([0, 0]), pd.Series([0.0, 0.0])])  # a table of the demo page holds floats
 def test_hits_of_arrays_and_infinite_scores(metrics, gold):
     scores = np.array([[0.5, -np.inf], [-np.inf, 0.5]], dtype=np.float32)
-    found = metrics["hits_at_k"].compute(predictions=scores, references=gold, ks=[1])
-    assert found["hits_at_1"] == 0.5
+    results = metrics["hits_at_k"].compute(predictions=scores, references=gold, ks=[1])
+    assert results["hits_at_1"] == 0.5
 
 
 # The worked numbers of p_f1 and p_co that are the released code's, by the inputs that make them
 
 
 def test_released_persona_vectors(metrics, worked):
-    own = worked["persona"]
-    last = own["history_of_target_user"][-1]
-    for case in own["cases"]:
+    persona = worked["persona"]
+    last = persona["history_of_target_user"][-1]
+    for case in persona["cases"]:
         row = {"predictions": [case["response"]], "histories": [[last]]}
         assert metrics["p_f1"].compute(**row, stop_words=[])["p_f1"] == close(case["p_f1_released_last_only"])
         assert metrics["p_co"].compute(**row, method="cover_dhap")["p_co"] == case["p_cover_released"] == 0
 
 
 def test_cosine_with_one_utterance_vectors(metrics, worked):
-    own = worked["persona"]
-    for case in own["cases"]:
+    persona = worked["persona"]
+    for case in persona["cases"]:
         row = {"predictions": [case["response"]]}
-        cosines = [
-            metrics["p_co"].compute(**row, histories=[[said]])["p_co"] for said in own["history_of_target_user"]
-        ]
+        histories = ([[utterance]] for utterance in persona["history_of_target_user"])
+        cosines = [metrics["p_co"].compute(**row, histories=history)["p_co"] for history in histories]
         assert max(cosines) == close(case["cos_tf_max"])
 
 
 def test_p_cover_of_characters_vectors(metrics, worked):
-    """The released formula without its `[-1:]`: characters where words belong. They become words between blanks."""
-    own = worked["persona"]
-    spaced = [" ".join(said.replace(" ", "")) for said in own["history_of_target_user"]]
-    for case in own["cases"]:
+    """Check the released formula without its `[-1:]`: its characters become words between blanks."""
+    persona = worked["persona"]
+    spaced = [" ".join(utterance.replace(" ", "")) for utterance in persona["history_of_target_user"]]
+    for case in persona["cases"]:
         row = {"predictions": [" ".join(case["response"].replace(" ", ""))], "histories": [spaced]}
-        found = metrics["p_co"].compute(**row, method="cover_dhap")["p_co"]
-        assert found == close(case["p_cover_released_without_last_only_chars"])
+        value = metrics["p_co"].compute(**row, method="cover_dhap")["p_co"]
+        assert value == close(case["p_cover_released_without_last_only_chars"])
 
 
 def test_idf_of_one_person_vectors(metrics, worked):
@@ -449,8 +450,8 @@ def test_a_row_that_is_a_generator(metrics, name, column):
 def test_wrong_texts(metrics, name, predictions, references, message):
     with pytest.raises(ValueError, match=f"^{name} expected {re.escape(message)}"):
         metrics[name].compute(predictions=predictions, references=references)
-    found = metrics[name].compute(predictions=["dogs"], references=["dogs"])
-    assert next(iter(found.values())) == 1, "an error must leave nothing behind"
+    results = metrics[name].compute(predictions=["dogs"], references=["dogs"])
+    assert next(iter(results.values())) == 1, "an error must leave nothing behind"
 
 
 @pytest.mark.parametrize(
@@ -548,14 +549,14 @@ def test_add_and_add_batch_equal_compute(metrics, name):
 def test_combine(metrics):
     texts = COLUMNS["idl_bleu"]
     names = ("idl_bleu", "idl_rouge_l", "distinct", "parlai_f1")
-    found = evaluate.combine([load(name) for name in names]).compute(**texts)
+    results = evaluate.combine([load(name) for name in names]).compute(**texts)
     for name in names:
         alone = metrics[name].compute(**{key: texts[key] for key in COLUMNS[name]})
-        assert alone.items() <= found.items(), name
+        assert alone.items() <= results.items(), name
 
 
 def compute_in_process(process_id: int, cache_dir: str, results) -> None:
-    found = {}
+    computed = {}
     for name in NEW:
         metric = evaluate.load(
             str(ROOT / "metrics" / name),
@@ -566,8 +567,8 @@ def compute_in_process(process_id: int, cache_dir: str, results) -> None:
         )
         rows = slice(0, 2) if process_id == 0 else slice(2, 3)
         own = {key: column[rows] for key, column in COLUMNS[name].items()}
-        found[name] = metric.compute(**own, **OPTIONS.get(name, {}))
-    results.put((process_id, found))
+        computed[name] = metric.compute(**own, **OPTIONS.get(name, {}))
+    results.put((process_id, computed))
 
 
 def test_two_processes_equal_one(metrics, tmp_path):
@@ -576,13 +577,13 @@ def test_two_processes_equal_one(metrics, tmp_path):
     processes = [context.Process(target=compute_in_process, args=(i, str(tmp_path), results)) for i in range(2)]
     for process in processes:
         process.start()
-    found = dict(results.get(timeout=240) for _ in processes)
+    computed = dict(results.get(timeout=240) for _ in processes)
     for process in processes:
         process.join()
     for name in NEW:
         expected = metrics[name].compute(**COLUMNS[name], **OPTIONS.get(name, {}))
-        assert found[0][name] == pytest.approx(expected), name
-        assert found[1][name] is None
+        assert computed[0][name] == pytest.approx(expected), name
+        assert computed[1][name] is None
 
 
 # Examples and files
@@ -596,7 +597,7 @@ def run_examples(source: str, text: str) -> None:
 
 
 def by_path(text: str, name: str) -> str:
-    """The same example for a machine where idl_hf is not installed."""
+    """Return the same example for a machine where idl_hf is not installed."""
     path = ROOT / "metrics" / name
     return text.replace("import idl_hf", "import evaluate").replace(f'load("{name}")', f"load({str(path)!r})")
 

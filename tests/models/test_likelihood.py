@@ -1,5 +1,6 @@
 """Likelihoods against a slow float64 reference, and what persona gain must be."""
 
+import json
 import math
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from datasets import load_dataset
 
 import idl_hf  # noqa: F401
-from idl_hf.evaluation.report import EvaluationData, evaluate_model, markdown_table
-from idl_hf.models import likelihood as nll
+from idl_hf.evaluation.arguments import EvaluateArguments
+from idl_hf.evaluation.run import evaluate
+from idl_hf.models.likelihood import SummedNLL, per_token, reply_logprobs
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def row(sample_data):
 
 def test_reply_logprobs_equal_a_float64_forward_of_everything(row, tiny_llama, tokenizer):
     model = tiny_llama()
-    found = nll.reply_logprobs(model, tokenizer, row["prompt"], row["completion"])
+    found = reply_logprobs(model, tokenizer, row["prompt"], row["completion"])
     double = model.double()
     expected = []
     messages = [*row["prompt"], *row["completion"]]
@@ -37,35 +39,29 @@ def test_reply_logprobs_equal_a_float64_forward_of_everything(row, tiny_llama, t
     torch.testing.assert_close(found.double(), torch.cat(expected), rtol=1e-5, atol=1e-5)
 
 
-def test_a_model_that_ignores_everything_has_no_gain(sample_data, tiny_llama, tokenizer):
+def test_a_model_that_ignores_everything_has_no_gain(sample_data, tiny_llama, tokenizer, tmp_path):
     model = tiny_llama(tie_word_embeddings=False)
     torch.nn.init.zeros_(model.lm_head.weight)
-    data = EvaluationData(
-        "idl_hf/dialogues_idl", str(sample_data), dialogues_per_person=1, options={"encoder": "offline"}
+    model.save_pretrained(tmp_path / "uniform")
+    tokenizer.save_pretrained(tmp_path / "uniform")
+    folder = evaluate(
+        EvaluateArguments(
+            models=[str(tmp_path / "uniform")],
+            dataset_name="idl_hf/dialogues_idl",
+            data_dir=str(sample_data),
+            dialogues_per_person=1,
+            encoder="offline",
+            output_dir=str(tmp_path / "report"),
+        )
     )
-    report = evaluate_model(model, tokenizer, data, "uniform")
-    assert set(report.nll) == {"own", "other", "none", "profile"}
-    for estimate in report.nll.values():
-        assert estimate.mean == pytest.approx(math.log(len(tokenizer)), rel=1e-5)
-    assert report.gain.mean == pytest.approx(0, abs=1e-6)
-    assert report.gain.people == 4
-    assert "uniform" in markdown_table([report])
+    (table,) = json.loads((folder / "report.json").read_text())["tables"]
+    (line,) = table["lines"]
+    assert list(line["values"]) == ["nll", "nll_other", "nll_none", "nll_profile", "gain"]
+    assert {len(values) for values in line["values"].values()} == {4}
+    for key in ("nll", "nll_other", "nll_none", "nll_profile"):
+        assert list(line["values"][key].values()) == pytest.approx([math.log(len(tokenizer))] * 4, rel=1e-5)
+    assert list(line["values"]["gain"].values()) == pytest.approx([0] * 4, abs=1e-6)
 
 
-def test_gain_and_its_interval():
-    gain = nll.persona_gain({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 1.5, "b": 2.5, "c": 3.5})
-    assert (gain.mean, gain.low, gain.high, gain.people) == (0.5, 0.5, 0.5, 3)
-    spread = nll.persona_gain({"a": 0.0, "b": 0.0, "c": 0.0}, {"a": 0.0, "b": 0.5, "c": 1.0})
-    assert spread.mean == pytest.approx(0.5)
-    assert spread.low < 0.5 < spread.high
-
-
-def test_one_person_has_no_interval():
-    estimate = nll.mean_over_people({"a": 1.0})
-    assert math.isnan(estimate.low)
-    assert estimate.mean == 1.0
-
-
-def test_other_people_cannot_be_compared():
-    with pytest.raises(ValueError, match="same people"):
-        nll.persona_gain({"a": 1.0}, {"b": 1.0})
+def test_long_rows_weigh_more_than_short_ones():
+    assert per_token(["a", "b", "a"], [SummedNLL(3, 1), SummedNLL(1, 2), SummedNLL(1, 3)]) == {"a": 1.0, "b": 0.5}

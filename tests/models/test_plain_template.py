@@ -31,7 +31,8 @@ def test_messages_become_lines_that_end_with_whose_turn_it_is(loaded):
     text = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
     end = tokenizer.eos_token
     assert text == (
-        f"{tokenizer.bos_token}system: I live in maine.\nuser: any plans?\nassistant: aye, mending nets.{end}\nuser: and then?\nassistant:"
+        f"{tokenizer.bos_token}system: I live in maine.\nuser: any plans?\nassistant: aye, mending nets.{end}\nuser: "
+        f"and then?\nassistant:"
     )
 
 

@@ -1,4 +1,5 @@
-"""Replies over shared prompts are those of each prompt alone, every token of a prompt is computed once, in bounded memory."""
+"""Replies over shared prompts are those of each prompt alone, every token of a prompt is computed once, in bounded
+memory."""
 
 import logging
 from itertools import pairwise

@@ -1,4 +1,5 @@
-"""The LLM persona extractor: what a model learnt comes back in order, once, the same in any company; garbage is counted."""
+"""The LLM persona extractor: what a model learnt comes back in order, once, the same in any company; garbage is
+counted."""
 
 import json
 import shutil
@@ -10,9 +11,11 @@ import pytest
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.explore.extract import ExtractArguments, extract_file, read_utterances
 from idl_hf.models import lines as line_generation
+from idl_hf.models.identity import model_identity
 from idl_hf.models.lines import MAX_NEW_TOKENS, generate_lines
+from idl_hf.models.loading import load_merged
 from idl_hf.persona import patterns
-from idl_hf.persona.extractor import PersonaExtractor, extractor_identity, load_extractor, load_merged, model_identity
+from idl_hf.persona.extractor import PersonaExtractor, extractor_identity, load_extractor
 from idl_hf.persona.triples import format_prompt, format_sample
 from idl_hf.schema import Triple
 

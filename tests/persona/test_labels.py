@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from idl_hf.persona.labelled_turns import objects_agree, read_labelled_turns, score_labelled_turns
+from idl_hf.persona.accuracy import objects_agree, read_labelled_turns, score_labelled_turns
 from idl_hf.persona.patterns import extract
 
 LABELS = Path(__file__).parents[1] / "data" / "persona_labels.json"

@@ -1,8 +1,8 @@
-"""A report of hand-made measurements: a table of eight lines and nine columns, curves, a text, replies."""
+"""A report of hand-made measurements: a table of eight lines and nine columns, curves, a text, replies, a talk."""
 
 import numpy as np
 
-from idl_hf.report.results import Column, Highlighted, Line, Report, Table
+from idl_hf.report.results import Column, Conversation, Highlighted, Line, Report, Span, Table, Utterance
 
 HOSTILE = "<script>alert(1)</script><img src=https://example.org/x.png onerror='alert(2)'>"
 PEOPLE = [f"person {i}" for i in range(30)]
@@ -25,13 +25,14 @@ _LINES = {
 
 
 def values(mean: float, seed: int) -> dict[str, float]:
-    """People differ from each other more than a person's values do."""
+    """Return a value of each person; people differ from each other more than a person's values do."""
     of_person = np.random.default_rng(0).normal(0, 0.05, len(PEOPLE))
     drawn = mean + of_person + np.random.default_rng(seed + 1).normal(0, 0.02, len(PEOPLE))
     return dict(zip(PEOPLE, drawn.tolist(), strict=True))
 
 
 def line(name: str, role: str, mean: float, seed: int, **about) -> Line:
+    """Return a line with values in all columns but the last."""
     keys = [column.key for column in COLUMNS if column.key not in ("corpus_distinct_1", "coh")]
     by_person = {key: values(3.6 - mean if key == "nll" else mean, seed + i) for i, key in enumerate(keys)}
     rows = dict.fromkeys([*keys, "corpus_distinct_1"], 120)
@@ -39,6 +40,7 @@ def line(name: str, role: str, mean: float, seed: int, **about) -> Line:
 
 
 def main_table() -> Table:
+    """Return a table of all roles, with a value, a reply and a figure of the paper that stand out."""
     lines = [line(name, role, 0.1 + 0.05 * i, 10 * i) for i, (name, role) in enumerate(_LINES.items())]
     lines[0].values.pop("p_co")
     lines[2].rows["bleu_1"] = 119
@@ -47,6 +49,7 @@ def main_table() -> Table:
 
 
 def corpora_table() -> Table:
+    """Return two lines on each of two corpora."""
     roles = {"ICL": "baseline", "IDL": "ours"}
     lines = [
         line(name, role, 0.2 + 0.2 * i + 0.3 * (corpus == "LIGHT"), i, group=corpus)
@@ -57,6 +60,7 @@ def corpora_table() -> Table:
 
 
 def curve_table() -> Table:
+    """Return two curves of three points, out of order."""
     lines = [
         line(f"{curve}, {x} references", role, top * (1 - 0.5 ** (x + 1)), 10 * x + i, x=float(x), group=curve)
         for i, (curve, role, top) in enumerate((("IDL", "ours", 0.6), ("ICL", "baseline", 0.4)))
@@ -66,7 +70,13 @@ def curve_table() -> Table:
 
 
 def report() -> Report:
-    spans = [("R: i sing", 0.1, False), (" songs", 1.0, True), ("\n", 0.0, False), (HOSTILE, 0.5, False)]
+    """Return a report of all that a report may show."""
+    turns = [
+        Utterance("Ann", "hi ! do you *sing* ?"),
+        Utterance(f"an agent of a long name {HOSTILE}", f"i do .\nevery {'day ' * 60}"),
+        Utterance("Ann", HOSTILE),
+        Utterance("IDL", ""),
+    ]
     return Report(
         title=f"A report of {HOSTILE}",
         intro="Hand-made numbers.",
@@ -75,8 +85,19 @@ def report() -> Report:
             {"partner": HOSTILE, "gold": "yes | no\n*maybe*", "IDL": "i sing ."},
             {"partner": "hi", "gold": "hello", "IDL": "", "FT": HOSTILE},
         ],
-        highlighted=[Highlighted("IDL, person 1", spans)],
+        highlighted=[
+            Highlighted(
+                "IDL, person 1",
+                [
+                    Span("R: i sing", 0.1, False),
+                    Span(" songs", 1.0, True),
+                    Span("\n", 0.0, False),
+                    Span(HOSTILE, 0.5, False),
+                ],
+            )
+        ],
         settings={"model": "offline", "scale": {"rows": 120, "learning_rate": 1e-4}, "path": "x/" * 120},
         notes=["Human evaluation was not run: it needs people."],
         seconds=5230.4,
+        conversations=[Conversation(f"Ann and {HOSTILE}", "Both speak for themselves.", turns)],
     )

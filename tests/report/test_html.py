@@ -10,9 +10,9 @@ from tests.report.handmade import HOSTILE, PEOPLE, curve_table, main_table, repo
 
 pytest.importorskip("matplotlib")
 
-from idl_hf.report.html import html, write_report
+from idl_hf.report.html import html, render
 from idl_hf.report.layout import measure
-from idl_hf.report.results import Highlighted, Line, Report, Table
+from idl_hf.report.results import Conversation, Highlighted, Line, Report, Span, Table, Utterance
 from tests.report.html_elements import Elements
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -21,16 +21,16 @@ WIDTHS = (400, 1200)
 
 
 def page_of(**about) -> str:
-    of = Report("A report", "", **({"tables": []} | about))
-    return html(of, [measure(table) for table in of.tables])
+    return render(Report("A report", "", **({"tables": []} | about)))["report.html"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The three files of the hand-made report."""
-    made = tmp_path_factory.mktemp("report") / "new"
-    write_report(made, report())
-    return made
+    folder = tmp_path_factory.mktemp("report")
+    for name, text in render(report()).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def opened(browser, folder, request):
     """(the page at one width, the addresses it asked for, what it complained of)"""
     page = browser.new_page(viewport={"width": request.param, "height": 900})
     asked, complaints = [], []
-    page.on("request", lambda made: asked.append(made.url))
+    page.on("request", lambda fetched: asked.append(fetched.url))
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto((folder / "report.html").as_uri(), wait_until="load")
@@ -65,22 +65,21 @@ def opened(browser, folder, request):
     page.close()
 
 
-def test_all_three_files_are_written_and_nothing_else(folder):
+def test_a_report_is_three_files(folder):
     assert sorted(file.name for file in folder.iterdir()) == ["report.html", "report.json", "report.md"]
 
 
-def test_a_report_that_cannot_be_made_leaves_the_one_before(tmp_path):
+def test_a_table_that_cannot_be_compared_makes_no_report():
     table = main_table()
     del table.lines[0].values["nll"][PEOPLE[0]]
-    (tmp_path / "report.md").write_text("before")
     with pytest.raises(ValueError, match=f"only 'System' has {PEOPLE[0]}"):
-        write_report(tmp_path, replace(report(), tables=[table]))
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("report.md", "before")]
+        render(replace(report(), tables=[table]))
 
 
 def test_the_same_report_is_the_same_page(folder):
-    of = report()
-    assert html(of, [measure(table) for table in of.tables]) == (folder / "report.html").read_text(encoding="utf-8")
+    shown = report()
+    text = html(shown, [measure(table) for table in shown.tables])
+    assert text == (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_nothing_of_the_text_becomes_code(elements):
@@ -111,9 +110,9 @@ def test_bars_are_as_long_as_the_means_and_intervals_as_wide(monkeypatch):
     cells = measure(one)
     page_of(tables=[one])
     for i in range(8):
-        of = cells[i, "bleu_2"].estimate
-        assert bars[i] == pytest.approx(100 * of.mean)
-        assert intervals[f"[{i}, {i}]"] == pytest.approx([100 * of.low, 100 * of.high])
+        estimate = cells[i, "bleu_2"].estimate
+        assert bars[i] == pytest.approx(100 * estimate.mean)
+        assert intervals[f"[{i}, {i}]"] == pytest.approx([100 * estimate.low, 100 * estimate.high])
 
 
 def test_curves_and_their_bands_are_the_numbers_by_x(monkeypatch):
@@ -124,11 +123,11 @@ def test_curves_and_their_bands_are_the_numbers_by_x(monkeypatch):
     one = replace(table, columns=table.columns[:1])
     cells = measure(one)
     page_of(tables=[one])
-    of = [cells[i, "p_f1"].estimate for i in (0, 2, 1)]  # IDL with 0, 1 and 5 references
-    assert lines[0] == ([0.0, 1.0, 5.0], pytest.approx([100 * at.mean for at in of]))
+    estimates = [cells[i, "p_f1"].estimate for i in (0, 2, 1)]  # IDL with 0, 1 and 5 references
+    assert lines[0] == ([0.0, 1.0, 5.0], pytest.approx([100 * estimate.mean for estimate in estimates]))
     low, high = bands[0]
-    assert low == pytest.approx([100 * at.low for at in of])
-    assert high == pytest.approx([100 * at.high for at in of])
+    assert low == pytest.approx([100 * estimate.low for estimate in estimates])
+    assert high == pytest.approx([100 * estimate.high for estimate in estimates])
 
 
 def test_what_has_no_number_or_no_interval_is_drawn_without_warning(recwarn):
@@ -143,7 +142,8 @@ def test_what_has_no_number_or_no_interval_is_drawn_without_warning(recwarn):
 
 
 def test_the_heavier_the_darker():
-    spans = [(" light", 0.1, False), (" heavy\n", 1.0, True), ("none", 0.0, False), (" ", 0.5, True), ("", 1, False)]
+    weights = {" light": 0.1, " heavy\n": 1.0, "none": 0.0, " ": 0.5, "": 1}
+    spans = [Span(text, weight, text in (" heavy\n", " ")) for text, weight in weights.items()]
     text = page_of(highlighted=[Highlighted("attention", spans)])
     shown = re.search(r'<p class="spans">(.*?)</p>', text, re.DOTALL)[1]
     assert shown == (
@@ -151,7 +151,16 @@ def test_the_heavier_the_darker():
         ' <mark style="background: rgb(240 200 0 / 1.00)"><strong>heavy</strong></mark>\nnone '
     )
     with pytest.raises(ValueError, match=r"weight 1\.2\. Expected weights from 0 to 1"):
-        Highlighted("attention", [("a", 1.2, False)])
+        Highlighted("attention", [Span("a", 1.2, False)])
+
+
+def test_a_conversation_is_a_list_of_who_says_what():
+    turns = [Utterance("Ann <a>", "hi\nthere"), Utterance("Bob", "")]
+    text = page_of(conversations=[Conversation("Ann & Bob", "", turns)])
+    assert (
+        '<section>\n<h2>Ann &amp; Bob</h2>\n<dl class="turns">\n'
+        "<div><dt>Ann &lt;a&gt;</dt><dd>hi\nthere</dd></div>\n<div><dt>Bob</dt><dd>(empty)</dd></div>\n</dl>\n"
+    ) in text
 
 
 def test_in_a_browser_tables_and_plots_are_there_to_see(opened):
@@ -199,6 +208,18 @@ def test_in_a_browser_replies_stand_side_by_side_where_there_is_room(opened):
     page, _, _ = opened
     tops = {round(reply.bounding_box()["y"]) for reply in page.locator(".example").first.locator("dl > div").all()}
     assert len(tops) == (1 if page.viewport_size["width"] == WIDTHS[1] else 3)
+
+
+def test_in_a_browser_speakers_stand_beside_what_they_say_where_there_is_room(opened):
+    page, _, _ = opened
+    turns = page.locator(".turns > div").all()
+    assert len(turns) == 4
+    speakers, texts = ([turn.locator(tag).bounding_box() for turn in turns] for tag in ("dt", "dd"))
+    wide = page.viewport_size["width"] == WIDTHS[1]
+    for speaker, text in zip(speakers, texts, strict=True):
+        assert (text["x"] > speaker["x"] and text["y"] == speaker["y"]) == wide
+        assert (text["x"] == speaker["x"] and text["y"] >= speaker["y"] + speaker["height"]) != wide
+    assert len({text["x"] for text in texts}) == 1
 
 
 def test_in_a_browser_weight_is_background_and_keywords_are_bold(opened):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from idl_hf.report.layout import difference_grids, grids, legend, measure
 from idl_hf.report.markdown import as_json, markdown, plain, settings
-from idl_hf.report.results import Column, Line, Report, Table
+from idl_hf.report.results import Column, Conversation, Line, Report, Table, Utterance
 from idl_hf.report.statistics import mean_over_people
 from tests.report.handmade import COLUMNS, HOSTILE, PEOPLE, corpora_table, curve_table, main_table, report
 
@@ -19,19 +19,18 @@ SCORE, LOSS = Column("score", "Score"), Column("loss", "Loss", 1, lower_is_bette
 
 
 def text_of(*tables: Table, **about) -> str:
-    made = Report("A report", "", list(tables), **about)
-    return markdown(made, [measure(table) for table in tables])
+    return markdown(Report("A report", "", list(tables), **about), [measure(table) for table in tables])
 
 
 def rows_of(text: str) -> list[list[str]]:
-    """The cells of all rows of the tables before the differences, split where Markdown splits them."""
+    """Return the cells of all rows of the tables before the differences, split where Markdown splits them."""
     text = text.partition("\n### ")[0] if " minus another line" in text else text
-    found = [line for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in found]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
 def simple(column: Column, **means: float) -> Table:
-    """Lines without people; a name that begins with "bound" is one."""
+    """Return a table of lines without people; a name that begins with "bound" is one."""
     roles = {name: "bound" if name.startswith("bound") else "ours" for name in means}
     return Table("t", [column], [Line(name, roles[name], {}, {column.key: mean}) for name, mean in means.items()])
 
@@ -42,8 +41,8 @@ def marks(table: Table) -> dict[str, str]:
 
 def test_a_cell_has_value_interval_paper_and_denominator():
     table = main_table()
-    of = mean_over_people(table.lines[4].values["bleu_1"])
-    low, mean, high = (f"{100 * value:.1f}" for value in (of.low, of.mean, of.high))
+    estimate = mean_over_people(table.lines[4].values["bleu_1"])
+    low, mean, high = (f"{100 * value:.1f}" for value in (estimate.low, estimate.mean, estimate.high))
     head, _, *body = rows_of(text_of(table))
     assert head[:3] == ["", "BLEU-1 ↑ (paper)", "BLEU-2 ↑<br>n\xa0=\xa0120, 30\xa0people"]
     assert body[4][0] == "IDL (ours)"
@@ -59,7 +58,7 @@ def test_columns_that_no_line_has_are_left_out_and_named():
     text = text_of(table)
     assert [len(row) for row in rows_of(text)] == [10] * 10
     assert "- Not measured: Coh.\n" in f"{text}\n"
-    assert not any("Coh" in label for label, _ in grids(table, measure(table))[0].heads)
+    assert not any("Coh" in head.label for head in grids(table, measure(table))[0].heads)
 
 
 def test_a_cell_that_was_not_measured_is_a_dash_and_one_that_is_no_number_says_so():
@@ -99,13 +98,13 @@ def test_each_corpus_has_its_own_best():
 
 def test_differences_from_all_other_lines_have_an_interval():
     table = main_table()
-    (of,) = difference_grids(table)
-    assert of.title == "IDL minus another line"
-    assert [name for _, name, *_ in of.rows] == [line.name for line in table.lines if line.name != "IDL"]
-    baseline, cell = table.lines[0].values["bleu_1"], of.rows[0][3][0]
+    (grid,) = difference_grids(table)
+    assert grid.title == "IDL minus another line"
+    assert [row.name for row in grid.rows] == [line.name for line in table.lines if line.name != "IDL"]
+    baseline, cell = table.lines[0].values["bleu_1"], grid.rows[0].cells[0]
     expected = mean_over_people({name: table.lines[4].values["bleu_1"][name] - baseline[name] for name in PEOPLE})
     assert cell.estimate == expected
-    assert of.rows[0][3][-3] is None  # GPT-2 has no P-Co
+    assert grid.rows[0].cells[-3] is None  # GPT-2 has no P-Co
     assert cell.interval in markdown(Report("t", "", [table]), [measure(table)])
     assert [grid.title for grid in difference_grids(corpora_table())] == [
         "Movie IDL minus another line", "LIGHT IDL minus another line",
@@ -120,10 +119,8 @@ def test_curves_are_a_table_by_x_for_each_column():
     assert one[0][0] == "reference dialogues"
     assert [cell.partition("<br>")[0] for cell in one[0][1:]] == ["IDL", "ICL"]
     assert [row[0] for row in one[2:]] == [row[0] for row in other[2:]] == ["0", "1", "5"]
-    of = mean_over_people(
-        next(line for line in curve_table().lines if line.name == "ICL, 1 references").values["p_f1"]
-    )
-    assert one[3][2].startswith(f"{100 * of.mean:.1f} ")
+    line = next(line for line in curve_table().lines if line.name == "ICL, 1 references")
+    assert one[3][2].startswith(f"{100 * mean_over_people(line.values['p_f1']).mean:.1f} ")
 
 
 def test_the_legend_says_only_what_is_there():
@@ -152,6 +149,13 @@ def test_replies_stay_in_their_cell_and_stay_text():
     assert "<img" not in text
 
 
+def test_a_conversation_is_a_list_of_who_says_what():
+    turns = [Utterance("Ann", "hi !\n*you*"), Utterance("B_b", HOSTILE), Utterance("Ann", "")]
+    text = text_of(conversations=[Conversation("Ann | Bob", "They *talk*.", turns)])
+    expected = [r"- **Ann**: hi !<br>\*you\*", rf"- **B\_b**: {plain(HOSTILE)}", "- **Ann**: (empty)"]
+    assert "\n\n## Ann \\| Bob\n\nThey \\*talk\\*.\n\n" + "\n".join(expected) + "\n\n" in text
+
+
 @given(st.text())
 def test_plain_text_breaks_no_table(text):
     safe = plain(text)
@@ -169,21 +173,23 @@ def test_nested_settings_are_flat():
 def test_notes_stand_even_alone():
     text = text_of(notes=["13B was not run: no memory."], seconds=5230.4)
     assert text.endswith(
-        "## Notes\n\n- 13B was not run: no memory.\n- This run took 5,230 s, without what earlier ones had trained and measured.\n"
+        "## Notes\n\n- 13B was not run: no memory.\n"
+        "- This run took 5,230 s, without what earlier ones had trained and measured.\n"
     )
 
 
 def test_json_is_strict_and_holds_everything():
-    of = report()
-    of.tables[0].lines[1].values["p_co"][PEOPLE[3]] = math.nan
-    cells = [measure(table) for table in of.tables]
-    found = json.loads(as_json(of, cells), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    expected = asdict(of)
+    given = report()
+    given.tables[0].lines[1].values["p_co"][PEOPLE[3]] = math.nan
+    cells = [measure(table) for table in given.tables]
+    found = json.loads(as_json(given, cells), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    expected = asdict(given)
     assert found["tables"][2]["lines"] == expected["tables"][2]["lines"]
     assert found["tables"][0]["lines"][4]["values"] == expected["tables"][0]["lines"][4]["values"]
     assert found["tables"][0]["lines"][1]["values"]["p_co"][PEOPLE[3]] is None
     assert found["tables"][0]["columns"] == [asdict(column) for column in COLUMNS]
-    assert found["examples"] == expected["examples"]
+    for name in ("examples", "highlighted", "conversations"):
+        assert found[name] == expected[name]
     results = found["tables"][0]["results"]
     assert len(results) == 8 * 9 - 1
     tested = [result["test"] for result in results if result["test"]]

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from idl_hf.report.results import Column, Line, Table
-from idl_hf.report.statistics import Estimate, compare, differences, estimate, holm, mean_over_people, paired_p
+from idl_hf.report.statistics import (
+    Estimate,
+    compare,
+    differences,
+    estimate,
+    holm,
+    mean_difference,
+    mean_over_people,
+    paired_p,
+)
 
 SCORE, LOSS = Column("score", "Score"), Column("loss", "Loss", 1, lower_is_better=True)
 P_VALUES = st.lists(st.floats(0, 1) | st.just(math.nan), max_size=12)
@@ -26,7 +35,7 @@ def _no_warning():
 
 
 def line(name, role, mean, noise=NOISE, key="score", **about):
-    return Line(name, role, {key: {f"p{i}": mean + of for i, of in enumerate(noise)}}, **about)
+    return Line(name, role, {key: {f"p{i}": mean + offset for i, offset in enumerate(noise)}}, **about)
 
 
 def same(one, other):
@@ -82,22 +91,22 @@ def test_the_t_test_by_hand():
 )
 def test_too_few_people_no_spread_and_no_number_have_no_p(differences):
     other = {f"p{i}": 0.7 * i for i in range(len(differences))}
-    one = {person: other[person] + of for person, of in zip(other, differences, strict=True)}
+    one = {person: other[person] + difference for person, difference in zip(other, differences, strict=True)}
     assert math.isnan(paired_p(one, other))
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(-10, 10), min_size=2, max_size=8))
 def test_the_interval_is_within_the_values_and_whole_lines_have_none(values):
-    of = mean_over_people(values)
+    mean = mean_over_people(values)
     tiny = 1e-9
-    assert min(values.values()) - tiny <= of.low <= of.high <= max(values.values()) + tiny
-    assert estimate(Line("x", "ours", {}, {"score": of.mean}), "score").people == 0
+    assert min(values.values()) - tiny <= mean.low <= mean.high <= max(values.values()) + tiny
+    assert estimate(Line("x", "ours", {}, {"score": mean.mean}), "score").people == 0
 
 
 def test_the_interval_covers_the_mean_that_values_are_drawn_around():
     rng = np.random.default_rng(0)
     draws = (mean_over_people(dict(enumerate(rng.normal(1, 2, 40)))) for _ in range(200))
-    assert 0.9 < np.mean([of.low <= 1 <= of.high for of in draws]) <= 0.98
+    assert 0.9 < np.mean([drawn.low <= 1 <= drawn.high for drawn in draws]) <= 0.98
 
 
 def test_the_order_of_people_is_of_no_account():
@@ -106,9 +115,24 @@ def test_the_order_of_people_is_of_no_account():
 
 
 def test_a_value_that_is_no_number_makes_none():
-    of = mean_over_people({"a": 1.0, "b": math.nan, "c": 2.0})
-    assert same([of.mean, of.low, of.high], [math.nan] * 3)
-    assert of.people == 3
+    mean = mean_over_people({"a": 1.0, "b": math.nan, "c": 2.0})
+    assert same([mean.mean, mean.low, mean.high], [math.nan] * 3)
+    assert mean.people == 3
+
+
+def test_one_person_has_no_interval():
+    mean = mean_over_people({"a": 1.0})
+    assert same([mean.mean, mean.low, mean.high, mean.people], [1.0, math.nan, math.nan, 1])
+
+
+def test_a_mean_difference_is_that_of_the_people():
+    alike = mean_difference({"a": 1.5, "b": 2.5, "c": 3.5}, {"c": 3.0, "b": 2.0, "a": 1.0})
+    assert alike == Estimate(0.5, 0.5, 0.5, 3)
+    spread = mean_difference({"a": 0.0, "b": 0.5, "c": 1.0}, {"a": 0.0, "b": 0.0, "c": 0.0})
+    assert spread == mean_over_people({"a": 0.0, "b": 0.5, "c": 1.0})
+    assert spread.low < 0.5 < spread.high
+    with pytest.raises(ValueError, match="same people"):
+        mean_difference({"a": 1.0}, {"b": 1.0})
 
 
 def test_a_line_without_values_has_no_estimate():
@@ -131,8 +155,8 @@ def test_where_lower_is_better_the_lowest_baseline_is_the_best():
     lines = [line("high", "baseline", 3, key="loss"), line("low", "baseline", 2, key="loss")]
     lines += [line("IDL", "ours", 1, NOISE[::-1], "loss"), line("worse", "ours", 4, NOISE[::-1], "loss")]
     found = compare(Table("t", [LOSS], lines))
-    assert {of.against for of in found.values()} == {"low"}
-    assert {i: of.dagger for (i, _), of in found.items()} == {2: True, 3: False}
+    assert {test.against for test in found.values()} == {"low"}
+    assert {place.line: test.dagger for place, test in found.items()} == {2: True, 3: False}
     assert found[3, "loss"].corrected_p < 0.05  # significantly worse
 
 
@@ -159,7 +183,9 @@ def test_curves_are_compared_at_one_x():
     lines = [line(f"ICL {x}", "baseline", x, group="ICL", x=x) for x in (1, 2)]
     lines += [line(f"IDL {x}", "ours", 1.5, NOISE[::-1], group="IDL", x=x) for x in (1, 2, 3)]
     found = compare(Table("t", [SCORE], lines))
-    assert {i: (of.against, of.dagger) for (i, _), of in found.items()} == {2: ("ICL 1", True), 3: ("ICL 2", False)}
+    assert {place.line: (test.against, test.dagger) for place, test in found.items()} == {
+        2: ("ICL 1", True), 3: ("ICL 2", False),
+    }  # fmt: skip
 
 
 def test_differences_are_those_of_ours_and_two_of_ours_differ_once():
@@ -170,8 +196,8 @@ def test_differences_are_those_of_ours_and_two_of_ours_differ_once():
         line("gold", "bound", 1),
     ]
     found = differences(Table("t", [SCORE], lines))
-    assert {i: list(others) for i, others in found.items()} == {0: [1, 3], 2: [0, 1, 3]}
-    assert found[2][0]["score"] == Estimate(0.25, pytest.approx(0.25), pytest.approx(0.25), len(NOISE))
+    assert [(pair.line, pair.other) for pair in found] == [(0, 1), (0, 3), (2, 0), (2, 1), (2, 3)]
+    assert found[2].estimates["score"] == Estimate(0.25, pytest.approx(0.25), pytest.approx(0.25), len(NOISE))
 
 
 def test_a_baseline_without_a_mean_is_the_best_only_if_alone():

@@ -19,7 +19,8 @@ import idl_hf
 from idl_hf import registration
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.encoding import SentenceEncoder
-from idl_hf.rows import builder, references
+from idl_hf.rows import references
+from idl_hf.rows.generate import RowBuilder
 from idl_hf.rows.options import CHOICES, option_names
 from idl_hf.schema import CONFIGS, features
 
@@ -29,7 +30,7 @@ DATASET = "idl_hf/dialogues_idl"
 
 @pytest.fixture(scope="module")
 def load(sample_data):
-    """load_dataset of the sample data with the offline encoder."""
+    """Return load_dataset of the sample data with the offline encoder."""
 
     def call(config="msl", **options):
         return load_dataset(DATASET, config, **({"data_dir": str(sample_data), "encoder": "offline"} | options))
@@ -39,7 +40,7 @@ def load(sample_data):
 
 @pytest.fixture
 def folder(sample_data, tmp_path):
-    """A copy of the sample data, cut to the first three persons."""
+    """Return a copy of the sample data, cut to the first three persons."""
     copy = tmp_path / "data"
     copy.mkdir()
     lines = (sample_data / "train.jsonl").read_text(encoding="utf-8").splitlines()[:18]
@@ -153,9 +154,21 @@ def test_two_processes_give_the_same_rows(load, config, tmp_path):
 # The cache
 
 
+@pytest.mark.parametrize("config", ["msl", "dpoc"])
+def test_a_build_from_cached_vectors_imports_no_model_library(load, config, folder, tmp_path):
+    load(config)
+    script = f"""
+import sys, idl_hf
+from datasets import load_dataset
+load_dataset({DATASET!r}, {config!r}, data_dir={str(folder)!r}, encoder="offline")
+print([name for name in ("torch", "trl", "transformers") if name in sys.modules])
+"""
+    assert run(script, tmp_path, cache=tmp_path / "cache") == "[]"
+
+
 def test_a_second_load_builds_nothing(load, monkeypatch, tmp_path):
     rows = load("msl", cache_dir=str(tmp_path))
-    monkeypatch.setattr(builder, "generate_rows", raising)
+    monkeypatch.setattr(RowBuilder, "rows", raising)
     assert load("msl", cache_dir=str(tmp_path))["train"].to_list() == rows["train"].to_list()
 
 
@@ -169,11 +182,14 @@ def test_another_seed_builds_again_but_encodes_nothing_new(load, monkeypatch):
 def test_dialogues_added_for_one_person_cost_that_person_only(folder, monkeypatch):
     def chosen_for() -> list[str]:
         people: list[str] = []
-        choose = references._choose
+        choose = references.choose
+
+        def watched(dialogues, *rest):
+            people.append(dialogues[0].person_id)
+            return choose(dialogues, *rest)
+
         with monkeypatch.context() as patch:
-            patch.setattr(
-                references, "_choose", lambda person, *rest: people.append(person.person_id) or choose(person, *rest)
-            )
+            patch.setattr(references, "choose", watched)
             load_dataset(DATASET, "msl", data_dir=str(folder), encoder="offline")
         return people
 
@@ -207,15 +223,15 @@ def test_a_file_that_appears_is_found(folder):
 
 def test_an_interrupted_build_leaves_nothing_that_is_taken_for_whole(folder, tmp_path, monkeypatch):
     options = {"data_dir": str(folder), "encoder": "offline", "cache_dir": str(tmp_path / "cache")}
-    generate = builder.generate_rows
+    whole = RowBuilder.rows
 
-    def interrupted(config, person, *rest):
+    def interrupted(builder, person):
         if person.person_id != "ruth":
             raise RuntimeError("the power is gone")
-        return generate(config, person, *rest)
+        return whole(builder, person)
 
     with monkeypatch.context() as patch:
-        patch.setattr(builder, "generate_rows", interrupted)
+        patch.setattr(RowBuilder, "rows", interrupted)
         with pytest.raises(DatasetGenerationError):
             load_dataset(DATASET, "msl", **options)
     assert not list((tmp_path / "cache").rglob("*.arrow"))
@@ -261,7 +277,7 @@ def test_without_a_folder_the_error_says_how_to_pass_one():
 
 @pytest.fixture
 def malformed(folder):
-    """The second line of eighteen is cut off."""
+    """Return a folder in which the second line of eighteen is cut off."""
     lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
     lines[1] = lines[1][:100]
     (folder / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -372,7 +388,7 @@ def test_the_public_names_are_listed_and_others_are_no_attribute():
 
 @pytest.fixture(scope="module")
 def few_convai2(convai2, tmp_path_factory):
-    """The first forty dialogues of each real file, two variants."""
+    """Return a folder with the first forty dialogues of each real file, two variants."""
     few = tmp_path_factory.mktemp("convai2")
     for split in ("train", "valid"):
         for variant in ("self_original", "none_original"):

@@ -1,4 +1,4 @@
-"""ConvAI2 without data_dir: the archive is fetched, checked and unpacked (here: from a file instead of the network)."""
+"""ConvAI2 without data_dir: the archive is fetched, checked and unpacked (here from a file, not the network)."""
 
 import hashlib
 import tarfile

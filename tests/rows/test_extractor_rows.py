@@ -13,7 +13,7 @@ from idl_hf.persona.triples import format_sample
 
 @pytest.fixture
 def knows_the_rules(tiny_llama, tokenizer, tmp_path, monkeypatch):
-    """A model that writes what the rules find, so that its rows must be theirs."""
+    """Return a model that writes what the rules find, so that its rows must be theirs, and what it was asked."""
     for part in (tiny_llama(), tokenizer):
         part.save_pretrained(tmp_path / "model")
     monkeypatch.setenv("IDL_HF_CACHE", str(tmp_path / "cache"))

@@ -1,5 +1,6 @@
 """Persons to rows: the same for the same seed, traceable, of the right shape, and free of the reply to predict."""
 
+import ast
 from collections import Counter
 from dataclasses import replace
 
@@ -8,10 +9,11 @@ import pytest
 from idl_hf import spi
 from idl_hf.corpora import jsonl
 from idl_hf.criteria import CRITERION_TYPES
+from idl_hf.dataset_scripts.convai2_idl import Convai2Config
 from idl_hf.prompting import PROFILE_PROMPT, SILENCE, drop_references, render
-from idl_hf.rows.generate import encoder_texts, generate_rows
-from idl_hf.rows.options import CHOICES, RowOptions
-from idl_hf.rows.people import Corpus
+from idl_hf.rows.generate import RowBuilder
+from idl_hf.rows.options import CHOICES, RowOptions, option_names, option_table
+from idl_hf.rows.people import People
 from idl_hf.rows.references import choose_for_context
 from idl_hf.schema import Dialogue, Person, Turn, group_by_person
 
@@ -24,25 +26,24 @@ def persons(sample_data) -> list[Person]:
 
 
 @pytest.fixture(scope="module")
-def corpus(persons, encoder) -> Corpus:
-    made = Corpus(persons, encoder)
-    encoder.encode_ahead(encoder_texts(persons, made, "dpoc", RowOptions(encoder="offline")))
-    return made
+def people(persons, encoder) -> People:
+    everyone = People(persons, encoder)
+    RowBuilder("dpoc", everyone, RowOptions(encoder="offline")).encode_ahead(persons)
+    return everyone
 
 
 @pytest.fixture(scope="module")
-def build(persons, corpus):
-    """The rows of a config: of all persons, or of those given."""
+def build(persons, people):
+    """Return a function that makes the rows of a config: of all persons, or of those given."""
 
-    def rows(config: str, some=None, corpus=corpus, drops=None, **options) -> list[dict]:
+    def rows(config: str, some=None, people=people, drops=None, **options) -> list[dict]:
         chosen = RowOptions(**({"encoder": "offline"} | options))
         chosen.check(config)
-        counter = Counter() if drops is None else drops
-        return [
-            row
-            for person in (persons if some is None else some)
-            for row in generate_rows(config, person, corpus, chosen, counter)
-        ]
+        builder = RowBuilder(config, people, chosen)
+        made = [row for person in (persons if some is None else some) for row in builder.rows(person)]
+        if drops is not None:
+            drops.update(builder.drops)
+        return made
 
     return rows
 
@@ -68,12 +69,8 @@ def text(messages) -> str:
     return message["content"]
 
 
-def small_corpus(encoder, *people: Person) -> Corpus:
-    return Corpus(people, encoder)
-
-
 def person(name: str, *dialogues: str, candidates: tuple[str, ...] = ()) -> Person:
-    """Each dialogue as its utterances separated by " / ", the partner's first; "-" says nothing."""
+    """Return a person with these dialogues: utterances separated by " / ", the partner's first; "-" says nothing."""
     made = []
     for number, said in enumerate(dialogues, start=1):
         turns = tuple(
@@ -95,13 +92,13 @@ DEV = person("dev", "hi / i have a dog .", "hello / i am a nurse .")
 @pytest.mark.parametrize("config", ["sessions", "msl", "dpoc"])
 def test_the_same_seed_gives_the_same_rows_again(build, persons, encoder, config):
     some = persons[:2]
-    assert build(config, some) == build(config, some, corpus=Corpus(persons, encoder))
+    assert build(config, some) == build(config, some, people=People(persons, encoder))
 
 
 @pytest.mark.parametrize("config", ["msl", "dpoc"])
 def test_rows_of_a_person_do_not_depend_on_whom_else_a_process_has(build, persons, encoder, config):
     together = build(config)
-    apart = build(config, persons[::-3], corpus=Corpus(persons, encoder))
+    apart = build(config, persons[::-3], people=People(persons, encoder))
     assert apart == [row for one in persons[::-3] for row in together if row["person_id"] == one.person_id]
 
 
@@ -116,7 +113,7 @@ def test_the_seed_decides(build, persons):
 
 
 def with_replies(owner: Person, index: int, first: int, said: str) -> Person:
-    """The person with the replies from the given one on replaced in one dialogue."""
+    """Return the person with the replies from the given one on replaced in one dialogue."""
     dialogue = owner.dialogues[index]
     begin = dialogue.replies()[first][0]
     turns = tuple(
@@ -129,7 +126,7 @@ def with_replies(owner: Person, index: int, first: int, said: str) -> Person:
 
 
 def leaks(owner: Person, index: int) -> list[str]:
-    """What would steer the choice if it could: a stranger's facts, and all facts of the farthest other dialogue."""
+    """Return what would steer the choice if it could: a stranger's facts, and all facts of a far-off dialogue."""
     other = owner.dialogues[(index + len(owner.dialogues) // 2) % len(owner.dialogues)]
     return [LEAK_STATEMENT, " ".join(other.texts("self"))]
 
@@ -194,13 +191,13 @@ def test_a_prompt_is_its_references_and_the_context_rendered(msl, dialogues):
         assert alone == render([], context).messages
 
 
-def test_a_conversation_that_goes_on_gets_the_references_it_would_have_in_training(persons, corpus, msl, dialogues):
+def test_a_conversation_that_goes_on_gets_the_references_it_would_have_in_training(persons, people, msl, dialogues):
     options = RowOptions(encoder="offline")
     for row in msl[:18]:
         target = dialogues[row["dialogue_id"]]
         (owner,) = [one for one in persons if one.person_id == row["person_id"]]
         past = Person(owner.person_id, tuple(d for d in owner.dialogues if d is not target))
-        chosen = choose_for_context(past, target.turns[: target.replies()[-1][0]], corpus, options)
+        chosen = choose_for_context(past, target.turns[: target.replies()[-1][0]], people, options)
         assert [dialogue.dialogue_id for dialogue in chosen] == row["reference_ids"]
 
 
@@ -294,7 +291,7 @@ def test_where_the_person_opens_the_dialogue_the_partner_is_silent(build, person
 def test_several_own_turns_in_a_row_are_one_reply(build, encoder):
     turns = (Turn("partner", "hi"), Turn("self", "hello"), Turn("self", "i have a cat ."), Turn("partner", "bye"))
     owner = Person("ruth", (Dialogue("ruth", "ruth-0", turns), *RUTH.dialogues))
-    rows = build("dpoc", [owner], corpus=small_corpus(encoder, owner, DEV), targets="all")
+    rows = build("dpoc", [owner], people=People([owner, DEV], encoder), targets="all")
     assert text(rows[0]["chosen"]) == "hello\ni have a cat ."
 
 
@@ -361,14 +358,14 @@ CANDIDATES = ("sure .", "i sail .", "no way .")
 def test_with_candidates_the_rejected_is_one_of_them(build, encoder, rejected, expected):
     said = [f"question {number} ? / i have {number} cats ." for number in range(12)]
     owner = person("ruth", *said, candidates=CANDIDATES)
-    rows = build("dpoc", [owner], corpus=small_corpus(encoder, owner, DEV), targets="all", rejected=rejected)
+    rows = build("dpoc", [owner], people=People([owner, DEV], encoder), targets="all", rejected=rejected)
     assert len(rows) == 12
     assert {text(row["rejected"]) for row in rows} == expected
 
 
 def test_a_candidate_that_is_the_chosen_reply_is_never_rejected(build, encoder):
     owner = person("ruth", "a / sure .", "b / sure .", "c / sure .", candidates=CANDIDATES)
-    rows = build("dpoc", [owner], corpus=small_corpus(encoder, owner, DEV), targets="all", rejected="first")
+    rows = build("dpoc", [owner], people=People([owner, DEV], encoder), targets="all", rejected="first")
     assert {text(row["rejected"]) for row in rows} == {"i sail ."}
 
 
@@ -431,52 +428,52 @@ def test_conditioning_changes_no_reply(build, persons):
 def test_a_person_with_one_dialogue_is_counted(build, encoder):
     drops: Counter[str] = Counter()
     alone = person("kai", "hi / hello")
-    assert build("msl", [alone, DEV], corpus=small_corpus(encoder, alone, DEV), drops=drops)
+    assert build("msl", [alone, DEV], people=People([alone, DEV], encoder), drops=drops)
     assert drops["dialogue of a person with fewer than two"] == 1
 
 
 def test_a_dialogue_in_which_the_person_says_nothing_is_counted_and_never_a_reference(build, encoder):
     drops: Counter[str] = Counter()
     owner = person("ruth", "hi / i have two cats .", "hello ?", "hey / i knit sweaters .")
-    rows = build("msl", [owner], corpus=small_corpus(encoder, owner), drops=drops, targets="all")
+    rows = build("msl", [owner], people=People([owner], encoder), drops=drops, targets="all")
     assert drops["dialogue without a reply of the person"] == 1
     assert {name for row in rows for name in [row["dialogue_id"], *row["reference_ids"]]} == {"ruth-1", "ruth-3"}
 
 
 def test_a_person_alone_in_the_split_has_no_rejected_reply(build, encoder):
     drops: Counter[str] = Counter()
-    assert build("dpoc", [RUTH], corpus=small_corpus(encoder, RUTH), drops=drops, targets="all") == []
+    assert build("dpoc", [RUTH], people=People([RUTH], encoder), drops=drops, targets="all") == []
     assert drops["reply without a rejected reply (no candidates and no other person)"] == 3
 
 
 def test_a_person_alone_cannot_be_conditioned_on_another(build, encoder):
     with pytest.raises(ValueError, match="needs a second person in the same split"):
-        build("msl", [RUTH], corpus=small_corpus(encoder, RUTH), conditioning="other_person")
+        build("msl", [RUTH], people=People([RUTH], encoder), conditioning="other_person")
 
 
 def test_a_reply_of_a_person_with_one_dialogue_can_be_rejected(build, encoder):
     alone = person("kai", "hi / i sail .")
     owner = person("ruth", "i am a pilot . / i have two cats .", "i am a nurse . / i live in maine .")
-    rows = build("dpoc", [owner], corpus=small_corpus(encoder, owner, alone), targets="all")
+    rows = build("dpoc", [owner], people=People([owner, alone], encoder), targets="all")
     assert {text(row["rejected"]) for row in rows} == {"i sail ."}
 
 
 def test_a_person_without_a_profile_is_counted_only_where_the_prompt_needs_it(build, encoder):
     bare = Person("kai", tuple(replace(dialogue, person_id="kai", profile=()) for dialogue in RUTH.dialogues))
-    corpus = small_corpus(encoder, bare, DEV)
+    people = People([bare, DEV], encoder)
     drops: Counter[str] = Counter()
-    rows = build("msl", [bare, DEV], corpus=corpus, drops=drops, conditioning="profile")
+    rows = build("msl", [bare, DEV], people=people, drops=drops, conditioning="profile")
     assert {row["person_id"] for row in rows} == {"dev"}
     reason = "dialogue of a person without a profile"
     assert drops[reason] == len(bare.dialogues)
     drops.clear()
-    assert build("msl", [bare], corpus=corpus, drops=drops)
+    assert build("msl", [bare], people=people, drops=drops)
     assert drops[reason] == 0
 
 
 def test_the_dialogues_of_another_person_are_those_in_which_they_speak(build, encoder):
     mute = person("kai", "hello ?", "anyone ?", "hi / i sail .", "there ?")
-    rows = build("msl", [RUTH], corpus=small_corpus(encoder, RUTH, mute), targets="all", conditioning="other_person")
+    rows = build("msl", [RUTH], people=People([RUTH, mute], encoder), targets="all", conditioning="other_person")
     assert rows
     assert {tuple(row["reference_ids"]) for row in rows} == {("kai-3",)}
 
@@ -509,7 +506,7 @@ def test_sessions_are_the_dialogues_as_they_were_read(build, persons, dialogues)
 def test_every_dialogue_is_shown_or_counted_as_left_out(build, persons, encoder, config, options):
     some = [*persons, person("kai", "hi / i sail ."), person("lou", "hello ?", "hi / i knit .", "hi / i knit .")]
     drops: Counter[str] = Counter()
-    rows = build(config, some, corpus=Corpus(some, encoder), drops=drops, **options)
+    rows = build(config, some, people=People(some, encoder), drops=drops, **options)
     own = (
         []
         if options.get("conditioning") == "other_person"
@@ -556,3 +553,15 @@ def test_an_unknown_value_of_an_option_lists_the_valid_ones(name):
 def test_options_that_do_not_fit_say_what_does(config, options, message):
     with pytest.raises(ValueError, match=message):
         RowOptions(**options).check(config)
+
+
+def test_the_table_tells_of_every_option_its_default_and_its_values():
+    config = Convai2Config()
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in option_table(Convai2Config).split("\n")]
+    assert lines[0] == ["option", "default", "what it does"]
+    assert [line[0] for line in lines[2:]] == [
+        f"`{name}`" for name in [*option_names(), "preset", "on_error", "variant", "person"]
+    ]
+    for name, default, text in ([cell.strip("`") for cell in line] for line in lines[2:]):
+        assert name == "encoder" or ast.literal_eval(default) == getattr(config, name)
+        assert all(f'"{choice}"' in text for choice in CHOICES.get(name, ()) if choice is not None), name

@@ -24,7 +24,7 @@ with open(rows, "w") as file:
 
 
 def start(folder: Path, data: Path, name: str = "rows") -> subprocess.Popen:
-    """A build with all of its caches in `folder`."""
+    """Start a build with all of its caches in `folder`."""
     caches = {"IDL_HF_CACHE": str(folder / "idl_hf"), "HF_HOME": str(folder / "hf"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", BUILD, str(data), str(folder / "datasets"), str(folder / f"{name}.json")]
     return subprocess.Popen(command, env={**os.environ, **caches}, stderr=subprocess.DEVNULL)
@@ -36,7 +36,7 @@ def rows(folder: Path, name: str = "rows") -> dict:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, sample_data):
-    """(rows, seconds from the first vector written to the end)."""
+    """Return (rows, seconds from the first vector written to the end)."""
     folder = tmp_path_factory.mktemp("undisturbed")
     process = start(folder, sample_data)
     begun = wait_for_vectors(folder, process)
@@ -45,7 +45,7 @@ def undisturbed(tmp_path_factory, sample_data):
 
 
 def wait_for_vectors(folder: Path, process: subprocess.Popen) -> float:
-    """Until the build has opened its cache of vectors, so that a kill hits work and not imports."""
+    """Wait until the build has opened its cache of vectors, so that a kill hits work and not imports."""
     while not list(folder.glob("idl_hf/embeddings/*.sqlite")):
         assert process.poll() is None
         time.sleep(0.01)

@@ -5,37 +5,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idl_hf.rows import people as corpora
-from idl_hf.rows.people import Corpus
+from idl_hf.rows import people
+from idl_hf.rows.people import People
 from idl_hf.schema import Dialogue, Person, Turn
 
 
-def people(count: int) -> list[Person]:
+def persons(count: int) -> list[Person]:
     said = [f"i have a {animal} and {number} hens ." for number in range(count) for animal in ("dog", "cat", "goat")]
     return [Person(f"p{i}", (Dialogue(f"p{i}", "d", (Turn("self", text),)),)) for i, text in enumerate(said)]
 
 
 @pytest.mark.parametrize("ranked", [5, 200])
 def test_statements_come_the_most_similar_first_and_each_once(encoder, monkeypatch, ranked):
-    monkeypatch.setattr(corpora, "_RANKED", ranked)
-    corpus = Corpus(people(6), encoder)
-    texts, vectors, _ = corpus.statements
+    monkeypatch.setattr(people, "_RANKED", ranked)
+    everyone = People(persons(6), encoder)
+    texts, vectors, _ = everyone.statements
     assert len(texts) == 18
     asked = ["i love my dog .", "my goat is ill ."]
     for text in asked:
         similarity = vectors @ encoder.encode([text])[0]
-        near = [statement for statement, triples in corpus.statements_near(text, asked) if triples]
+        near = [statement for statement, triples in everyone.statements_near(text, asked) if triples]
         assert sorted(near) == sorted(texts)
         assert np.all(np.diff(similarity[[texts.index(statement) for statement in near]]) <= 1e-6)
 
 
 def test_where_nobody_states_anything_there_is_no_statement(encoder):
     silent = Person("p", (Dialogue("p", "d", (Turn("self", "hello ."),)),))
-    assert list(Corpus([silent], encoder).statements_near("hi", [])) == []
+    assert list(People([silent], encoder).statements_near("hi", [])) == []
 
 
 @given(st.lists(st.lists(st.integers(0, 4), min_size=7, max_size=7), min_size=1, max_size=4), st.integers(1, 9))
 def test_the_largest_are_found_in_order(rows, count):
     values = np.array(rows, dtype=np.float32)
-    found = np.take_along_axis(values, corpora._largest(values, count), axis=1)
+    found = np.take_along_axis(values, people._largest(values, count), axis=1)
     np.testing.assert_array_equal(found, -np.sort(-values, axis=1)[:, :count])

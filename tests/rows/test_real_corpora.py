@@ -17,7 +17,7 @@ CORPORA = [
 
 
 def counts(description: str, split: str) -> tuple[int, int]:
-    """(dialogues read, dialogues left out), as the dataset info has them."""
+    """Return (dialogues read, dialogues left out), as the dataset info has them."""
     (read,) = re.findall(rf"^Read of {split}: (\d+) dialogues", description, re.MULTILINE)
     left_out = re.findall(rf"^Left out of {split}: (\d+) x dialogue ", description, re.MULTILINE)
     return int(read), sum(map(int, left_out))

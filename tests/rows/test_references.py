@@ -1,39 +1,57 @@
 """Which references are chosen under each option, and that what was chosen once is not chosen again."""
 
-from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from idl_hf.corpora import jsonl
 from idl_hf.rows import references
 from idl_hf.rows.options import RowOptions, preset_options
-from idl_hf.rows.people import Corpus, usable_dialogues
-from idl_hf.rows.references import choose, is_chosen
-from idl_hf.schema import Person, Turn, group_by_person
+from idl_hf.rows.people import People, usable_dialogues
+from idl_hf.rows.references import Choice, Representation, choose, choose_once, is_chosen
+from idl_hf.schema import Dialogue, Person, Turn, group_by_person
 
 
 @pytest.fixture(scope="module")
-def ruth(sample_data) -> Person:
-    return group_by_person(jsonl.read_dialogues(sample_data / "train.jsonl"))[0]
+def persons(sample_data) -> list[Person]:
+    return group_by_person(jsonl.read_dialogues(sample_data / "train.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def ruth(persons) -> Person:
+    return persons[0]
 
 
 @pytest.fixture
-def corpus(ruth, encoder, tmp_path):
-    """With a cache of choices of its own."""
-    made = Corpus([ruth], encoder)
-    made.choices.path = tmp_path / "choices.sqlite"
-    return made
+def people(ruth, encoder, tmp_path, monkeypatch) -> People:
+    """Return Ruth alone, with a new cache of choices."""
+    monkeypatch.setattr(references, "cache_folder", lambda: tmp_path)
+    return People([ruth], encoder)
 
 
-def chosen(person: Person, corpus: Corpus, reply: str = "last", **options):
+@pytest.fixture
+def chosen_anew(monkeypatch) -> list[str]:
+    """Return whose references were not in the cache, up to now."""
+    whose: list[str] = []
+    choose = references.choose
+
+    def watched(dialogues, *rest):
+        whose.append(dialogues[0].person_id)
+        return choose(dialogues, *rest)
+
+    monkeypatch.setattr(references, "choose", watched)
+    return whose
+
+
+def chosen(person: Person, people: People, **options) -> list[Choice]:
     settings = RowOptions(encoder="offline", **options)
     settings.check("msl")
-    return choose(person, usable_dialogues(person, Counter()), reply, corpus, settings)
+    return choose_once(usable_dialogues(person), people, settings.for_config("msl"))
 
 
 def with_turn(person: Person, said: str) -> Person:
-    """The last turn of the first dialogue changed."""
+    """Return the person with the last turn of the first dialogue changed."""
     first, *rest = person.dialogues
     return replace(person, dialogues=(replace(first, turns=(*first.turns[:-1], Turn("self", said))), *rest))
 
@@ -41,12 +59,12 @@ def with_turn(person: Person, said: str) -> Person:
 # Chosen once
 
 
-def test_what_was_chosen_is_read_back_without_a_vector(ruth, corpus, monkeypatch):
-    first = chosen(ruth, corpus)
-    monkeypatch.setattr(corpus, "vectors", None)
-    monkeypatch.setattr(corpus, "load_vectors", None)
-    assert chosen(ruth, corpus) == first
-    assert corpus.chosen_anew == 1
+def test_what_was_chosen_is_read_back_without_a_vector(ruth, people, chosen_anew, monkeypatch):
+    first = chosen(ruth, people)
+    monkeypatch.setattr(people, "vectors", None)
+    monkeypatch.setattr(people, "load_vectors", None)
+    assert chosen(ruth, people) == first
+    assert chosen_anew == ["ruth"]
 
 
 @pytest.mark.parametrize(
@@ -66,47 +84,64 @@ def test_what_was_chosen_is_read_back_without_a_vector(ruth, corpus, monkeypatch
     ],
     ids=repr,
 )
-def test_another_option_that_matters_chooses_anew(ruth, corpus, options):
-    chosen(ruth, corpus)
-    chosen(ruth, corpus, **options)
-    assert corpus.chosen_anew == 2
+def test_another_option_that_matters_chooses_anew(ruth, people, chosen_anew, options):
+    chosen(ruth, people)
+    chosen(ruth, people, **options)
+    assert chosen_anew == ["ruth", "ruth"]
 
 
 @pytest.mark.parametrize(
     "options", [{"rejected": "first"}, {"criterion_type": "inversion"}, {"conditioning": "profile"}], ids=repr
 )
-def test_options_of_the_replies_choose_nothing_anew(ruth, corpus, options):
-    chosen(ruth, corpus)
-    chosen(ruth, corpus, **options)
-    assert corpus.chosen_anew == 1
+def test_options_of_the_replies_choose_nothing_anew(ruth, people, chosen_anew, options):
+    chosen(ruth, people)
+    chosen(ruth, people, **options)
+    assert chosen_anew == ["ruth"]
 
 
-def test_a_changed_dialogue_chooses_anew_for_its_person_alone(sample_data, encoder, tmp_path):
-    people = group_by_person(jsonl.read_dialogues(sample_data / "train.jsonl"))
-    corpus = Corpus(people, encoder)
-    corpus.choices.path = tmp_path / "choices.sqlite"
-    for person in people:
-        chosen(person, corpus)
-    before = corpus.chosen_anew
-    for person in [with_turn(people[0], "i have taken up the banjo ."), *people[1:]]:
-        chosen(person, corpus)
-    assert (before, corpus.chosen_anew) == (len(people), len(people) + 1)
+def test_a_changed_dialogue_chooses_anew_for_its_person_alone(persons, people, chosen_anew):
+    for person in persons:
+        chosen(person, people)
+    assert chosen_anew == [person.person_id for person in persons]
+    for person in [with_turn(persons[0], "i have taken up the banjo ."), *persons[1:]]:
+        chosen(person, people)
+    assert chosen_anew[len(persons) :] == ["ruth"]
 
 
-def test_another_version_of_the_code_chooses_anew(ruth, corpus, monkeypatch):
-    chosen(ruth, corpus)
-    monkeypatch.setattr(references, "_code", lambda: "another")
-    assert not is_chosen(ruth, "last", corpus, RowOptions(encoder="offline"))
+def test_another_version_of_the_code_chooses_anew(ruth, people, monkeypatch):
+    chosen(ruth, people)
+    options = RowOptions(encoder="offline").for_config("msl")
+    assert is_chosen(usable_dialogues(ruth), people, options)
+    monkeypatch.setattr(references, "code_identity", lambda module, *libraries: f"{module} after an edit")
+    assert not is_chosen(usable_dialogues(ruth), people, options)
 
 
 # What is chosen
 
 
-def test_out_of_cluster_references_lie_in_other_clusters(ruth, corpus, monkeypatch):
+def test_choosing_needs_dialogues_and_vectors_alone():
+    topics = ["goats", "boats"] * 3
+    dialogues = [
+        Dialogue("kai", f"kai-{i}", (Turn("partner", "hi"), Turn("self", f"i love {topic}")))
+        for i, topic in enumerate(topics)
+    ]
+    represented = [Representation(topic, topic) for topic in topics]
+
+    def axis(texts):
+        return np.eye(2)[[int("goats" in text) for text in texts]]
+
+    options = RowOptions(clusters=2, targets="all").for_config("msl")
+    choices = list(choose(dialogues, represented, axis, options))
+    assert [choice.target for choice in choices] == list(range(6))
+    for choice in choices:
+        assert sorted(choice.references) == [i for i in range(choice.target % 2, 6, 2) if i != choice.target]
+
+
+def test_out_of_cluster_references_lie_in_other_clusters(ruth, people, monkeypatch):
     labels = [0, 0, 0, 1, 1]
-    monkeypatch.setattr(references, "_clusters", lambda vectors, *_: references.np.array(labels[: len(vectors)]))
-    inside = chosen(ruth, corpus, targets="all")
-    outside = chosen(ruth, corpus, targets="all", conditioning="out_of_cluster")
+    monkeypatch.setattr(references, "_clusters", lambda vectors, *_: np.array(labels[: len(vectors)]))
+    inside = chosen(ruth, people, targets="all")
+    outside = chosen(ruth, people, targets="all", conditioning="out_of_cluster")
     assert [choice.cluster for choice in inside] == [choice.cluster for choice in outside]
     for own, other in zip(inside, outside, strict=True):
         assert not set(own.references) & set(other.references)
@@ -114,41 +149,41 @@ def test_out_of_cluster_references_lie_in_other_clusters(ruth, corpus, monkeypat
         assert other.references
 
 
-def test_without_dpi_references_stand_in_input_order_and_are_the_same(ruth, corpus):
+def test_without_dpi_references_stand_in_input_order_and_are_the_same(ruth, people):
     for own, plain in zip(
-        chosen(ruth, corpus, targets="all"), chosen(ruth, corpus, targets="all", dpi=False), strict=True
+        chosen(ruth, people, targets="all"), chosen(ruth, people, targets="all", dpi=False), strict=True
     ):
         assert list(plain.references) == sorted(own.references)
-    assert chosen(ruth, corpus, dpi=False) == chosen(ruth, corpus, order="input")
+    assert chosen(ruth, people, dpi=False) == chosen(ruth, people, order="input")
 
 
-def test_random_conditioning_ignores_clusters_and_order(ruth, corpus):
+def test_random_conditioning_ignores_clusters_and_order(ruth, people):
     runs = {
-        tuple(chosen(ruth, corpus, conditioning="random", references=3, seed=seed)[0].references) for seed in range(6)
+        tuple(chosen(ruth, people, conditioning="random", references=3, seed=seed)[0].references) for seed in range(6)
     }
     assert len(runs) > 3
     assert any(list(run) != sorted(run) for run in runs)
 
 
-def test_no_reference_may_be_asked_for(ruth, corpus):
-    assert {choice.references for choice in chosen(ruth, corpus, references=0)} == {()}
+def test_no_reference_may_be_asked_for(ruth, people):
+    assert {choice.references for choice in chosen(ruth, people, references=0)} == {()}
 
 
-def test_all_references_of_the_cluster_on_demand(ruth, corpus):
-    few = chosen(ruth, corpus, clusters=1, references=2, dpi=False, targets="all")
-    every = chosen(ruth, corpus, clusters=1, references="all", dpi=False, targets="all")
+def test_all_references_of_the_cluster_on_demand(ruth, people):
+    few = chosen(ruth, people, clusters=1, references=2, dpi=False, targets="all")
+    every = chosen(ruth, people, clusters=1, references="all", dpi=False, targets="all")
     assert {len(choice.references) for choice in few} == {2}
     assert {len(choice.references) for choice in every} == {len(ruth.dialogues) - 1}
 
 
-def test_the_last_dialogue_of_each_cluster_as_target(ruth, corpus, monkeypatch):
+def test_the_last_dialogue_of_each_cluster_as_target(ruth, people, monkeypatch):
     labels = [0, 1, 0, 1, 0, 0]
-    monkeypatch.setattr(references, "_clusters", lambda vectors, *_: references.np.array(labels[: len(vectors)]))
-    assert [choice.target for choice in chosen(ruth, corpus, targets="last")] == [3, 5]
+    monkeypatch.setattr(references, "_clusters", lambda vectors, *_: np.array(labels[: len(vectors)]))
+    assert [choice.target for choice in chosen(ruth, people, targets="last")] == [3, 5]
 
 
-def test_a_person_with_few_dialogues_has_one_cluster(ruth, corpus):
-    assert {choice.cluster for choice in chosen(ruth, corpus, targets="all", min_dialogues_to_cluster=9)} == {0}
+def test_a_person_with_few_dialogues_has_one_cluster(ruth, people):
+    assert {choice.cluster for choice in chosen(ruth, people, targets="all", min_dialogues_to_cluster=9)} == {0}
 
 
 # Presets

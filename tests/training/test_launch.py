@@ -1,6 +1,9 @@
-"""Training on several devices. Exit 0 of a launch proves nothing: a wrong one trains twice, or unsynchronised, without
-an error. So each launch here tells its world size, the wrapper of the model and the weights of every process, and has
-to learn what one process with twice the accumulation learns."""
+"""Training on several devices.
+
+Exit 0 of a launch proves nothing: a wrong one trains twice, or unsynchronised, without an error. So each launch here
+tells its world size, the wrapper of the model and the weights of every process, and has to learn what one process with
+twice the accumulation learns.
+"""
 
 import json
 import os
@@ -18,7 +21,7 @@ from safetensors.torch import load_file
 from idl_hf.cli import main
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "idl_hf" / "accelerate_configs"
+CONFIGS = ROOT / "idl_hf" / "training" / "accelerate_configs"
 CLOSE = {"abs": 1e-4, "rel": 1e-4}
 
 
@@ -272,7 +275,8 @@ import torch
 from trl import ModelConfig, TrlParser
 import idl_hf
 from idl_hf.dpoc.config import DPOCConfig
-from idl_hf.training.stages import DataArguments, train_dpoc, train_msl
+from idl_hf.training.data import DataArguments
+from idl_hf.training.stages import train_dpoc, train_msl
 from trl import SFTConfig
 
 stage, *arguments = sys.argv[1:]

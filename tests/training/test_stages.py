@@ -6,7 +6,8 @@ import pytest
 from trl import ModelConfig, SFTConfig
 
 from idl_hf import DPOCConfig, prompting
-from idl_hf.training.stages import DataArguments, fit_rows, train_dpoc, train_msl
+from idl_hf.training.data import DataArguments, fit_rows
+from idl_hf.training.stages import train_dpoc, train_msl
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,9 @@ def data(sample_data):
 
 def stage(folder, **changes):
     common = {
-        "output_dir": str(folder), "per_device_train_batch_size": 1, "max_steps": 4, "save_steps": 2, "logging_steps": 1,
-        "use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False, "learning_rate": 1e-3,
-        "disable_tqdm": True, "resume_from_checkpoint": "last",
+        "output_dir": str(folder), "per_device_train_batch_size": 1, "max_steps": 4, "save_steps": 2,
+        "logging_steps": 1, "use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False,
+        "learning_rate": 1e-3, "disable_tqdm": True, "resume_from_checkpoint": "last",
     }  # fmt: skip
     return common | changes
 
@@ -88,9 +89,8 @@ def test_checkpoints_of_another_run_are_not_continued(base, data, tmp_path):
 
 def test_an_adapter_of_the_offline_model_names_it_so_and_no_path(base, data, tokenizer, tmp_path, monkeypatch):
     from idl_hf.models.loading import load_model
-    from idl_hf.training.stages import stages as training
 
-    monkeypatch.setattr(training, "offline_folder", lambda: base)  # stands in for the real one, which is large
+    monkeypatch.setattr("idl_hf.training.run.offline_folder", lambda: base)  # for the real one, which is large
     train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
     for folder in (tmp_path, tmp_path / "checkpoint-2"):
         assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "offline"

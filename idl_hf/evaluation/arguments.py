@@ -1,0 +1,89 @@
+"""What `idl-hf evaluate` is asked for. Imports no torch."""
+
+from dataclasses import dataclass, field
+
+from idl_hf.training.data import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP
+
+
+@dataclass
+class EvaluateArguments:
+    """Which models on which people, or which experiment of the paper."""
+
+    models: list[str] | None = field(
+        default=None, metadata={"help": "Models and adapters to compare: Hub ids, folders, or 'offline'."}
+    )
+    dataset_name: str = field(default="idl_hf/convai2_idl", metadata={"help": f"Of --models: {DATASET_HELP}"})
+    data_dir: str | None = field(default=None, metadata={"help": f"Of --models: {DATA_DIR_HELP}"})
+    split: str = field(
+        default="validation", metadata={"help": "Of --models: split of people whom no model trained on."}
+    )
+    max_prompt_tokens: int = field(
+        default=2048, metadata={"help": "Of --models: longer prompts lose whole reference dialogues."}
+    )
+    dialogues_per_person: int | None = field(
+        default=None, metadata={"help": "Of --models: scores at most this many; default all."}
+    )
+    generated_replies: int = field(
+        default=0, metadata={"help": "Of --models: replies to generate and score per model, spread over people."}
+    )
+    experiment: str | None = field(
+        default=None,
+        metadata={
+            "help": "Instead of --models: table1, table2, table3, table5, figure4, figure5, low_resource, generalize, "
+            "or a YAML file. Trains what is missing."
+        },
+    )
+    scale: str = field(
+        default="paper",
+        metadata={
+            "help": "Of --experiment: which models and how much: paper (LLaMA-2-7B on a GPU), smollm2_cpu, or a YAML "
+            "file."
+        },
+    )
+    quick: bool = field(
+        default=False,
+        metadata={"help": "Of --experiment: minutes on the included sample data; shows that all of it runs."},
+    )
+    conditions: list[str] | None = field(
+        default=None, metadata={"help": "Instead of the experiment's: idl icl ft system gold wo_criterion ..."}
+    )
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Instead of the scale's: any causal LM, on the Hub, in a folder, or 'offline'."},
+    )
+    nli_model: str | None = field(default=None, metadata={"help": "Instead of the scale's, for Coh. and Coh-Con."})
+    data_dirs: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": 'Of --experiment: folders with raw files as JSON, {"convai2_idl": "path"}; what is not named is '
+            "downloaded."
+        },
+    )
+    encoder: str | None = field(
+        default=None,
+        metadata={"help": "Sentence encoder, or 'offline'; default the paper's, or that of the scale."},
+    )
+    dataset_options: dict | str | None = field(default=None, metadata={"help": OPTIONS_HELP})
+    output_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "The report (report.html, .md, .json) with all that was measured; default runs/evaluation. Of an "
+            "experiment a folder for each report beside the adapters and measurements of all; default "
+            "runs/experiments."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if (self.experiment is None) == (not self.models):
+            raise ValueError(
+                "Pass either --models with the models to compare, or --experiment with one of the paper's (or a YAML "
+                "file)."
+            )
+        other = ("models", "dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person")
+        if self.experiment is None:
+            other = ("scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs")
+        defaults = {name: EvaluateArguments.__dataclass_fields__[name].default for name in other}
+        given = [f"--{name}" for name, default in defaults.items() if getattr(self, name) != default]
+        if given:
+            kind, wanted = ("--models", "--experiment") if self.experiment is None else ("--experiment", "--models")
+            raise ValueError(f"{', '.join(given)} cannot be combined with {kind}, only with {wanted}.")

@@ -1,0 +1,70 @@
+"""A dataset as `idl-hf show` and `idl-hf stats` read it: its options, its dialogues, and how long its prompts are."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from idl_hf.models.offline import hub_errors_name_offline, resolve_model
+from idl_hf.persona import patterns, triples
+from idl_hf.prompting import token_counter
+from idl_hf.rows.arguments import DatasetArguments
+from idl_hf.rows.options import option_names
+from idl_hf.schema import Dialogue, Message, Turn
+
+
+@dataclass
+class ExploreArguments(DatasetArguments):
+    """What to look at."""
+
+    encoder: str | None = field(
+        default=None, metadata={"help": "Sentence encoder, or 'offline'; goes before the one of dataset_options."}
+    )
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Whose tokens prompts are counted in, or 'offline'; words if not given."}
+    )
+
+    def builder_options(self, config: str) -> dict[str, Any]:
+        """Return what `load_dataset` takes; of the rows' own options none for the sessions, which depend on no such.
+
+        So the sessions need not be built anew for other rows.
+        """
+        options = super().builder_options(config) | ({"encoder": self.encoder} if self.encoder else {})
+        rows_only = option_names() if config == "sessions" else []
+        return {name: value for name, value in options.items() if name not in rows_only}
+
+
+@dataclass(frozen=True)
+class PromptCounter:
+    """Counts the length of prompts in a unit: tokens by a model's chat template, or words."""
+
+    count: Callable[[Sequence[Message]], int]
+    unit: str
+
+    @classmethod
+    def from_pretrained(cls, model_name_or_path: str | None) -> "PromptCounter":
+        """Return one that counts the model's tokens, or words where no model is named."""
+        if model_name_or_path is None:
+            return cls(_words, "words (no --model_name_or_path was given)")
+        from transformers import AutoTokenizer
+
+        with hub_errors_name_offline(model_name_or_path, "--model_name_or_path offline"):
+            tokenizer = AutoTokenizer.from_pretrained(resolve_model(model_name_or_path))
+        return cls(token_counter(tokenizer), f"tokens ({model_name_or_path})")
+
+
+def _words(messages: Sequence[Message]) -> int:
+    return sum(len(message["content"].split()) for message in messages)
+
+
+def dialogue_of(session: Mapping[str, Any]) -> Dialogue:
+    """Return the dialogue that a row of the sessions config was made of."""
+    turns = tuple(Turn(turn["role"], turn["text"], tuple(turn["candidates"])) for turn in session["turns"])
+    profile, source = tuple(session["profile"]), session["source"]
+    return Dialogue(session["person_id"], session["dialogue_id"], turns, profile, source)
+
+
+def shows_persona(dialogue: Dialogue) -> list[bool]:
+    """Tell of each turn whether the person states or repeats a fact that the dialogue tells of them (paper Eq. 2)."""
+    facts = [triple for stated in patterns.extract(dialogue.texts("self")) for triple in stated]
+    marked = set(triples.persona_utterances([turn.text for turn in dialogue.turns], facts))
+    return [i in marked and turn.role == "self" for i, turn in enumerate(dialogue.turns)]

@@ -1,0 +1,60 @@
+"""The options that name a dataset, for all verbs: which, where its raw files lie, and how its rows are made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+DEFAULT_DATASET = "idl_hf/convai2_idl"
+BUILT_IN_HELP = "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl"
+DATASET_HELP = f"{BUILT_IN_HELP}, or a Hub dataset."
+DATA_DIR_HELP = "Folder with the raw files of the corpus."
+OPTIONS_HELP = 'Builder options as JSON, such as {"targets": "all", "encoder": "offline"}.'
+
+
+@dataclass
+class DatasetArguments:
+    """Which dataset."""
+
+    dataset_name: str = field(default=DEFAULT_DATASET, metadata={"help": DATASET_HELP})
+    data_dir: str | None = field(default=None, metadata={"help": DATA_DIR_HELP})
+    dataset_options: dict | str | None = field(default=None, metadata={"help": OPTIONS_HELP})
+
+    def __post_init__(self) -> None:
+        self.dataset_options = parse_options(self.dataset_options)
+
+    def builder_options(self, config: str) -> dict[str, Any]:
+        """Return what `load_dataset` takes beside the name and the config."""
+        where = {} if self.data_dir is None else {"data_dir": self.data_dir}
+        return {**parse_options(self.dataset_options), **where}
+
+    def load(self, config: str, split: str) -> "Dataset":
+        """Return the rows of a split."""
+        return self._load(config, split=split)
+
+    def load_all(self, config: str, num_proc: int | None = None) -> "DatasetDict":
+        """Return the rows of all splits; `num_proc` processes build what is not in the cache."""
+        return self._load(config, num_proc=num_proc)
+
+    def _load(self, config: str, **options: str | int | None) -> Any:
+        from datasets import load_dataset
+
+        return load_dataset(self.dataset_name, config, **self.builder_options(config), **options)
+
+
+def parse_options(options: Mapping[str, Any] | str | None, name: str = "--dataset_options") -> dict[str, Any]:
+    """Return options given as a mapping (YAML) or as JSON (command line) as a dict.
+
+    name: of the argument that holds them. Raises ValueError for anything else.
+    """
+    if isinstance(options, str):
+        try:
+            options = json.loads(options)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name} must be a JSON object, found {options!r}: {error}.") from error
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"{name} must be a JSON object, found {options!r}.")
+    return dict(options or {})

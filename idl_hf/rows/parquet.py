@@ -1,0 +1,26 @@
+"""The rows of a dataset as Parquet files: `idl-hf build`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from idl_hf.cache import write_whole
+from idl_hf.rows.arguments import DatasetArguments
+
+
+@dataclass
+class BuildArguments(DatasetArguments):
+    """Which rows to make."""
+
+    configs: list[str] = field(default_factory=lambda: ["msl"], metadata={"help": "Of sessions, msl, dpoc."})
+    num_proc: int | None = field(default=None, metadata={"help": "Number of processes."})
+    output_dir: str = field(kw_only=True, metadata={"help": "Folder for <config>/<split>.parquet."})
+
+
+def build_files(args: BuildArguments) -> None:
+    """Write a file for each config and split, and print how many rows it holds."""
+    for config in args.configs:
+        for split, rows in args.load_all(config, args.num_proc).items():
+            target = Path(args.output_dir, config, f"{split}.parquet")
+            with write_whole(target) as partial:
+                rows.to_parquet(partial)
+            print(f"{target}: {len(rows)} rows")

@@ -1,0 +1,71 @@
+"""Which rows a stage trains on: named, loaded, and fitted to a budget of tokens. Imports no torch."""
+
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from idl_hf import prompting
+from idl_hf.encoding import default_encoder
+from idl_hf.rows.arguments import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP, DatasetArguments, parse_options
+from idl_hf.rows.options import option_names
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["DATASET_HELP", "DATA_DIR_HELP", "OPTIONS_HELP", "DataArguments", "fit_rows", "parse_options"]
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class DataArguments(DatasetArguments):
+    """Which rows to train on."""
+
+    train_split: str = field(default="train", metadata={"help": "Split to train on; slices such as train[:100] work."})
+    eval_split: str | None = field(default=None, metadata={"help": "Split for eval_strategy."})
+    max_prompt_tokens: int | None = field(
+        default=2048,
+        metadata={
+            "help": "Drops whole reference dialogues from the front of longer prompts; never cuts the current one."
+        },
+    )
+    max_rows: int | None = field(default=None, metadata={"help": "Trains on this many rows, drawn at random."})
+
+    def load(self, config: str, split: str) -> "Dataset":
+        """Return the rows of a split, `max_rows` of them at most."""
+        rows = super().load(config, split)
+        if self.max_rows is None or len(rows) <= self.max_rows:
+            return rows
+        return rows.shuffle(seed=0).select(range(self.max_rows))
+
+    def row_options(self) -> dict[str, Any]:
+        """Return the options that shape prompts, as they are saved with an adapter for a chat to make its likewise.
+
+        The encoder is among them in any case, since its default depends on the machine.
+        """
+        given = parse_options(self.dataset_options)
+        shaping = {name: value for name, value in given.items() if name in option_names()}
+        return {"encoder": default_encoder(), **shaping}
+
+
+def fit_rows(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", max_prompt_tokens: int | None) -> "Dataset":
+    """Return rows whose prompts keep within the budget, with a column `dropped_references`; log what was dropped."""
+    if max_prompt_tokens is None or "dialogue_starts" not in rows.column_names:
+        return rows
+    fitted = rows.map(
+        partial(_fit_row, tokenizer=tokenizer, max_prompt_tokens=max_prompt_tokens), desc="Fitting prompts"
+    )
+    dropped = [count for count in fitted["dropped_references"] if count]
+    if dropped:
+        logger.warning(
+            f"{len(dropped)} of {len(fitted)} prompts exceeded {max_prompt_tokens} tokens and lost {sum(dropped)} "
+            "reference dialogues in all."
+        )
+    return fitted
+
+
+def _fit_row(row: dict[str, Any], tokenizer: "PreTrainedTokenizerBase", max_prompt_tokens: int) -> dict[str, object]:
+    count = prompting.token_counter(tokenizer)
+    prompt, dropped = prompting.fit_to_budget(row["prompt"], row["dialogue_starts"], max_prompt_tokens, count)
+    return {"prompt": prompt, "dropped_references": dropped}

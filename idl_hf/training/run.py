@@ -1,0 +1,142 @@
+"""One training from its first step, or its last checkpoint, to a saved model with its card."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from accelerate import Accelerator
+from datasets import Dataset
+from peft import PeftModel
+from transformers.trainer import TRAINER_STATE_NAME
+from trl import DPOTrainer, ModelConfig, SFTTrainer
+
+from idl_hf.dpoc.card import append_section
+from idl_hf.models.identity import save_recipe
+from idl_hf.models.offline import OFFLINE, offline_folder
+from idl_hf.training.data import DataArguments
+
+if TYPE_CHECKING:
+    from idl_hf.training.extractor import ExtractorDataArguments
+
+
+def run(
+    trainer: SFTTrainer | DPOTrainer, data: "DataArguments | ExtractorDataArguments", model_args: ModelConfig
+) -> None:
+    """Train, or continue an interrupted run, and save with a card.
+
+    With an adapter that a chat loads goes how its prompts were made. Raises ValueError where the folder holds
+    checkpoints of another run, or where each of several processes would train a model of its own.
+    """
+    _refuse_processes_that_train_alone(trainer.accelerator)
+    _name_offline_base(trainer.model)
+    folder = Path(str(trainer.args.output_dir))
+    resume = trainer.args.resume_from_checkpoint
+    if resume == "never":
+        resume = None
+    elif resume == "last":  # continue an interrupted run, start where there is none
+        resume = _last_checkpoint_of_this_run(folder, trainer, model_args)
+    trainer.train(resume_from_checkpoint=resume)
+    trainer.save_model(str(folder))
+    trainer.create_model_card(dataset_name=data.dataset_name)
+    if trainer.is_world_process_zero():
+        append_section(folder / "README.md", "Rows", _rows_recipe(data, model_args))
+        if isinstance(data, DataArguments):
+            save_recipe(folder, data.row_options(), data.max_prompt_tokens)
+    if trainer.args.push_to_hub:
+        trainer.push_to_hub(dataset_name=data.dataset_name)
+
+
+def _refuse_processes_that_train_alone(accelerator: Accelerator) -> None:
+    """Raise ValueError where each process would save a model of its own into one folder.
+
+    Neither transformers nor accelerate mind.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if processes > 1 and not accelerator.use_distributed:
+        raise ValueError(
+            f"{processes} processes were launched, but each would train a model of its own: without a GPU they need "
+            "--use_cpu true (and accelerate launch --multi_gpu, not --cpu)."
+        )
+
+
+def _rows_recipe(data: "DataArguments | ExtractorDataArguments", model_args: ModelConfig) -> dict[str, object]:
+    """Return what the rows are and what they trained; of folders on this machine only the name."""
+    given = {name: value for name, value in asdict(data).items() if value is not None and name != "data_dir"}
+    return {**given, "model": Path(str(model_args.model_name_or_path)).name}
+
+
+def _last_checkpoint_of_this_run(
+    folder: Path, trainer: SFTTrainer | DPOTrainer, model_args: ModelConfig
+) -> str | None:
+    """Return the last checkpoint, None where there is none.
+
+    Raises ValueError where it is of a run on other rows, another model or with other settings, which would be
+    continued as if it were this one.
+    """
+    record = folder / "_run.json"  # the Trainer does not push what begins with _
+    checkpoint = _last_whole_checkpoint(folder)
+    current = json.dumps(_what_a_run_depends_on(trainer, model_args), indent=2, sort_keys=True)
+    if checkpoint is not None and (not record.is_file() or record.read_text() != current):
+        raise ValueError(
+            f"'{folder}' has checkpoints of another run (other rows, model or settings; see _run.json there). Pass "
+            "another --output_dir, delete the folder, or pass --resume_from_checkpoint never to start over in it."
+        )
+    if checkpoint is None and trainer.accelerator.is_main_process:  # where there is one, the record is `current`
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(current)
+    return checkpoint
+
+
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    # The Trainer writes its state last: a checkpoint without it was being written when the run broke off
+    whole = [file.parent for file in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
+    steps = {int(path.name.partition("-")[2]): str(path) for path in whole if path.name.partition("-")[2].isdigit()}
+    return steps[max(steps)] if steps else None
+
+
+def _what_a_run_depends_on(trainer: SFTTrainer | DPOTrainer, model_args: ModelConfig) -> dict[str, object]:
+    """Return what tells a run from others, but for its length: a longer run may continue a shorter one."""
+    rows = cast(Dataset, trainer.train_dataset)
+    tokens = hashlib.sha256()
+    for name in rows.column_names:
+        if name.endswith("_ids"):
+            tokens.update(repr(rows[name][:]).encode())
+    weights = Path(str(model_args.model_name_or_path), "adapter_model.safetensors")
+    names = (
+        "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "beta", "penalty",
+        "penalty_form", "loss_type", "loss_weights", "f_divergence_type", "label_smoothing", "use_weighting",
+    )  # fmt: skip
+    return {
+        "model": _whole_path(str(model_args.model_name_or_path)),
+        "adapter": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
+        "lora": [model_args.use_peft, model_args.lora_r, model_args.lora_alpha, model_args.lora_target_modules],
+        "rows": tokens.hexdigest(),
+        "training": {name: value for name, value in trainer.args.to_dict().items() if name in names},
+    }
+
+
+def _whole_path(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def _name_offline_base(model: object) -> None:
+    """Have an adapter of the offline model name its base "offline", which is found on any machine.
+
+    A path into this machine's cache is found on none, and need not be published.
+    """
+    base = str(offline_folder())
+    if not isinstance(model, PeftModel) or model.peft_config["default"].base_model_name_or_path != base:
+        return
+    save = model.save_pretrained
+
+    def save_pretrained(folder: str, **options: Any) -> None:
+        save(folder, **options)
+        file = Path(folder, "adapter_config.json")
+        if options.get("is_main_process", True):
+            config = json.loads(file.read_text())
+            file.write_text(json.dumps({**config, "base_model_name_or_path": OFFLINE}, indent=2, sort_keys=True))
+
+    model.save_pretrained = save_pretrained  # type: ignore[assignment, method-assign]

@@ -1,0 +1,206 @@
+"""Keys that hold the code, values that are computed once, files that are whole or not there."""
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from idl_hf.cache import Cache, code_identity, digest, write_whole
+
+ROOT = Path(__file__).parents[1]
+
+# Each cache with what its keys name, a file of the closure and one outside
+KEYED = {
+    "rows of convai2": ("idl_hf.dataset_scripts.convai2_idl", "idl_hf/corpora/convai2.py", "idl_hf/corpora/msc.py"),
+    "rows of movies": (
+        "idl_hf.dataset_scripts.movie_idl", "idl_hf/corpora/cornell_movie.py", "idl_hf/corpora/convai2.py",
+    ),
+    "references": ("idl_hf.rows.references", "idl_hf/schema.py", "idl_hf/rows/builder.py"),
+    "sentence vectors": ("idl_hf.encoding", "idl_hf/encoding.py", "idl_hf/prompting.py"),
+    "triples": ("idl_hf.persona.extractor", "idl_hf/persona/triples.py", "idl_hf/spi.py"),
+    "adapters": ("idl_hf.training.stages", "idl_hf/prompting.py", "idl_hf/chat/persona_chat.py"),
+    "measurements": ("idl_hf.models", "idl_hf/models/tree_decoding.py", "idl_hf/evaluation/scores.py"),
+    "NLI labels": ("idl_hf.metrics.coh_con", "metrics/coh_con/coh_con.py", "metrics/p_co/p_co.py"),
+    "reference log-probs": ("idl_hf.dpoc", "idl_hf/packing/attention.py", "idl_hf/training/stages.py"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """The package's code in a folder of its own, which may be edited."""
+    for name in ("idl_hf", "dataset_scripts", "metrics"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.jsonl"))
+    return tmp_path
+
+
+def identities(checkout: Path, modules: list[str]) -> list[str]:
+    """What the copied package says, in a process of its own."""
+    code = f"from idl_hf.cache import code_identity; print(*map(code_identity, {modules!r}), sep='\\n')"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=checkout, env={"PYTHONPATH": str(checkout)}, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def test_every_cache_is_keyed_by_the_closure_of_its_code_and_by_nothing_else(checkout):
+    modules = [module for module, _, _ in KEYED.values()]
+    before = identities(checkout, modules)
+    assert len(set(before)) == len(KEYED)
+    for name, (module, inside, outside) in KEYED.items():
+        for file, changes in ((inside, True), (outside, False)):
+            original = (checkout / file).read_bytes()
+            (checkout / file).write_bytes(original + b"\n# an edit\n")
+            changed = identities(checkout, [module]) != [before[modules.index(module)]]
+            (checkout / file).write_bytes(original)
+            assert changed == changes, f"{name}: an edit of {file}"
+    assert identities(checkout, modules) == before
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_the_code_that_keeps_things_names_that_module(name):
+    module = KEYED[name][0]
+    where = "idl_hf/registration.py" if module.startswith("idl_hf.dataset_scripts") else None
+    wanted = "code_identity(module" if where else f'code_identity("{module}"'
+    files = [ROOT / where] if where else ROOT.glob("idl_hf/**/*.py")
+    assert any(wanted in file.read_text(encoding="utf-8") for file in files)
+
+
+def package(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / "idl_hf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    """A package of a few modules with this cache.py."""
+    package(
+        tmp_path,
+        {
+            "__init__.py": "", "cache.py": (ROOT / "idl_hf" / "cache.py").read_text(), "leaf.py": "", "lazy.py": "",
+            "typed.py": "", "other.py": "", "inner/__init__.py": "", "inner/one.py": "", "inner/two.py": "",
+            "near/__init__.py": "", "near/there.py": "",
+            "root.py": (
+                "from typing import TYPE_CHECKING\nfrom idl_hf import leaf\nfrom .near import there\n"
+                "if TYPE_CHECKING:\n    from idl_hf import typed\n"
+                "def f():\n    from idl_hf.inner import something\n    import idl_hf.lazy\n"
+            ),
+        },
+    )  # fmt: skip
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("root.py", True), ("leaf.py", True), ("lazy.py", True), ("inner/two.py", True), ("near/there.py", True),
+        ("near/__init__.py", True), ("typed.py", False), ("other.py", False), ("__init__.py", False),
+    ],
+)  # fmt: skip
+def test_the_closure_is_read_off_the_source(small, file, counts):
+    before = identities(small, ["idl_hf.root"])
+    with (small / "idl_hf" / file).open("a") as source:
+        source.write("x = 1\n")
+    assert (identities(small, ["idl_hf.root"]) != before) == counts
+
+
+def test_an_edit_counts_byte_by_byte_and_not_by_its_time(small):
+    file = small / "idl_hf" / "leaf.py"
+    before, (access, modified) = identities(small, ["idl_hf.root"]), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.write_text(" ")
+    os.utime(file, ns=(access, modified))
+    assert identities(small, ["idl_hf.root"]) != before
+
+
+def test_versions_of_libraries_count_and_an_unknown_module_is_named():
+    assert code_identity("idl_hf.spi", "numpy") != code_identity("idl_hf.spi", "scikit-learn")
+    with pytest.raises(ValueError, match=r"There is no module 'idl_hf\.spy'"):
+        code_identity("idl_hf.spy")
+
+
+def test_values_are_computed_once_and_each_part_is_kept(tmp_path):
+    cache, asked = Cache(tmp_path / "folder" / "c.sqlite"), []
+
+    def compute(places):
+        asked.append(places)
+        for place in places:
+            if place == 3:
+                raise KeyboardInterrupt
+            yield {place: b"value %d" % place}
+
+    keys = [b"a", b"b", b"a", b"c"]
+    with pytest.raises(KeyboardInterrupt):
+        cache.values(keys, compute)
+    assert cache.known(keys) == {b"a", b"b"}
+    values = cache.values(keys, lambda places: [{place: b"anew"} for place in places])
+    assert values == [b"value 0", b"value 1", b"value 0", b"anew"]
+    assert asked == [[0, 1, 3]]
+    assert cache.values([], compute) == []
+    assert cache.values(keys, lambda places: pytest.fail("all are known")) == values
+
+
+def test_a_key_that_is_there_keeps_its_value(tmp_path):
+    cache = Cache(tmp_path / "c.sqlite")
+    cache.write({b"a": b"first"})
+    cache.write({b"a": b"second"})
+    assert cache.read([b"a", b"b"]) == {b"a": b"first"}
+
+
+def write_many(path: Path, start: int) -> None:
+    cache = Cache(path)
+    for i in range(start, start + 100):
+        cache.write({b"%d" % i: b"x"})
+
+
+def test_several_processes_write_at_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=write_many, args=(tmp_path / "c.sqlite", 50 * i)) for i in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    with sqlite3.connect(tmp_path / "c.sqlite") as connection:
+        assert connection.execute("SELECT COUNT(*) FROM entries").fetchone() == (200,)
+
+
+def test_a_digest_tells_parts_apart():
+    assert len({digest("a", "b"), digest("ab"), digest("a", ("b",)), digest("a", b"b")}) == 4
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_written_is_whole_or_not_there(tmp_path, kind):
+    def write(partial: Path, text: str) -> None:
+        if kind == "folder":
+            partial.mkdir()
+            partial = partial / "inside"
+        partial.write_text(text)
+
+    target = tmp_path / "new" / "target.txt"
+    with suppress(RuntimeError), write_whole(target) as partial:
+        write(partial, "half")
+        raise RuntimeError
+    assert list((tmp_path / "new").iterdir()) == []
+    with write_whole(target) as partial:
+        write(partial, "whole")
+        assert not target.exists()
+    assert (target / "inside" if kind == "folder" else target).read_text() == "whole"
+    assert list((tmp_path / "new").iterdir()) == [target]
+
+
+def test_a_file_is_replaced_and_a_folder_that_another_process_made_stays(tmp_path):
+    for text in ("first", "second"):
+        with write_whole(tmp_path / "file") as partial:
+            partial.write_text(text)
+        with write_whole(tmp_path / "folder") as partial:
+            partial.mkdir()
+            (partial / "inside").write_text(text)
+    assert (tmp_path / "file").read_text() == "second"
+    assert (tmp_path / "folder" / "inside").read_text() == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
