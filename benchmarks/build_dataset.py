@@ -19,8 +19,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,14 +32,15 @@ from unittest.mock import patch
 import datasets
 import numpy as np
 from numpy.typing import NDArray
-from transformers import HfArgumentParser
 from transformers.utils import logging
 
 import idl_hf.rows.generate
-from idl_hf.cache import write_whole
+from common import Timed, head, memory, parse, progress, ratios, row, run_elsewhere, take_turns, timed, write
 from idl_hf.conved import Embedded, pairwise_conved
+from idl_hf.demo import SAMPLE_DATA, DemoSettings
 from idl_hf.dpi import order_references
 from idl_hf.encoding import SentenceEncoder
+from idl_hf.explore.dataset import dialogue_of
 from idl_hf.models.offline import OFFLINE, resolve_encoder
 from idl_hf.rows.generate import RowBuilder
 from idl_hf.rows.options import RowOptions
@@ -52,19 +51,23 @@ from idl_hf.schema import Dialogue, Person, Turn, group_by_person
 if TYPE_CHECKING:
     import torch
 
-SAMPLE_DATA = Path(idl_hf.__file__).parent / "sample_data"
 BATCH_SIZE = inspect.signature(SentenceEncoder).parameters["batch_size"].default
 QUICK = {"repeats": 1, "people": 1, "memory_factor": 2, "dialogues": 6, "configs": ["dpoc"]}
 Record = dict[str, Any]  # a row of a table: {column: text, number, truth or the numbers of all turns}
+Cosine = Callable[[Any, Any], float]
+Distances = list[list[float]]
+
+
+class Ordered(NamedTuple):
+    order: list[int]
+    distances: Distances  # of all references
 
 
 @dataclass
 class Settings:
     """What is measured."""
 
-    parts: list[str] = field(
-        default_factory=list, metadata={"help": "conved order cold warm peer memory scale. Default: all but the last."}
-    )
+    parts: list[str] = field(default_factory=list, metadata={"help": "conved order cold warm peer memory, or scale."})
     data_dir: str = field(default=str(SAMPLE_DATA), metadata={"help": "Raw ConvAI2 files, or JSON Lines."})
     encoder: str = field(default=OFFLINE, metadata={"help": "Sentence encoder; 'offline' is all-MiniLM-L6-v2."})
     configs: list[str] = field(default_factory=lambda: ["msl", "dpoc"], metadata={"help": "Which rows are built."})
@@ -88,7 +91,7 @@ class Settings:
 # The straightforward form
 
 
-def slow_distance(a: Embedded, b: Embedded, cosine: Callable[[Any, Any], float], scale: float = 5.0) -> float:
+def slow_distance(a: Embedded, b: Embedded, cosine: Cosine, scale: float = 5.0) -> float:
     """Return convED (paper A.3) in plain Python: a cosine for each two utterances of one role."""
     (roles_a, vectors_a), (roles_b, vectors_b) = a, b
     lev = [[float(i + j) for j in range(len(roles_b) + 1)] for i in range(len(roles_a) + 1)]
@@ -101,28 +104,22 @@ def slow_distance(a: Embedded, b: Embedded, cosine: Callable[[Any, Any], float],
     return lev[-1][-1]
 
 
-def slow_distances(
-    dialogues: Iterable[Any],
-    cosine: Callable[[Any, Any], float],
-    embed: Callable[[Any], Embedded] = lambda given: given,
-) -> list[list[float]]:
+def slow_distances(dialogues: Iterable[Any], cosine: Cosine, embed: Callable = lambda given: given) -> Distances:
     """Return convED of every ordered pair, embedded anew for each, as the released code has it."""
     return [[0.0 if a is b else slow_distance(embed(a), embed(b), cosine) for b in dialogues] for a in dialogues]
 
 
 def numpy_cosine(a: NDArray, b: NDArray) -> float:
-    """Return the cosine of two vectors."""
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def torch_cosine(a: "torch.Tensor", b: "torch.Tensor") -> float:
-    """Return the cosine of two vectors as the released code takes it."""
+def torch_cosine(a: "torch.Tensor", b: "torch.Tensor") -> float:  # as the released code takes it
     import torch
 
     return torch.nn.functional.cosine_similarity(a, b, dim=0).item()
 
 
-def slow_order(distances: list[list[float]], to_target: list[float]) -> list[int]:
+def slow_order(distances: Distances, to_target: list[float]) -> list[int]:
     """Return the best of all permutations; ties as in `order_references`."""
 
     def rank(path: tuple[int, ...]) -> tuple[float, float, tuple[int, ...]]:
@@ -131,21 +128,11 @@ def slow_order(distances: list[list[float]], to_target: list[float]) -> list[int
     return list(min(itertools.permutations(range(len(distances))), key=rank))
 
 
-def path_cost(path: Sequence[int], distances: list[list[float]]) -> float:
-    """Return the sum of the distances of neighbours."""
+def path_cost(path: Sequence[int], distances: Distances) -> float:
     return sum(distances[i][j] for i, j in itertools.pairwise(path))
 
 
-class SlowOrder(NamedTuple):
-    """An order of references, and all distances between them."""
-
-    order: list[int]
-    distances: list[list[float]]
-
-
-def slow_dpi(target: Dialogue, references: list[Dialogue], encode: Callable[[str], "torch.Tensor"]) -> SlowOrder:
-    """Return the order of the references of a target."""
-
+def slow_dpi(target: Dialogue, references: list[Dialogue], encode: Callable[[str], "torch.Tensor"]) -> Ordered:
     def embed(turns: tuple[Turn, ...]) -> Embedded:
         return [turn.role for turn in turns], [encode(turn.text) for turn in turns]
 
@@ -153,35 +140,26 @@ def slow_dpi(target: Dialogue, references: list[Dialogue], encode: Callable[[str
     context = context_of(target, RowOptions(reply="last"))
     distances = slow_distances(said, torch_cosine, embed)
     to_target = [slow_distance(embed(turns), embed(context), torch_cosine) for turns in said]
-    return SlowOrder(slow_order(distances, to_target), distances)
-
-
-# Builds
+    return Ordered(slow_order(distances, to_target), distances)
 
 
 def load_rows(config: str, settings: Settings) -> datasets.DatasetDict:
-    """Return the rows of all splits, built anew."""
-    own = any(Path(settings.data_dir).glob("*.jsonl"))
-    name = "idl_hf/dialogues_idl" if own else "idl_hf/convai2_idl"
+    name = DemoSettings(data_dir=settings.data_dir).dataset_name
     options = {"data_dir": settings.data_dir, "encoder": settings.encoder}
     with tempfile.TemporaryDirectory() as folder:
         return datasets.load_dataset(name, config, cache_dir=folder, **options)
 
 
 class Build(NamedTuple):
-    """What a build took, in seconds and without loading the encoder, and all texts that went through it."""
-
-    took: Record
-    texts: list[str]
+    took: Record  # in seconds, without loading the encoder
+    texts: list[str]  # all that went through the encoder
 
 
 def build(config: str, settings: Settings) -> Build:
-    """Build the rows of all splits and return what it took."""
     with watched() as (stages, texts):
         total, rows = timed(lambda: load_rows(config, settings))
-    counts = {"rows": sum(rows.num_rows.values()), "texts": len(texts)}
     seconds = {"seconds": total - stages["loading"], **stages, "rest": total - sum(stages.values())}
-    return Build({**counts, **seconds}, texts)
+    return Build({"rows": sum(rows.num_rows.values()), "texts": len(texts), **seconds}, texts)
 
 
 @contextmanager
@@ -225,19 +203,9 @@ def fresh_cache() -> Iterator[Path]:
 
 
 def forget_choices(cache: Path) -> None:
-    """Remove all but the vectors."""
     for folder in cache.iterdir():
         if folder.name != "embeddings":
             shutil.rmtree(folder)
-
-
-def build_elsewhere(part: str, config: str, settings: Settings) -> Record:
-    """Return what `build_here` returns in a process of its own, with the caches of this one."""
-    options = ["--parts", part, "--build", config, "--data_dir", settings.data_dir, "--encoder", settings.encoder]
-    done = subprocess.run([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"Building '{config}' in a process of its own failed with {done.returncode}, see above.")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def build_here(settings: Settings) -> Record:
@@ -246,21 +214,15 @@ def build_here(settings: Settings) -> Record:
         took, _ = build(str(settings.build), settings)
     else:  # watching imports torch, beside which the growth of a build that encodes nothing would look small
         took = {"rows": sum(load_rows(str(settings.build), settings).num_rows.values())}
-    # Not ru_maxrss, which begins at the peak of the process that started this one
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return {**took, "peak": next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))}
-
-
-# People
+    return {**took, "peak": memory("VmHWM") / 2**20}
 
 
 def read_people(settings: Settings) -> list[Person]:
-    """Return everyone of all splits."""
     dialogues = []
     for split, rows in load_rows("sessions", settings).items():
-        for row in rows:
-            turns = tuple(Turn(turn["role"], turn["text"], tuple(turn["candidates"])) for turn in row["turns"])
-            dialogues.append(Dialogue(f"{split}-{row['person_id']}", row["dialogue_id"], turns))
+        dialogues += [
+            Dialogue(f"{split}-{own.person_id}", own.dialogue_id, own.turns) for own in map(dialogue_of, rows)
+        ]
     return group_by_person(dialogues)
 
 
@@ -275,70 +237,20 @@ def write_dialogues(people: list[Person], folder: str, count: int) -> str:
         for i in range(count):
             copy, dialogue = i // len(dialogues), dialogues[i % len(dialogues)]
             mark = f" {copy}" if copy else ""
-            turns = tuple(
-                Turn(turn.role, turn.text + mark, tuple(other + mark for other in turn.candidates))
-                for turn in dialogue.turns
-            )
-            new = replace(dialogue, person_id=dialogue.person_id + mark, turns=turns)
-            file.write(json.dumps(asdict(new)) + "\n")
+            said = ((turn.role, turn.text, [text + mark for text in turn.candidates]) for turn in dialogue.turns)
+            turns = tuple(Turn(role, text + mark, tuple(candidates)) for role, text, candidates in said)
+            file.write(json.dumps(asdict(replace(dialogue, person_id=dialogue.person_id + mark, turns=turns))) + "\n")
     return str(target)
 
 
 def count_dialogues(people: list[Person]) -> int:
-    """Return how many dialogues people have."""
     return sum(len(person.dialogues) for person in people)
 
 
-# Time
-
-
-class Timed(NamedTuple):
-    """What a call took, in seconds, and returned."""
-
-    seconds: float
-    result: Any
-
-
-class Turns(NamedTuple):
-    """Of each way the seconds of all turns and the last result."""
-
-    seconds: list[list[float]]
-    results: list[Any]
-
-
-def timed(function: Callable[[], Any]) -> Timed:
-    """Call a function."""
-    start = time.perf_counter()
-    result = function()
-    return Timed(time.perf_counter() - start, result)
-
-
-def take_turns(ways: dict[str, Callable[[], Timed]], turns: int) -> Turns:
-    """Call all ways so many times, in turns."""
-    seconds: list[list[float]] = [[] for _ in ways]
-    results: list[Any] = [None] * len(ways)
-    for turn, i in itertools.product(range(turns), range(len(ways))):
-        i = (i + turn) % len(ways)  # none always follows the same one
-        name = [*ways][i]
-        took, results[i] = ways[name]()
-        seconds[i].append(took)
-        if took > 1:
-            progress(f"  {name}, turn {turn + 1} of {turns}: {took:.1f} s")
-    return Turns(seconds, results)
-
-
 def compared(ours: list[float], peer: list[float], unit: str = "s", factor: float = 1.0) -> Record:
-    """Return the columns that compare the seconds of all turns."""
-    columns = {
-        f"ours, {unit}": [factor * value for value in ours],
-        f"peer, {unit}": [factor * value for value in peer],
-    }
+    seconds = {"ours": ours, "peer": peer}
+    columns = {f"{way}, {unit}": [factor * value for value in taken] for way, taken in seconds.items()}
     return {**columns, "times faster": ratios(peer, ours)}
-
-
-def ratios(dividends: list[float], divisors: list[float]) -> list[float]:
-    """Return the ratio of each turn."""
-    return [dividend / divisor for dividend, divisor in zip(dividends, divisors, strict=True)]
 
 
 def stages_of(builds: list[Record]) -> Record:
@@ -349,11 +261,6 @@ def stages_of(builds: list[Record]) -> Record:
         columns[f"{stage}, s"] = [took[stage] for took in builds]
         columns[f"{stage}, %"] = 100 * sum(took[stage] for took in builds) / total
     return columns
-
-
-def progress(message: str) -> None:
-    """Print what is going on."""
-    print(message, file=sys.stderr, flush=True)
 
 
 # Parts
@@ -373,21 +280,18 @@ def measure_conved(settings: Settings) -> list[Record]:
     arrays: list[Embedded] = [(roles, rows) for rows in vectors]
     tensors: list[Any] = [(roles, list(torch.from_numpy(rows))) for rows in vectors]
     ways = {
-        "ours": lambda: timed(lambda: pairwise_conved(arrays)),
-        "NumPy": lambda: timed(lambda: slow_distances(arrays, numpy_cosine)),
-        "torch": lambda: timed(lambda: slow_distances(tensors, torch_cosine)),
+        "ours": lambda: pairwise_conved(arrays),
+        "NumPy": lambda: slow_distances(arrays, numpy_cosine),
+        "torch": lambda: slow_distances(tensors, torch_cosine),
     }
     take_turns(ways, 1)  # to warm up
     (ours, *peers), (distances, *others) = take_turns(ways, 10 * settings.repeats)
-    return [
-        {
-            "dialogues x turns x width": f"{count} x {turns} x {width}",
-            "cosines by": name,
-            **compared(ours, peer, "ms", 1e3),
-            "largest difference": float(np.abs(distances - np.array(other)).max()),
-        }
-        for name, peer, other in zip(("NumPy", "torch"), peers, others, strict=True)
-    ]
+    records = []
+    for name, peer, other in zip(("NumPy", "torch"), peers, others, strict=True):
+        first = {"dialogues x turns x width": f"{count} x {turns} x {width}", "cosines by": name}
+        difference = float(np.abs(distances - np.array(other)).max())
+        records.append({**first, **compared(ours, peer, "ms", 1e3), "largest difference": difference})
+    return records
 
 
 def measure_order(settings: Settings) -> list[Record]:
@@ -395,10 +299,8 @@ def measure_order(settings: Settings) -> list[Record]:
     rng = np.random.default_rng(0)
     halves = [rng.uniform(1, 14, (5, 5)) for _ in range(20)]
     given = [((half + half.T).tolist(), rng.uniform(1, 28, 5).tolist()) for half in halves]
-    ways = {
-        "ours": lambda: timed(lambda: [order_references(*case) for case in given]),
-        "peer": lambda: timed(lambda: [slow_order(*case) for case in given]),
-    }
+    forms = {"ours": order_references, "peer": slow_order}
+    ways = {name: lambda order=order: [order(*case) for case in given] for name, order in forms.items()}
     take_turns(ways, 1)  # to warm up
     (ours, peer), orders = take_turns(ways, 10 * settings.repeats)
     same = sum(own == other for own, other in zip(*orders, strict=True))
@@ -432,16 +334,9 @@ def _cold_build(people: list[Person], config: str, settings: Settings) -> Record
 
     ways = {f"{config}, build": whole, f"{config}, encoding alone": alone}
     seconds, (encoded, _) = take_turns(ways, settings.repeats)
-    return {
-        "config": config,
-        "rows": builds[0]["rows"],
-        "unique texts": len(texts),
-        "each encoded once": sorted(encoded) == texts,
-        "build, s": seconds[0],
-        "encoding alone, s": seconds[1],
-        "build / encoding alone": ratios(*seconds),
-        **stages_of(builds),
-    }
+    counts = {"config": config, "rows": builds[0]["rows"], "unique texts": len(texts)}
+    took = {"build, s": seconds[0], "encoding alone, s": seconds[1], "build / encoding alone": ratios(*seconds)}
+    return {**counts, "each encoded once": sorted(encoded) == texts, **took, **stages_of(builds)}
 
 
 def measure_warm(settings: Settings) -> list[Record]:
@@ -457,9 +352,8 @@ def measure_warm(settings: Settings) -> list[Record]:
                 builds["vectors and choices"].append(build(config, settings).took)
                 progress(f"  {config}, turn {turn + 1} of {settings.repeats}")
         for cached, took in builds.items():
-            seconds = [record["seconds"] for record in took]
-            first = {"config": config, "cached": cached, "texts encoded": took[-1]["texts"], "build, s": seconds}
-            records.append({**first, **stages_of(took)})
+            first = {"config": config, "cached": cached, "texts encoded": took[-1]["texts"]}
+            records.append({**first, "build, s": [record["seconds"] for record in took], **stages_of(took)})
     return records
 
 
@@ -495,11 +389,8 @@ def _compare_person(person: Person, encoder: SentenceEncoder, model: Any) -> Rec
     choices: list[Choice] = ours().result
     ours_encoded = encoder.encoded_count - before
     told = [(dialogues[choice.target], [dialogues[i] for i in sorted(choice.references)]) for choice in choices]
-
-    def peer() -> Timed:
-        return timed(lambda: [slow_dpi(target, references, encode) for target, references in told])
-
-    (ours_seconds, peer_seconds), (_, orders) = take_turns({"ours": ours, "peer": peer}, 1)
+    ways = {"ours": ours, "peer": lambda: [slow_dpi(target, references, encode) for target, references in told]}
+    (ours_seconds, peer_seconds), (_, orders) = take_turns(ways, 1)
     differences = []
     for choice, (order, distances) in zip(choices, orders, strict=True):
         own = [sorted(choice.references).index(i) for i in choice.references]
@@ -520,7 +411,7 @@ def measure_memory(settings: Settings) -> list[Record]:
             build(config, data[1])
             for turn, i in itertools.product(range(settings.repeats), (0, 1)):
                 forget_choices(cache)
-                peaks[i].append(build_elsewhere("memory", config, data[i])["peak"])
+                peaks[i].append(run_elsewhere(f"Building '{config}'", data[i], parts=["memory"], build=config)["peak"])
                 progress(f"  {config}, {counts[i]} dialogues, turn {turn + 1} of {settings.repeats}")
         growth = [100 * (ratio - 1) for ratio in ratios(peaks[1], peaks[0])]
         few, many = (f"{settings.memory_factor if i else 1} x the people, MiB" for i in (0, 1))
@@ -535,40 +426,29 @@ def measure_scale(settings: Settings) -> list[Record]:
         large = replace(settings, data_dir=write_dialogues(read_people(settings), folder, settings.dialogues))
         for config in settings.configs:
             with fresh_cache():
-                took = build_elsewhere("scale", config, large)
+                took = run_elsewhere(f"Building '{config}'", large, parts=["scale"], build=config)
             counts = {"dialogues": settings.dialogues, "rows": took["rows"], "unique texts": took["texts"]}
             seconds = {"build, s": took["seconds"], **stages_of([took])}
             records.append({"config": config, **counts, **seconds, "peak, MiB": took["peak"]})
     return records
 
 
-PARTS: dict[str, Callable[[Settings], list[Record]]] = {
-    "conved": measure_conved,
-    "order": measure_order,
-    "cold": measure_cold,
-    "warm": measure_warm,
-    "peer": measure_peer,
-    "memory": measure_memory,
-    "scale": measure_scale,
-}
-
-
-# Report
+_MEASURED = (
+    measure_conved, measure_order, measure_cold, measure_warm, measure_peer, measure_memory, measure_scale,
+)  # fmt: skip
+PARTS = {measure.__name__.removeprefix("measure_"): measure for measure in _MEASURED}
 
 
 def table(settings: Settings, results: dict[str, list[Record]]) -> str:
-    """Return a Markdown table for each part."""
     dialogues = "the beginnings of a few sample dialogues" if settings.quick else Path(settings.data_dir).name
     lines = [f"{machine()}. Data: {dialogues}; encoder: {settings.encoder}. Median [least, most] of turns."]
     for part, records in results.items():
-        lines += ["", f"## {part}", " ".join(str(PARTS[part].__doc__).split()), "", f"| {' | '.join(records[0])} |"]
-        lines += ["|---" * len(records[0]) + "|"]
-        lines += [f"| {' | '.join(map(shown, record.values()))} |" for record in records]
+        lines += ["", f"## {part}", " ".join(str(PARTS[part].__doc__).split()), "", head(*records[0])]
+        lines += [row(*map(shown, record.values())) for record in records]
     return "\n".join(lines) + "\n"
 
 
 def shown(value: Any) -> str:
-    """Return the text of a cell."""
     if isinstance(value, list):
         spread = f" [{shown(min(value))}, {shown(max(value))}]" if len(value) > 1 else ""
         return shown(statistics.median(value)) + spread
@@ -580,7 +460,6 @@ def shown(value: Any) -> str:
 
 
 def machine() -> str:
-    """Return what the numbers depend on: processor, threads, versions."""
     import torch
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -591,26 +470,14 @@ def machine() -> str:
     return f"{model}, {cores} cores, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
 
 
-def write(folder: Path, settings: Settings, results: dict[str, list[Record]]) -> None:
-    """Write both files."""
-    report = {"settings": asdict(settings), "machine": machine(), "parts": results}
-    for name, text in (("json", json.dumps(report, indent=1)), ("md", table(settings, results))):
-        with write_whole(folder / f"build_dataset.{name}") as partial:
-            partial.write_text(text, encoding="utf-8")
-
-
 def sample(settings: Settings, folder: str) -> Settings:
     """Return the settings with the beginnings of a few sample dialogues as their data."""
     people = read_people(replace(settings, data_dir=str(SAMPLE_DATA)))[:2]
-    short = []
-    for person in people:
-        dialogues = (replace(dialogue, turns=dialogue.turns[:4]) for dialogue in person.dialogues[:3])
-        short.append(replace(person, dialogues=tuple(dialogues)))
-    return replace(settings, data_dir=write_dialogues(short, folder, count_dialogues(short)))
+    short = [replace(dialogue, turns=dialogue.turns[:4]) for person in people for dialogue in person.dialogues[:3]]
+    return replace(settings, data_dir=write_dialogues(group_by_person(short), folder, len(short)))
 
 
 def main(settings: Settings) -> None:
-    """Measure all parts, or build once where the settings say so."""
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     if settings.build is not None:
@@ -624,9 +491,12 @@ def main(settings: Settings) -> None:
         for part in settings.parts:
             progress(part)
             results[part] = PARTS[part](small if settings.quick else settings)
-            write(Path(settings.output_dir), settings, results)
-    print(table(settings, results))
+            report = table(settings, results)
+            described = {"settings": asdict(settings), "machine": machine(), "parts": results}
+            write(Path(settings.output_dir, "build_dataset.json"), described)
+            write(Path(settings.output_dir, "build_dataset.md"), report)
+    print(report)
 
 
 if __name__ == "__main__":
-    main(HfArgumentParser(Settings).parse_args_into_dataclasses()[0])
+    main(parse(Settings))

@@ -21,18 +21,18 @@ from datasets import Dataset
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PrinterCallback
+from transformers import PrinterCallback
 from trl import ModelConfig, SFTConfig, TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
-from idl_hf.cache import write_whole
+from common import head, row, tiny_model, write
 from idl_hf.demo import DemoSettings
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.trainer import DPOCTrainer
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.models.likelihood import nll_by_person
 from idl_hf.models.loading import load_model
-from idl_hf.models.offline import OFFLINE, resolve_model
+from idl_hf.models.offline import OFFLINE
 from idl_hf.report.statistics import Estimate, mean_difference, mean_over_people
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.stages import train_msl
@@ -118,7 +118,7 @@ class ProbedTrainer(DPOCTrainer):
             return None
         nll = {name: nll_by_person(self.model, self.processing_class, self._rows[name]) for name in ("own", "other")}
         if step == 0:
-            write_json(start, nll)
+            write(start, nll)
         return nll
 
 
@@ -135,32 +135,22 @@ def run_bench(settings: Settings) -> None:
     record, current = folder / "settings.json", asdict(replace(settings, methods=[]))
     if record.exists() and json.loads(record.read_text()) != current:
         raise ValueError(f"'{folder}' has results of the settings in its settings.json. Pass another --output_dir.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, current)
+    write(record, current)
     if settings.quick:
         torch.set_num_threads(1)  # a second one of so small a model mostly waits
-        settings = replace(settings, **QUICK, model_name_or_path=save_tiny_model(folder / "tiny_model"))
+        for part in tiny_model(tie_word_embeddings=True):
+            part.save_pretrained(folder / "tiny_model")
+        settings = replace(settings, **QUICK, model_name_or_path=str(folder / "tiny_model"))
     adapter = settings.adapter or train_adapter(settings, folder / "msl")
     rows = load_rows(settings, load_model(adapter)[1])
     for name in settings.methods:
-        if not (folder / f"{name}.json").exists():
+        if not (file := folder / f"{name}.json").exists():  # one that is there is whole
             print(f"\n{METHODS[name][0]}", flush=True)
-            write_json(folder / f"{name}.json", run_method(name, settings, adapter, rows))
+            write(file, run_method(name, settings, adapter, rows))
     write_report(settings, folder)
 
 
-def save_tiny_model(folder: Path) -> str:
-    """Save a Llama of two layers with random weights, the same each time, and return where."""
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model(OFFLINE))
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=len(tokenizer), tie_word_embeddings=True)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
 def common_arguments(settings: Settings, folder: Path) -> dict[str, Any]:
-    """Return the training arguments that both stages share."""
     return {
         "output_dir": str(folder), "per_device_train_batch_size": 1, "gradient_checkpointing": False,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps, "use_cpu": not torch.cuda.is_available(),
@@ -169,7 +159,6 @@ def common_arguments(settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def data_arguments(settings: Settings, **options: Any) -> DataArguments:
-    """Return which rows to load, those of the demo, with these builder options."""
     demo = DemoSettings(data_dir=settings.data_dir)
     options |= {"encoder": settings.encoder, "targets": "all"}
     return DataArguments(demo.dataset_name, demo.data_folder, options, max_prompt_tokens=settings.max_prompt_tokens)
@@ -212,11 +201,9 @@ def load_rows(settings: Settings, tokenizer: Any) -> dict[str, Dataset]:
 
 
 def run_method(name: str, settings: Settings, adapter: str, rows: dict[str, Dataset]) -> dict[str, Any]:
-    """Train from `adapter` and return what was measured on the way."""
     model, tokenizer = load_model(adapter, trainable=True)
-    trainer_class, options = ProbedTrainer, METHODS[name][1]
-    if name == "dpop":
-        trainer_class, options = DPOPTrainer, {"penalty": settings.dpop_lambda}
+    dpop = (DPOPTrainer, {"penalty": settings.dpop_lambda})
+    trainer_class, options = dpop if name == "dpop" else (ProbedTrainer, METHODS[name][1])
     # Sequential: the rows, shuffled before, come in the same order for all. The reference is computed once for all
     args = DPOCConfig(
         **common_arguments(settings, Path(settings.output_dir)), **options, max_steps=settings.steps,
@@ -257,7 +244,7 @@ def write_report(settings: Settings, folder: Path) -> None:
     runs = {label: json.loads(file.read_text()) for label, file in files.items() if file.exists()}
     for run in runs.values():
         run["summary"] = summarise(run)
-    write_json(folder / "results.json", {"settings": asdict(settings), "methods": runs})
+    write(folder / "results.json", {"settings": asdict(settings), "methods": runs})
     plot(runs, folder / "results.svg")
     summary, people = (next(iter(runs.values()))[name] for name in ("summary", "people"))
     lines = [
@@ -265,14 +252,13 @@ def write_report(settings: Settings, folder: Path) -> None:
         f"{settings.learning_rate:g}, one seed; {len(people)} dpoc rows of {len(set(people))} held-out people, "
         f"dialogues of {summary['persona gain, after'].people}. Log-prob in nats per reply, NLL and gain in nats per "
         "token; mean over people [95 % bootstrap interval], rewards and fractions over rows.\n",
-        "| " + " | ".join(["method", *summary]) + " |",
-        "|---" * (len(summary) + 1) + "|",
+        head("method", *summary),
     ]
     for label, run in runs.items():
         cells = {name: f"{x:.3f}" if isinstance(x, float) else str(x) for name, x in run["summary"].items()}
-        lines.append("| " + " | ".join([label, *cells.values()]) + " |")
+        lines.append(row(label, *cells.values()))
         print(f"{label}: " + ", ".join(map(" ".join, cells.items())))
-    (folder / "results.md").write_text("\n".join(lines) + "\n")
+    write(folder / "results.md", "\n".join(lines) + "\n")
 
 
 @rc_context({"svg.fonttype": "none", "svg.hashsalt": "displacement"})
@@ -298,12 +284,6 @@ def plot(runs: dict[str, Any], file: Path) -> None:
     chosen.legend()
     panels[0].legend()
     figure.savefig(file, metadata={"Date": None})
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write a file whole or not at all, since a rerun takes one that is there for results."""
-    with write_whole(file) as partial:
-        partial.write_text(json.dumps(content, indent=1, default=asdict))
 
 
 if __name__ == "__main__":

@@ -10,26 +10,24 @@ the longest prompt in a process of its own, above what the built trainer holds. 
 """
 
 import copy
-import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import trl.trainer.utils
 from datasets import Dataset
 from matplotlib.figure import Figure
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, LlamaConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
+from common import Timed, head, memory, parse, progress, ratios, row, run_elsewhere, spread, take_turns, timed, write
 from idl_hf import DPOCConfig, DPOCTrainer
 from idl_hf.machine import fast_precision
 from idl_hf.models.offline import resolve_model
@@ -42,6 +40,7 @@ SHAPES = {
 }  # fmt: skip
 OURS, THREE_ROWS, TRL, TWO_ROWS = "DPOC, shared prompt", "DPOC, three rows", "DPO, TRL", "DPO, completions only"
 PRECOMPUTED = ", precomputed"
+COMPLETIONS = ("chosen", "criterion", "rejected")
 VARIANTS = [OURS, OURS + PRECOMPUTED, THREE_ROWS, TRL, TRL + PRECOMPUTED, TWO_ROWS, TWO_ROWS + PRECOMPUTED]
 PEERS = {
     OURS: (TRL, TWO_ROWS),
@@ -58,21 +57,14 @@ class Settings:
     completion: int = field(default=20, metadata={"help": "Tokens of each completion."})
     repeats: int = field(default=5, metadata={"help": "Turns, after one to warm up."})
     device: str = field(default="cpu", metadata={"help": "cpu or cuda."})
-    dtype: str = field(
-        default="",
-        metadata={
-            "help": "bfloat16: autocast over float32 weights on a CPU. float32: neither. Default: by the machine."
-        },
-    )
+    dtype: str = field(default="", metadata={"help": "bfloat16, on a CPU by autocast, or float32; or by the machine."})
     gradient_checkpointing: bool = field(default=True, metadata={"help": "As TRL's default."})
     model_shape: str = field(
-        default="smollm2-135m", metadata={"help": f"smollm2-135m (its weights), or random ones: {', '.join(SHAPES)}."}
+        default="smollm2-135m", metadata={"help": f"Its weights, or random: {', '.join(SHAPES)}."}
     )
     output_dir: str = field(default="runs/benchmarks", metadata={"help": "Where the three files go."})
     quick: bool = field(default=False, metadata={"help": "A tiny model and one turn: shows that it runs, no more."})
-    memory_of: str | None = field(
-        default=None, metadata={"help": "Only the peak memory of this variant, as a number."}
-    )
+    memory_of: str | None = field(default=None, metadata={"help": "Only the peak memory of this variant, in bytes."})
 
     def __post_init__(self) -> None:
         if self.quick:
@@ -82,8 +74,7 @@ class Settings:
 
 def build_model(settings: Settings) -> PreTrainedModel:
     """Return the model to train; on a CPU its weights are float32."""
-    on_gpu = settings.device == "cuda"
-    dtype = getattr(torch, settings.dtype) if on_gpu else torch.float32
+    dtype = getattr(torch, settings.dtype) if settings.device == "cuda" else torch.float32
     if settings.model_shape == "smollm2-135m":
         return AutoModelForCausalLM.from_pretrained(resolve_model("offline"), dtype=dtype).to(settings.device)
     with torch.device(settings.device):
@@ -95,23 +86,16 @@ def build_trainer(variant: str, model: PreTrainedModel, settings: Settings) -> D
     """Return a trainer on a copy of `model` that shares its frozen weights."""
     ours = variant.startswith("DPOC")
     options = {
-        "output_dir": settings.output_dir,
-        "bf16": settings.dtype == "bfloat16",
-        "use_cpu": settings.device == "cpu",
-        "gradient_checkpointing": settings.gradient_checkpointing,
-        "max_length": None,
-        "report_to": "none",
-        "per_device_train_batch_size": 1,
-        "disable_tqdm": True,
-    }
+        "output_dir": settings.output_dir, "bf16": settings.dtype == "bfloat16", "use_cpu": settings.device == "cpu",
+        "gradient_checkpointing": settings.gradient_checkpointing, "max_length": None, "report_to": "none",
+        "per_device_train_batch_size": 1, "disable_tqdm": True,
+    }  # fmt: skip
     if ours:
         options["prefix_sharing"] = variant.startswith(OURS)
     trainer = (DPOCTrainer if ours else DPOTrainer)(
         model=copy.deepcopy(model, {id(weight): weight for weight in model.parameters()}),
         args=(DPOCConfig if ours else DPOConfig)(**options),
-        train_dataset=Dataset.from_dict(
-            {name: [f" {name}"] for name in ("prompt", "chosen", "criterion", "rejected")}
-        ),
+        train_dataset=Dataset.from_dict({name: [f" {name}"] for name in ("prompt", *COMPLETIONS)}),
         processing_class=AutoTokenizer.from_pretrained(resolve_model("offline")),
         peft_config=LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
@@ -129,38 +113,32 @@ def build_batch(trainer: DPOTrainer, prompt: int, settings: Settings) -> dict[st
     """Return a batch of one row of random tokens, the same for every variant."""
     generator = torch.Generator().manual_seed(prompt)
     vocabulary = min(32000, trainer.model.config.vocab_size)
-    row: dict[str, Any] = {
+    lengths = {"prompt": prompt, **dict.fromkeys(COMPLETIONS, settings.completion)}
+    texts: dict[str, Any] = {
         f"{name}_ids": torch.randint(10, vocabulary, (length,), generator=generator).tolist()
-        for name, length in (
-            ("prompt", prompt),
-            *((n, settings.completion) for n in ("chosen", "criterion", "rejected")),
-        )
+        for name, length in lengths.items()
     }
     if trainer.precompute_ref_logps:
-        row |= {f"ref_{name}_logps": -100.0 for name in ("chosen", "criterion", "rejected")}
-    return trainer.data_collator([row])
+        texts |= {f"ref_{name}_logps": -100.0 for name in COMPLETIONS}
+    return trainer.data_collator([texts])
 
 
-def step(trainer: DPOTrainer, batch: dict[str, Any], variant: str) -> float:
-    """Return the seconds of one forward and backward pass and the optimizer's step."""
-    score_all = trl.trainer.utils._use_triton
-    if variant.startswith(TWO_ROWS):  # what TRL does on CUDA; on a CPU it projects every position to the vocabulary
-        trl.trainer.utils._use_triton = lambda device: True
-    try:
-        _synchronize(trainer)
-        start = time.perf_counter()
+def step(trainer: DPOTrainer, batch: dict[str, Any], variant: str) -> Timed:
+    """Take the time of one forward and backward pass and the optimizer's step."""
+
+    def run() -> None:
         trainer.training_step(trainer.model, batch)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
-        _synchronize(trainer)
-        return time.perf_counter() - start
-    finally:
-        trl.trainer.utils._use_triton = score_all
+        synchronize()
 
-
-def _synchronize(trainer: DPOTrainer) -> None:
-    if trainer.accelerator.device.type == "cuda":
-        torch.cuda.synchronize()
+    synchronize = torch.cuda.synchronize if trainer.accelerator.device.type == "cuda" else lambda: None
+    synchronize()
+    if not variant.startswith(TWO_ROWS):
+        return timed(run)
+    # What TRL does on CUDA; on a CPU it projects every position to the vocabulary
+    with patch.object(trl.trainer.utils, "_use_triton", lambda device: True):
+        return timed(run)
 
 
 def measure_times(settings: Settings) -> dict[int, dict[str, list[float]]]:
@@ -169,15 +147,11 @@ def measure_times(settings: Settings) -> dict[int, dict[str, list[float]]]:
     trainers = {variant: build_trainer(variant, model, settings) for variant in VARIANTS}
     times: dict[int, dict[str, list[float]]] = {}
     for prompt in settings.prompts:
+        progress(f"prompt {prompt}")
         batches = {variant: build_batch(trainer, prompt, settings) for variant, trainer in trainers.items()}
-        times[prompt] = {variant: [] for variant in VARIANTS}
-        for turn in range(settings.repeats + 1):
-            start = turn % len(VARIANTS)  # none always follows the same one
-            for variant in VARIANTS[start:] + VARIANTS[:start]:
-                seconds = step(trainers[variant], batches[variant], variant)
-                if turn > 0:
-                    times[prompt][variant].append(seconds)
-            print(f"prompt {prompt}, turn {turn} of {settings.repeats}", file=sys.stderr, flush=True)
+        ways = {variant: partial(step, trainers[variant], batches[variant], variant) for variant in VARIANTS}
+        seconds = take_turns(ways, settings.repeats + 1).seconds
+        times[prompt] = {variant: taken[1:] for variant, taken in zip(VARIANTS, seconds, strict=True)}
     return times
 
 
@@ -191,72 +165,44 @@ def peak_memory(settings: Settings) -> int:
         before = torch.cuda.memory_allocated()
         step(trainer, batch, variant)
         return torch.cuda.max_memory_allocated() - before
-    before = _resident("VmRSS")
+    before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     step(trainer, batch, variant)
-    return _resident("VmHWM") - before
-
-
-def _resident(field_name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field_name}:"))
+    return memory("VmHWM") - before
 
 
 def measure_memory(settings: Settings) -> dict[int, dict[str, int]]:
     """Return the peak memory at the longest prompt, by that length and variant."""
-    prompt = settings.prompts[-1]
-    peaks: dict[str, int] = {}
+    longest, peaks = settings.prompts[-1:], {}
     for variant in [OURS, TRL] if settings.quick else VARIANTS:
-        options = {**asdict(settings), "prompts": [prompt], "quick": False, "memory_of": variant}
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump(options, file)
-            file.flush()
-            done = subprocess.run([sys.executable, __file__, file.name], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise RuntimeError(f"Measuring the memory of '{variant}' failed:\n{done.stderr[-2000:]}")
-        peaks[variant] = int(done.stdout.split()[-1])
-    return {prompt: peaks}
+        what = f"Measuring the memory of '{variant}'"
+        peaks[variant] = run_elsewhere(what, settings, prompts=longest, memory_of=variant)
+    return {longest[0]: peaks}
 
 
-def ratios(times: dict[str, list[float]], ours: str, peer: str) -> list[float]:
-    """Return how many times faster ours is, in each turn."""
-    return [other / own for own, other in zip(times[ours], times[peer], strict=True)]
-
-
-def table(settings: Settings, times: dict[int, dict[str, list[float]]], memory: dict[int, dict[str, int]]) -> str:
+def table(settings: Settings, times: dict[int, dict[str, list[float]]], peaks: dict[int, dict[str, int]]) -> str:
     """Return Markdown: seconds, throughput and memory of each variant, then ours against each peer."""
     checkpointing = "with" if settings.gradient_checkpointing else "without"
     lines = [
         f"{settings.model_shape}, {settings.device} ({machine(settings)}), {settings.dtype}, {checkpointing} gradient "
-        "checkpointing, LoRA r 8 on all linear "
-        f"layers, batch 1, completions of {settings.completion} tokens; median [least, most] of {settings.repeats} "
-        "turns. Tokens: the prompt once and each completion once.",
-        "",
-        "| prompt | variant | seconds per step | tokens/s | peak memory above the model |",
-        "|---|---|---|---|---|",
+        f"checkpointing, LoRA r 8 on all linear layers, batch 1, completions of {settings.completion} tokens; median "
+        f"[least, most] of {settings.repeats} turns. Tokens: the prompt once and each completion once.\n",
+        head("prompt", "variant", "seconds per step", "tokens/s", "peak memory above the model"),
     ]
     for prompt, by_variant in times.items():
         for variant, values in by_variant.items():
             tokens = prompt + settings.completion * (3 if variant.startswith("DPOC") else 2)
-            used = memory.get(prompt, {}).get(variant)
-            lines.append(
-                f"| {prompt} | {variant} | {spread(values)} | {tokens / statistics.median(values):,.0f} | "
-                f"{'' if used is None else f'{used / 2**30:.2f} GiB'} |"
-            )
-    lines += ["", "| prompt | ours | against | times faster |", "|---|---|---|---|"]
-    for prompt, by_variant in times.items():
+            used = peaks.get(prompt, {}).get(variant)
+            shown = "" if used is None else f"{used / 2**30:.2f} GiB"
+            lines.append(row(prompt, variant, spread(values), f"{tokens / statistics.median(values):,.0f}", shown))
+    lines += ["", head("prompt", "ours", "against", "times faster")]
+    for prompt, taken in times.items():
         for ours, peers in PEERS.items():
-            lines += [f"| {prompt} | {ours} | {peer} | {spread(ratios(by_variant, ours, peer))} |" for peer in peers]
+            lines += [row(prompt, ours, peer, spread(ratios(taken[peer], taken[ours]))) for peer in peers]
     return "\n".join(lines) + "\n"
 
 
-def spread(values: list[float]) -> str:
-    """Return "median [least, most]"."""
-    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
-
-
 def machine(settings: Settings) -> str:
-    """Return what computes, in words."""
     if settings.device == "cuda":
         return torch.cuda.get_device_name()
     return f"{os.cpu_count()} cores of {platform.machine()}, {torch.get_num_threads()} threads"
@@ -281,20 +227,14 @@ def main(settings: Settings) -> None:
     if settings.memory_of is not None:
         print(peak_memory(settings))
         return
-    times = measure_times(settings)
-    memory = measure_memory(settings)
-    folder = Path(settings.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    results = {"settings": asdict(settings), "machine": machine(settings), "seconds": times, "peak_bytes": memory}
-    (folder / "dpoc_step.json").write_text(json.dumps(results, indent=1))
-    (folder / "dpoc_step.md").write_text(table(settings, times, memory))
+    times, peaks = measure_times(settings), measure_memory(settings)
+    folder, report = Path(settings.output_dir), table(settings, times, peaks)
+    results = {"settings": asdict(settings), "machine": machine(settings), "seconds": times, "peak_bytes": peaks}
+    write(folder / "dpoc_step.json", results)
+    write(folder / "dpoc_step.md", report)
     plot(folder / "dpoc_step.svg", times)
-    print(table(settings, times, memory))
+    print(report)
 
 
 if __name__ == "__main__":
-    parser = HfArgumentParser(Settings)
-    if len(sys.argv) == 2 and sys.argv[1].endswith(".json"):
-        main(parser.parse_json_file(sys.argv[1])[0])
-    else:
-        main(parser.parse_args_into_dataclasses()[0])
+    main(parse(Settings))

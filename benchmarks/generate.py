@@ -14,37 +14,24 @@ very text that the way gives; in half precision close calls fall differently.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import load_dataset
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-import idl_hf
+import idl_hf  # noqa: F401 (registers the datasets)
+from common import head, ratios, row, spread, timed, tiny_model
 from idl_hf import prompting
+from idl_hf.demo import SAMPLE_DATA
 from idl_hf.models.loading import load_model
-from idl_hf.models.offline import resolve_model
 from idl_hf.models.replies import common_length, generate_replies, generate_reply
 from idl_hf.training.data import fit_rows
 
-SAMPLE = str(Path(idl_hf.__file__).parent / "sample_data")
 Prompts = list[list[dict[str, str]]]
-
-
-def tiny() -> tuple[Any, Any]:
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model("offline"))
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, tie_word_embeddings=False, pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval(), tokenizer
 
 
 def read_dialogues(args: argparse.Namespace, tokenizer: Any) -> list[Prompts]:
@@ -52,11 +39,11 @@ def read_dialogues(args: argparse.Namespace, tokenizer: Any) -> list[Prompts]:
     options = {"data_dir": args.data_dir, "encoder": "offline", "targets": "all", "reply": "all"}
     rows = load_dataset(args.dataset_name, "msl", split=args.split, **options)
     dialogues: list[Prompts] = []
-    for row in fit_rows(rows.select(range(min(len(rows), args.replies))), tokenizer, 2048):
+    for target in fit_rows(rows.select(range(min(len(rows), args.replies))), tokenizer, 2048):
         if sum(map(len, dialogues)) >= args.replies:
             break
-        messages = [*row["prompt"], *row["completion"]]
-        dialogues.append([messages[:i] for i in range(len(row["prompt"]), len(messages), 2)])
+        messages = [*target["prompt"], *target["completion"]]
+        dialogues.append([messages[:i] for i in range(len(target["prompt"]), len(messages), 2)])
     return dialogues
 
 
@@ -66,10 +53,8 @@ def share(model: Any, tokenizer: Any, prompts: Prompts, args: argparse.Namespace
 
 
 def one_by_one(model: Any, tokenizer: Any, prompts: Prompts, args: argparse.Namespace) -> list[str]:
-    return [
-        generate_reply(model, tokenizer, prompt, max_new_tokens=args.max_new_tokens)
-        for prompt in tqdm(prompts, desc="One by one")
-    ]
+    shown = tqdm(prompts, desc="One by one")
+    return [generate_reply(model, tokenizer, prompt, max_new_tokens=args.max_new_tokens) for prompt in shown]
 
 
 @torch.inference_mode()
@@ -93,24 +78,6 @@ def in_batches(model: Any, tokenizer: Any, prompts: Prompts, args: argparse.Name
 WAYS: dict[str, Callable[..., list[str]]] = {"shared": share, "in batches": in_batches, "one by one": one_by_one}
 
 
-def take_turns(
-    model: Any, tokenizer: Any, dialogues: list[Prompts], args: argparse.Namespace
-) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
-    """Return seconds of each turn and all replies, by way."""
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    replies: dict[str, list[str]] = {way: [] for way in WAYS}
-    size = -(-len(dialogues) // args.turns)
-    for turn, start in enumerate(range(0, len(dialogues), size)):
-        prompts = [prompt for dialogue in dialogues[start : start + size] for prompt in dialogue]
-        for way, generate in WAYS.items():
-            if way == "one by one" and turn >= args.turns_one_by_one:
-                continue
-            begun = time.perf_counter()
-            replies[way] += generate(model, tokenizer, prompts, args)
-            seconds[way].append(time.perf_counter() - begun)
-    return seconds, replies
-
-
 def print_prompts(tokenizer: Any, dialogues: list[Prompts], replies: list[str]) -> None:
     encoded = sorted(prompting.prompt_ids(tokenizer, prompt) for dialogue in dialogues for prompt in dialogue)
     tokens = sum(map(len, encoded))
@@ -127,13 +94,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="offline", help="Adapter or model: a Hub id, a folder, or 'offline'.")
     parser.add_argument("--dataset_name", default="idl_hf/dialogues_idl")
-    parser.add_argument("--data_dir", default=SAMPLE, help="Folder with the raw files of the corpus.")
+    parser.add_argument("--data_dir", default=str(SAMPLE_DATA), help="Folder with the raw files of the corpus.")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--replies", type=int, default=1000, help="At least; dialogues are whole.")
     parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument(
-        "--turns_one_by_one", type=int, default=1, help="How many turns, from the first, also generate one by one."
-    )
+    parser.add_argument("--turns_one_by_one", type=int, default=1, help="So many, the first, generate one by one too.")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--max_new_tokens", type=int, default=40)
     parser.add_argument("--quick", action="store_true")
@@ -142,22 +107,27 @@ def main() -> None:
         args.replies, args.turns, args.batch_size, args.max_new_tokens = 12, 2, 4, 8
     if args.turns_one_by_one < 1:
         parser.error("--turns_one_by_one must be at least 1: one by one is what the replies are compared with.")
-    model, tokenizer = tiny() if args.quick else load_model(args.model)
+    model, tokenizer = tiny_model(num_key_value_heads=2) if args.quick else load_model(args.model)
     dialogues = read_dialogues(args, tokenizer)
     for generate in WAYS.values():  # to warm up
         generate(model, tokenizer, dialogues[0][:1], args)
-    seconds, replies = take_turns(model, tokenizer, dialogues, args)
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}  # of each turn
+    replies: dict[str, list[str]] = {way: [] for way in WAYS}
+    size = -(-len(dialogues) // args.turns)
+    for turn, start in enumerate(range(0, len(dialogues), size)):
+        prompts = [prompt for dialogue in dialogues[start : start + size] for prompt in dialogue]
+        for way, generate in WAYS.items():
+            if way != "one by one" or turn < args.turns_one_by_one:
+                took, texts = timed(partial(generate, model, tokenizer, prompts, args))
+                seconds[way].append(took)
+                replies[way] += texts
     print_prompts(tokenizer, dialogues, replies["shared"])
-    print("| way | seconds | replies/s | shared is faster by | same text |")
-    print("|---|---|---|---|---|")
+    print(head("way", "seconds", "replies/s", "shared is faster by", "same text"))
+    alone = replies["one by one"]
     for way, taken in seconds.items():
-        ratios = [other / own for own, other in zip(seconds["shared"], taken, strict=False)]
-        alone = replies["one by one"]
+        total, faster = sum(taken), spread(ratios(taken, seconds["shared"][: len(taken)]))
         same = sum(a == b for a, b in zip(replies[way], alone, strict=False))
-        print(
-            f"| {way} | {sum(taken):.1f} | {len(replies[way]) / sum(taken):.2f} | {statistics.median(ratios):.2f} "
-            f"[{min(ratios):.2f}, {max(ratios):.2f}] | {same} of {len(alone)} |"
-        )
+        print(row(way, f"{total:.1f}", f"{len(replies[way]) / total:.2f}", faster, f"{same} of {len(alone)}"))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ that they share words with their references.
 import argparse
 import random
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import evaluate
 import nltk
@@ -23,20 +23,21 @@ import numpy as np
 from nltk.translate.bleu_score import sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
-import idl_hf
+from common import head, ratios, row, spread, take_turns
+from idl_hf.demo import SAMPLE_DATA
 from idl_hf.evaluation.scores import score_replies
 from idl_hf.explore.extract import read_utterances
 
-SAMPLE = Path(idl_hf.__file__).parent / "sample_data" / "train.jsonl"
 ORDERS = (1, 2, 3, 4)
 Columns = dict[str, list]
 Values = dict[str, float]
+Peer = Callable[[Columns], Values] | None
 
 
 def make_replies(count: int, utterances: int, seed: int = 0) -> Columns:
     """predictions, references and histories; twenty replies of a person share a history."""
     rng = random.Random(seed)
-    said = read_utterances(SAMPLE)
+    said = read_utterances(SAMPLE_DATA / "train.jsonl")
     references = rng.choices(said, k=count)
     starts, ends = ([text.split() for text in column] for column in (references, rng.choices(said, k=count)))
     predictions = [" ".join(a[: len(a) // 2] + b[len(b) // 2 :]) for a, b in zip(starts, ends, strict=True)]
@@ -81,7 +82,7 @@ def rouge_score_stemmed(columns: Columns) -> Values:
 
 TEXTS, HISTORIES = ("predictions", "references"), ("predictions", "histories")
 # What is timed: metric, its options, the columns it reads, the peer
-RUNS: list[tuple[str, dict[str, str], tuple[str, ...], Callable[[Columns], Values] | None]] = [
+RUNS: list[tuple[str, dict[str, str], tuple[str, ...], Peer]] = [
     ("idl_bleu", {}, TEXTS, nltk_words),
     ("idl_bleu", {"preset": "paper"}, TEXTS, nltk_characters),
     ("idl_rouge_l", {}, TEXTS, rouge_score),
@@ -95,26 +96,20 @@ RUNS: list[tuple[str, dict[str, str], tuple[str, ...], Callable[[Columns], Value
 ]
 
 
-def timed(run: Callable[[], Values]) -> tuple[float, Values]:
-    start = time.perf_counter()
-    values = run()
-    return time.perf_counter() - start, values
+def compute(name: str, given: dict[str, Any]) -> Values:
+    return evaluate.load(name, keep_in_memory=True).compute(**given)
 
 
-def compare(
-    ours: Callable[[], Values], peer: Callable[[Columns], Values] | None, columns: Columns, repeats: int
-) -> tuple[float, list[str]]:
-    """Median seconds of ours, and the cells of one row."""
-    turns = [(timed(ours), timed(lambda: peer(columns)) if peer else None) for _ in range(repeats)]
-    seconds = statistics.median(own[0] for own, _ in turns)
-    (_, values), theirs = turns[-1]
-    if theirs is None or peer is None:
+def compare(ours: Callable[[], Values], peer: Peer, columns: Columns, repeats: int) -> tuple[float, list[str]]:
+    """Return the median seconds of ours, and the cells of one row."""
+    ways = {"ours": ours} if peer is None else {"ours": ours, "peer": lambda: peer(columns)}
+    (own, *others), (values, *peer_values) = take_turns(ways, repeats)
+    seconds = statistics.median(own)
+    if peer is None:
         return seconds, [f"{seconds:.2f}", "", "", "", ""]
-    ratios = [other[0] / own[0] for own, other in turns if other]
-    difference = max(abs(values[name] - value) for name, value in theirs[1].items())
-    peer_seconds = statistics.median(other[0] for _, other in turns if other)
-    ratio = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
-    return seconds, [f"{seconds:.2f}", peer.__name__, f"{peer_seconds:.2f}", ratio, f"{difference:.0e}"]
+    difference = max(abs(values[name] - value) for name, value in peer_values[0].items())
+    cells = [peer.__name__, f"{statistics.median(others[0]):.2f}", spread(ratios(others[0], own)), f"{difference:.0e}"]
+    return seconds, [f"{seconds:.2f}", *cells]
 
 
 def main() -> None:
@@ -129,22 +124,15 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=r"\s*The hypothesis contains", category=UserWarning)  # of nltk
     columns = make_replies(args.replies, args.utterances)
     print(f"{args.replies:,} replies, {args.utterances} past utterances for each. Medians of {args.repeats}.\n")
-    print("| metric | ours, s | peer | peer, s | times faster | largest difference |")
-    print("|---|---|---|---|---|---|")
+    print(head("metric", "ours, s", "peer", "peer, s", "times faster", "largest difference"))
     total = 0.0
     for name, options, read, peer in RUNS:
-        own = {column: columns[column] for column in read}
-
-        def ours(name: str = name, own: Columns = own, options: dict[str, str] = options) -> Values:
-            return evaluate.load(name, keep_in_memory=True).compute(**own, **options)
-
-        seconds, cells = compare(ours, peer, columns, args.repeats)
+        given = {column: columns[column] for column in read} | options
+        seconds, cells = compare(partial(compute, name, given), peer, columns, args.repeats)
         total += seconds
-        label = ", ".join([name, *options.values()])
-        print(f"| {' | '.join([label, *cells])} |", flush=True)
-    _, cells = compare(lambda: score_replies(**columns), None, columns, args.repeats)
+        print(row(", ".join([name, *options.values()]), *cells), flush=True)
     print(f"| all of the above | {total:.2f} | | | | |")
-    print(f"| {' | '.join(['score_replies', *cells])} |")
+    print(row("score_replies", *compare(lambda: score_replies(**columns), None, columns, args.repeats)[1]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ all replies of it to predict.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
@@ -22,6 +22,7 @@ from sklearn.metrics import adjusted_rand_score
 from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
+from common import head, row
 from idl_hf.demo import SAMPLE_DATA
 from idl_hf.encoding import SentenceEncoder, default_encoder
 from idl_hf.explore.dataset import dialogue_of
@@ -35,9 +36,6 @@ from idl_hf.rows.references import persona_text
 from idl_hf.schema import Dialogue, Triple, group_by_person
 from idl_hf.spi import cluster_dialogues
 from idl_hf.training.data import DataArguments, fit_rows
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 COLUMNS = ("extractor", "people", "dialogues", "utterances marked", "ARI of seeds", "ARI without an utterance",
            "persona gain", "ARI with the first", "other references", "gain minus the first's")  # fmt: skip
@@ -108,25 +106,17 @@ def rows(people: People, options: RowOptions) -> list[list[Row]]:
     return [list(builder.rows(person)) for person in people.persons]
 
 
-def gain_of(
-    people: People,
-    options: RowOptions,
-    settings: Settings,
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-) -> dict[str, float]:
-    """Return each person's persona gain."""
+def gain_of(people: People, options: RowOptions, settings: Settings, model: Any, tokenizer: Any) -> dict[str, float]:
     nll = {}
     for name, conditioning in (("own", "references"), ("other", "other_person")):
         by_person = rows(people, replace(options, conditioning=conditioning))
-        some = [row for own in by_person for row in own[: settings.dialogues_per_person]]
+        some = [target for own in by_person for target in own[: settings.dialogues_per_person]]
         fitted = fit_rows(Dataset.from_list(some), tokenizer, settings.max_prompt_tokens)
         nll[name] = nll_by_person(model, tokenizer, fitted, f"{options.extractor}, {name}")
     return {who: nll["other"][who] - own for who, own in nll["own"].items()}
 
 
 def agreement(pairs: Iterable[tuple[NDArray, ...]]) -> float:
-    """Return the mean adjusted Rand index of pairs of clusterings."""
     return float(np.mean([adjusted_rand_score(*pair) for pair in pairs]))
 
 
@@ -141,26 +131,26 @@ def table(settings: Settings) -> Iterator[str]:
     persons, encoder = group_by_person(map(dialogue_of, sessions)), SentenceEncoder(settings.encoder)
     model = load_model(settings.adapter) if settings.adapter else None
     first = None
-    yield f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
+    yield head(*COLUMNS)
     for name in settings.extractors:
         options = RowOptions(targets="all", reply="all", encoder=settings.encoder, extractor=name)
         people = (Unmarked if name == "none" else People)(persons, encoder, name)
         RowBuilder("msl", people, options).encode_ahead(persons)
         labels = clusterings(people, options, settings.seeds)
-        shown = [set(row["reference_ids"]) for own in rows(people, options) for row in own]
+        shown = [set(target["reference_ids"]) for own in rows(people, options) for target in own]
         gain = gain_of(people, options, settings, *model) if model else {}
         first = first or (labels, shown, gain)
         dialogues = [dialogue for own in people.usable.values() for dialogue in own]
         marked = sum(sum(people.shows_persona(dialogue.turns)) for dialogue in dialogues)
         utterances = sum(len(dialogue.texts("self")) for dialogue in dialogues)
-        counts = len(people.usable), len(dialogues), f"{marked / utterances:.1%}"
+        counts = name, len(people.usable), len(dialogues), f"{marked / utterances:.1%}"
         stable = {who: agreement(combinations(own.seeds, 2)) for who, own in labels.items()}
         without = {who: agreement((own.seeds[0], view) for view in own.shortened) for who, own in labels.items()}
         alike = {who: agreement(zip(own.seeds, first[0][who].seeds, strict=True)) for who, own in labels.items()}
         other = np.mean([now != then for now, then in zip(shown, first[1], strict=True)])
         more = {who: value - first[2][who] for who, value in gain.items()}
-        cells = [name, *counts, *map(over_people, (stable, without, gain, alike)), f"{other:.1%}", over_people(more)]
-        yield f"| {' | '.join(map(str, cells))} |"
+        measured = map(over_people, (stable, without, gain, alike))
+        yield row(*counts, *measured, f"{other:.1%}", over_people(more))
 
 
 if __name__ == "__main__":

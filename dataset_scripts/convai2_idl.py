@@ -40,20 +40,12 @@ class Convai2Idl(IDLBuilder):
     HOMEPAGE = "https://parl.ai/projects/convai2/"
     LICENSE = "CC BY 4.0"
     CITATION = """\
-@incollection{dinan2020convai2,
-  title = {The Second Conversational Intelligence Challenge (ConvAI2)},
-  author = {Dinan, Emily and Logacheva, Varvara and Malykh, Valentin and Miller, Alexander and Shuster, Kurt and \
-others},
-  booktitle = {The NeurIPS '18 Competition},
-  year = {2020},
-}
+@incollection{dinan2020convai2, title = {The Second Conversational Intelligence Challenge (ConvAI2)},
+  author = {Dinan, Emily and Logacheva, Varvara and Malykh, Valentin and Miller, Alexander and Shuster, Kurt and
+    others}, booktitle = {The NeurIPS '18 Competition}, year = {2020}}
 """
-    DOWNLOADS = (
-        (
-            "http://parl.ai/downloads/convai2/convai2_fix_723.tgz",
-            "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d",
-        ),
-    )
+    SHA256 = "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d"
+    DOWNLOADS = (("http://parl.ai/downloads/convai2/convai2_fix_723.tgz", SHA256),)
 
     def split_files(self, folder: str, config: Convai2Config) -> dict[str, list[str]]:
         """Return the files of each split in a folder of raw data."""

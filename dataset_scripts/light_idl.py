@@ -22,24 +22,15 @@ class LightIdl(IDLBuilder):
     HOMEPAGE = "https://parl.ai/projects/light/"
     LICENSE = "None stated for the data. ParlAI, which publishes them, is under the MIT licence."
     CITATION = """\
-@inproceedings{urbanek2019light,
-  title = {Learning to Speak and Act in a Fantasy Text Adventure Game},
-  author = {Urbanek, Jack and Fan, Angela and Karamcheti, Siddharth and Jain, Saachi and Humeau, Samuel and
-            Dinan, Emily and Rockt{\\"a}schel, Tim and Kiela, Douwe and Szlam, Arthur and Weston, Jason},
-  booktitle = {Proceedings of EMNLP-IJCNLP},
-  pages = {673--683},
-  year = {2019},
-}
+@inproceedings{urbanek2019light, title = {Learning to Speak and Act in a Fantasy Text Adventure Game},
+  author = {Urbanek, Jack and Fan, Angela and Karamcheti, Siddharth and Jain, Saachi and Humeau, Samuel and Dinan,
+    Emily and Rockt{\\"a}schel, Tim and Kiela, Douwe and Szlam, Arthur and Weston, Jason},
+  booktitle = {Proceedings of EMNLP-IJCNLP}, pages = {673--683}, year = {2019}}
 """
-    DOWNLOADS = (
-        (
-            f"http://parl.ai/downloads/light/{light.SEEN}",
-            "7c83cf49818586db9999ea67a4a6ad087afbd91c26ed629a9f00e21d0b84058f",
-        ),
-        (
-            f"http://parl.ai/downloads/light/{light.UNSEEN}",
-            "489b98d08dd94eaf1ba95439d04200ccc54623ade056839f87a5c4207bc5699c",  # as in ParlAI's light_dialog/build.py
-        ),
+    URL = "http://parl.ai/downloads/light/"
+    DOWNLOADS = (  # the second sum as in ParlAI's light_dialog/build.py
+        (URL + light.SEEN, "7c83cf49818586db9999ea67a4a6ad087afbd91c26ed629a9f00e21d0b84058f"),
+        (URL + light.UNSEEN, "489b98d08dd94eaf1ba95439d04200ccc54623ade056839f87a5c4207bc5699c"),
     )
 
     def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:

@@ -20,19 +20,13 @@ class MovieIdl(IDLBuilder):
     LICENSE = "None stated; given out for research, with the request to cite the paper"
     CITATION = """\
 @inproceedings{danescu2011chameleons,
-  title = {Chameleons in Imagined Conversations: A New Approach to Understanding Coordination of Linguistic Style \
-in Dialogs},
-  author = {Danescu-Niculescu-Mizil, Cristian and Lee, Lillian},
+  title = {Chameleons in Imagined Conversations: A New Approach to Understanding Coordination of Linguistic Style in
+    Dialogs}, author = {Danescu-Niculescu-Mizil, Cristian and Lee, Lillian},
   booktitle = {Proceedings of the 2nd Workshop on Cognitive Modeling and Computational Linguistics, ACL 2011},
-  year = {2011},
-}
+  year = {2011}}
 """
-    DOWNLOADS = (
-        (
-            "http://parl.ai/downloads/cornell_movie/cornell_movie_dialogs_corpus.tgz",
-            "ae77ab2e4743ce929087a4f529934059b920c4bdaa3143741b65b1e648ab45fd",
-        ),
-    )
+    SHA256 = "ae77ab2e4743ce929087a4f529934059b920c4bdaa3143741b65b1e648ab45fd"
+    DOWNLOADS = (("http://parl.ai/downloads/cornell_movie/cornell_movie_dialogs_corpus.tgz", SHA256),)
 
     def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
         """Return the files of each split in a folder of raw data."""

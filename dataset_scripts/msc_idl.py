@@ -21,21 +21,13 @@ class MscIdl(IDLBuilder):
         "None stated with the data; CC BY according to ParlAI's maintainers (facebookresearch/ParlAI, issue 5000)"
     )
     CITATION = """\
-@inproceedings{xu2022beyond,
-  title = {Beyond Goldfish Memory: Long-Term Open-Domain Conversation},
+@inproceedings{xu2022beyond, title = {Beyond Goldfish Memory: Long-Term Open-Domain Conversation},
   author = {Xu, Jing and Szlam, Arthur and Weston, Jason},
-  booktitle = {Proceedings of the 60th Annual Meeting of the Association for Computational Linguistics \
-(Volume 1: Long Papers)},
-  pages = {5180--5197},
-  year = {2022},
-}
+  booktitle = {Proceedings of the 60th Annual Meeting of the Association for Computational Linguistics (Volume 1: Long
+    Papers)}, pages = {5180--5197}, year = {2022}}
 """
-    DOWNLOADS = (
-        (
-            "http://parl.ai/downloads/msc/msc_v0.1.tar.gz",
-            "e640e37cf4317cd09fc02a4cd57ef130a185f23635f4003b0cee341ffcb45e60",  # as in ParlAI's tasks/msc/build.py
-        ),
-    )
+    SHA256 = "e640e37cf4317cd09fc02a4cd57ef130a185f23635f4003b0cee341ffcb45e60"  # as in ParlAI's tasks/msc/build.py
+    DOWNLOADS = (("http://parl.ai/downloads/msc/msc_v0.1.tar.gz", SHA256),)
 
     def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
         """Return the files of each split in a folder of raw data."""

@@ -54,11 +54,9 @@ def main(args: ClusterArguments) -> None:
     # A file of another build among these would be taken for one of this
     made_of = sha256(f"{builder.cache_dir} {args.tasks}".encode()).hexdigest()[:16]
     logs = output / "logs" / made_of
-    others = [path.name for path in output.glob("logs/*") if path != logs]
-    if others:
+    if any(path != logs for path in output.glob("logs/*")):
         raise SystemExit(f"'{output}' holds the rows of another build. Delete it or name another --output_dir.")
-    executor = _executor(args, [partial(make_share, args, str(output))], str(logs))
-    executor.run()
+    _executor(args, [partial(make_share, args, str(output))], str(logs)).run()
 
 
 def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_size: int) -> None:
@@ -84,21 +82,12 @@ def _builder(args: ClusterArguments) -> IDLBuilder:
 
 
 def _executor(args: ClusterArguments, pipeline: list, logs: str) -> PipelineExecutor:
-    if args.executor == "local":
-        return LocalPipelineExecutor(pipeline, tasks=args.tasks, workers=args.workers, logging_dir=logs)
-    if args.executor == "ray":
-        return RayPipelineExecutor(pipeline, tasks=args.tasks, workers=args.workers, logging_dir=logs)
+    options = {"tasks": args.tasks, "workers": args.workers, "logging_dir": logs}
+    if args.executor != "slurm":
+        return (LocalPipelineExecutor if args.executor == "local" else RayPipelineExecutor)(pipeline, **options)
     if args.partition is None:
         raise SystemExit("--executor slurm needs --partition.")
-    return SlurmPipelineExecutor(
-        pipeline,
-        tasks=args.tasks,
-        workers=args.workers,
-        time=args.time,
-        partition=args.partition,
-        logging_dir=logs,
-        job_name="idl_hf",
-    )
+    return SlurmPipelineExecutor(pipeline, time=args.time, partition=args.partition, job_name="idl_hf", **options)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,7 @@ from trl import TrlParser
 
 from idl_hf.models.lines import generate_lines
 from idl_hf.models.loading import load_model
-from idl_hf.persona import patterns
-from idl_hf.persona.accuracy import (
-    ExtractSamples,
-    LabelledTurn,
-    evaluate_extractor,
-    one_by_one,
-    read_labelled_turns,
-    score_labelled_turns,
-)
+from idl_hf.persona import accuracy, patterns
 from idl_hf.persona.extractor import Extract, PersonaExtractor
 from idl_hf.persona.triples import parse_triples
 from idl_hf.schema import Message, Triple
@@ -53,13 +46,9 @@ class Arguments:
     instruct: str | None = field(default=None, metadata={"help": "An instruct model, asked with three examples."})
     max_samples: int | None = field(default=None, metadata={"help": "Scores the first so many samples; default all."})
     batch_size: int = field(default=32, metadata={"help": "Prompts at a time."})
-    labels: str | None = field(
-        default=None, metadata={"help": "tests/data/persona_labels.json: 300 turns of ConvAI2, read by hand."}
-    )
+    labels: str | None = field(default=None, metadata={"help": "tests/data/persona_labels.json: 300 ConvAI2 turns."})
     convai2: str | None = field(default=None, metadata={"help": "Folder with ConvAI2's files, for --labels."})
-    labels_of: str | None = field(
-        default=None, metadata={"help": "Only turns of this file, such as valid_self_original_no_cands.txt."}
-    )
+    labels_of: str | None = field(default=None, metadata={"help": "Only of one: valid_self_original_no_cands.txt."})
     output: str = field(default="runs/extractor.md", metadata={"help": "File for the tables."})
 
     def __post_init__(self) -> None:
@@ -71,15 +60,15 @@ def main(args: Arguments) -> None:
     """Score one extractor after the other."""
     lines = Path(args.data).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines if line.strip()][: args.max_samples]
-    turns = [] if args.labels is None or args.convai2 is None else read_labelled_turns(args.labels, args.convai2)
+    turns = accuracy.read_labelled_turns(args.labels, str(args.convai2)) if args.labels is not None else []
     turns = [turn for turn in turns if args.labels_of in (None, turn.file)]
     table = Table(rows, turns, Path(args.output))
-    table.add("patterns", one_by_one(patterns.extract))
+    table.add("patterns", accuracy.one_by_one(patterns.extract))
     if args.instruct:
-        table.add(f"{args.instruct}, three examples", one_by_one(instructed(args.instruct, args.batch_size)))
+        table.add(f"{args.instruct}, three examples", accuracy.one_by_one(instructed(args.instruct, args.batch_size)))
     for name in args.models:
         extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size)
-        table.add(name, one_by_one(uncached(extractor)))
+        table.add(name, accuracy.one_by_one(uncached(extractor)))
         refused = ", ".join(f"{count} x {reason}" for reason, count in extractor.refused.most_common())
         print(f"Refused: {refused or 'nothing'}.")
         extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size, copy_only=False)
@@ -102,9 +91,8 @@ def instructed(name: str, batch_size: int) -> Extract:
     def extract(sentences: Sequence[str]) -> list[list[Triple]]:
         texts = [tokenizer.apply_chat_template(ask(s), tokenize=False, add_generation_prompt=True) for s in sentences]
         prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        written: dict[int, str] = {}
-        for batch in generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size):
-            written |= batch
+        batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size)
+        written = {i: text for batch in batches for i, text in batch.items()}
         return [parse_triples(written[i].split("\n")[0]) for i in range(len(prompts))]
 
     return extract
@@ -112,39 +100,34 @@ def instructed(name: str, batch_size: int) -> Extract:
 
 def ask(sentence: str) -> list[Message]:
     """Return the chat that asks for a sentence's triples, with the examples before it."""
-    shown = [
-        {"role": role, "content": content}
-        for example in EXAMPLES
-        for role, content in zip(("user", "assistant"), example, strict=True)
-    ]
-    shown[0] = {"role": "user", "content": f"{INSTRUCTION}\n\n{shown[0]['content']}"}
-    return [*shown, {"role": "user", "content": sentence}]
+    (first, answer), *others = EXAMPLES
+    said = [f"{INSTRUCTION}\n\n{first}", answer, *chain.from_iterable(others), sentence]
+    return [{"role": role, "content": text} for role, text in zip(cycle(("user", "assistant")), said, strict=False)]
 
 
 class Table:
     """Scores in percent, written after each row, so that a failure with a later model loses nothing."""
 
-    def __init__(self, rows: list[dict[str, Any]], turns: list[LabelledTurn], file: Path) -> None:
+    def __init__(self, rows: list[dict[str, Any]], turns: list[accuracy.LabelledTurn], file: Path) -> None:
         self.rows, self.turns, self.file = rows, turns, file
         sentences = sum(len(row["sentences"]) for row in rows)
         titles = [column.replace("_", " ") for column in COLUMNS] + ["sentences/s"]
         titles += [f"turns: {name.replace('_', ' ')}" for name in OF_TURNS] if turns else []
         labelled = f" The last columns: {len(turns)} labelled turns of ConvAI2." if turns else ""
         self.lines = [
-            f"{len(rows)} samples of {sentences} sentences in all; scores x 100.{labelled}",
-            "",
+            f"{len(rows)} samples of {sentences} sentences in all; scores x 100.{labelled}\n",
             f"| extractor | {' | '.join(titles)} |",
             "|---" * (len(titles) + 1) + "|",
         ]
 
-    def add(self, label: str, extract_samples: ExtractSamples) -> None:
+    def add(self, label: str, extract_samples: accuracy.ExtractSamples) -> None:
         """Score an extractor, and add and print its row."""
-        scores = evaluate_extractor(extract_samples, self.rows)
+        scores = accuracy.evaluate_extractor(extract_samples, self.rows)
         cells = ["-" if math.isnan(scores[name]) else f"{100 * scores[name]:.1f}" for name in COLUMNS]
         cells.append(f"{scores['sentences_per_second']:.1f}")
         if self.turns:
             triples = [own for (own,) in extract_samples([[turn.text] for turn in self.turns])]
-            scores = score_labelled_turns(self.turns, triples)
+            scores = accuracy.score_labelled_turns(self.turns, triples)
             cells += [f"{100 * scores[name]:.1f}" for name in OF_TURNS]
         self.lines.append(f"| {label} | {' | '.join(cells)} |")
         self.file.parent.mkdir(parents=True, exist_ok=True)

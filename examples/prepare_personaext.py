@@ -22,16 +22,9 @@ from typing import Literal, NamedTuple
 from trl import TrlParser
 
 from idl_hf.cache import write_whole
-from idl_hf.corpora import convai2, jsonl
+from idl_hf.corpora import convai2, jsonl, personaext
 from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.corpora.personaext import (
-    Sample,
-    in_blocks,
-    is_plainly_no_statement,
-    read_sentences,
-    split_sentences,
-    stack,
-)
+from idl_hf.corpora.personaext import Sample, is_plainly_no_statement, split_sentences
 from idl_hf.persona import patterns
 from idl_hf.persona.triples import format_prompt, format_sample
 from idl_hf.schema import Dialogue, Triple
@@ -43,24 +36,10 @@ class PrepareArguments:
 
     personaext: str = field(metadata={"help": "PersonaExt's JSON Lines."})
     output_dir: str = field(metadata={"help": "Folder for train.jsonl and validation.jsonl."})
-    negatives: list[str] = field(
-        default_factory=list, metadata={"help": "Folders with ConvAI2's files, or .jsonl files with dialogues."}
-    )
-    negative_share: float = field(
-        default=0.3, metadata={"help": "Share of sentences that state nothing; 0 where no --negatives are given."}
-    )
-    hard_share: float = field(
-        default=0.3,
-        metadata={
-            "help": "Share of these that are no plain courtesy: the rules find nothing in them, and err at times."
-        },
-    )
-    taught: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Dialogues, as --negatives, whose turns are taken with what the rules say of them, to train on."
-        },
-    )
+    negatives: list[str] = field(default_factory=list, metadata={"help": "Folders of ConvAI2, or .jsonl dialogues."})
+    negative_share: float = field(default=0.3, metadata={"help": "Share of silent sentences; 0 without --negatives."})
+    hard_share: float = field(default=0.3, metadata={"help": "Share of these that are no plain courtesy; rules err."})
+    taught: list[str] = field(default_factory=list, metadata={"help": "As --negatives; with what the rules find."})
     taught_turns: int = field(default=4000, metadata={"help": "How many of these."})
     held_out: float = field(default=0.1, metadata={"help": "Share of the sentences for validation."})
     seed: int = field(default=0, metadata={"help": "Which sentences are held out, and what is stacked with what."})
@@ -81,7 +60,7 @@ class SilentTurns(NamedTuple):
 def main(args: PrepareArguments) -> None:
     """Make the samples of both splits and write them."""
     log = ErrorLog(args.on_error)
-    sentences = read_sentences(args.personaext, log)
+    sentences = personaext.read_sentences(args.personaext, log)
     print(f"{args.personaext}: {len(sentences)} sentences")
     _show(log)
     plain, hard = silent_turns(args.negatives, {sentence.text for sentence in sentences}, args.on_error)
@@ -92,7 +71,7 @@ def main(args: PrepareArguments) -> None:
     share = args.negative_share if args.negatives else 0.0
     stating = split_sentences(sentences, args.seed, args.held_out)
     silent = split_sentences(negatives, args.seed, args.held_out)
-    samples = {split: stack(stating[split], silent[split], share, args.seed) for split in stating}
+    samples = {split: personaext.stack(stating[split], silent[split], share, args.seed) for split in stating}
     held_out = {text for sample in samples["validation"] for text in sample.sentences}
     samples["train"] += taught(args, {sentence.text for sentence in sentences} | held_out)
     write(args.output_dir, samples)
@@ -114,10 +93,9 @@ def taught(args: PrepareArguments, passed: set[str]) -> list[Sample]:
     rng = random.Random(args.seed)
     rows = rng.sample(list(known.items()), min(args.taught_turns, len(known)))
     if rows:
-        print(
-            f"{len(rows)} turns taught by the rules, {sum(not triples for _, triples in rows)} of which state nothing"
-        )
-    return in_blocks(rows, rng)
+        silent = sum(not triples for _, triples in rows)
+        print(f"{len(rows)} turns taught by the rules, {silent} of which state nothing")
+    return personaext.in_blocks(rows, rng)
 
 
 def silent_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> SilentTurns:
@@ -131,9 +109,8 @@ def silent_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> 
         texts = _other_texts(source, sentences, log)
         silent = [text for text, triples in zip(texts, patterns.extract(texts), strict=True) if not triples]
         plain = {text: is_plainly_no_statement(text) for text in silent}
-        print(
-            f"{source}: {len(silent)} of {len(texts)} different turns state nothing, {sum(plain.values())} plainly so"
-        )
+        shown = f"{len(silent)} of {len(texts)} different turns state nothing, {sum(plain.values())} plainly so"
+        print(f"{source}: {shown}")
         _show(log)
         is_plain |= plain
     plain_turns = [text for text, plain in is_plain.items() if plain]

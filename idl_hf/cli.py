@@ -90,14 +90,10 @@ VERBS = {
         ("idl_hf.hub.push:PushDatasetArguments",),
     ),
     "push-metric": Verb(
-        "a metric to the Hub, as a Space",
-        "idl_hf.hub.push:push_metric",
-        ("idl_hf.hub.push:PushMetricArguments",),
+        "a metric to the Hub, as a Space", "idl_hf.hub.push:push_metric", ("idl_hf.hub.push:PushMetricArguments",)
     ),
     "push-adapter": Verb(
-        "an adapter to the Hub, with a card",
-        "idl_hf.hub.push:push_adapter",
-        ("idl_hf.hub.push:PushAdapterArguments",),
+        "an adapter to the Hub, with a card", "idl_hf.hub.push:push_adapter", ("idl_hf.hub.push:PushAdapterArguments",)
     ),
     "accelerate-config": Verb(
         "print where an accelerate config of this package lies",

@@ -65,11 +65,9 @@ class PersonaChat:
         recipe = load_recipe(name)
         of_prompts = set(option_names()) - {"reply", "rejected", "criterion_type"}
         trained = {name: value for name, value in recipe.get("options", {}).items() if name in of_prompts}
-        options = options or RowOptions(**trained)
-        if encoder is not None:
-            options = replace(options, encoder=encoder)
-        if references is not None:
-            options = replace(options, references=references)
+        named = {"encoder": encoder, "references": references}
+        given: dict[str, Any] = {option: value for option, value in named.items() if value is not None}
+        options = replace(options or RowOptions(**trained), **given)
         options.check("msl")
         budget = max_prompt_tokens or recipe.get("max_prompt_tokens") or DEFAULT_BUDGET
         return cls(model, tokenizer, SentenceEncoder(options.encoder), options, budget)
@@ -80,14 +78,8 @@ class PersonaChat:
         turns: Turns, (role, text) pairs with the roles self and partner, or chat messages in which the assistant is
         the person.
         """
-        entries = [
-            {"role": turn.role, "text": turn.text}
-            if isinstance(turn, Turn)
-            else {"role": turn[0], "text": turn[1]}
-            if isinstance(turn, tuple)
-            else turn
-            for turn in turns
-        ]
+        pairs = [(turn.role, turn.text) if isinstance(turn, Turn) else turn for turn in turns]
+        entries = [{"role": turn[0], "text": turn[1]} if isinstance(turn, tuple) else turn for turn in pairs]
         name = f"dialogue-{len(self._dialogues) + 1}"
         self._dialogues.append(Dialogue("person", name, parse_turns({"turns": entries})))
         self.reset()
@@ -119,10 +111,7 @@ class PersonaChat:
         return "".join(self.stream(text, **generation)).strip()
 
     def stream(self, text: str, **generation: Any) -> Iterator[str]:
-        """Yield the reply piece by piece.
-
-        The turn counts once the last piece was taken; one that is broken off does not.
-        """
+        """Yield the reply piece by piece; the turn counts once the last was taken, so not one that is broken off."""
         prompt = self._prompt(text)
         sampling = Sampling(generation.pop("max_new_tokens", 60), generation)
         said = ""

@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.schema import Person, group_by_person
-
-if TYPE_CHECKING:
-    from idl_hf.chat.persona_chat import PersonaChat
 
 
 @dataclass
@@ -49,27 +45,16 @@ def chat_in_terminal(args: ChatArguments) -> None:
         generation |= {"do_sample": True, "temperature": args.temperature}
     print(f"Talking to {person.person_id}, known from {len(person.dialogues)} dialogues. /reset, /quit or Ctrl-D.")
     try:
-        _converse(chat, person.person_id, generation)
-    except KeyboardInterrupt:
+        while (line := input("you: ").strip()) != "/quit":
+            if line == "/reset":
+                chat.reset()
+            elif line:
+                print(f"{person.person_id}: ", end="", flush=True)
+                for piece in chat.stream(line, **generation):
+                    print(piece, end="", flush=True)
+                print(flush=True)
+    except (EOFError, KeyboardInterrupt):
         print()
-
-
-def _converse(chat: "PersonaChat", name: str, generation: dict[str, float]) -> None:
-    while True:
-        try:
-            line = input("you: ").strip()
-        except EOFError:
-            print()
-            return
-        if line == "/quit":
-            return
-        if line == "/reset":
-            chat.reset()
-        elif line:
-            print(f"{name}: ", end="", flush=True)
-            for piece in chat.stream(line, **generation):
-                print(piece, end="", flush=True)
-            print(flush=True)
 
 
 def find_person(file: str | Path, person_id: str | None) -> Person:

@@ -52,11 +52,10 @@ def recipe(model: Any, args: "DPOCConfig") -> dict[str, Any]:
     if is_peft_model(model):
         adapter = next(iter(model.peft_config.values()))
         defaults = type(adapter)().to_dict()
-        changed = {name: value for name, value in adapter.to_dict().items() if value != defaults[name]}
         settings["adapter"] = {
             name: sorted(value) if isinstance(value, set) else value
-            for name, value in changed.items()
-            if isinstance(value, (*_PLAIN, set)) and not name.endswith("_name_or_path")
+            for name, value in adapter.to_dict().items()
+            if value != defaults[name] and isinstance(value, (*_PLAIN, set)) and not name.endswith("_name_or_path")
         }
     return settings
 

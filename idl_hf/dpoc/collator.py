@@ -62,7 +62,7 @@ class DataCollatorForCriterion:
 
 
 @dataclass
-class DataCollatorForPrefixSharing:
+class DataCollatorForPrefixSharing(DataCollatorForCriterion):
     """One packed row per example: the prompt, and behind it a block for each completion.
 
         [ prompt[:-1] | prompt[-1] chosen[:-1] | prompt[-1] criterion[:-1] | prompt[-1] rejected[:-1] ]
@@ -95,18 +95,15 @@ class DataCollatorForPrefixSharing:
             [   4, -100,    6, -100,    8,    9]])
     """
 
-    pad_token_id: int
-    max_length: int | None = None
-    pad_to_multiple_of: Any = None  # None or int; typed as in DPOConfig, where a string is resolved
-
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return ids, positions and segments of shape (B, S), labels (B, 3N), and the reference's log-probs."""
         prompts, blocks = [], []
         for row in rows:
             prompt = row["prompt_ids"]
             prompts.append(prompt[:-1])
+            room = None if self.max_length is None else max(0, self.max_length - len(prompt))
             # Without a prompt the first token of a completion is not predicted, as in a row of its own
-            blocks.append([[*prompt[-1:], *row[f"{name}_ids"][: self._room(prompt)]] for name in COMPLETIONS])
+            blocks.append([[*prompt[-1:], *row[f"{name}_ids"][:room]] for name in COMPLETIONS])
         width = max(len(prompt) for prompt in prompts)
         length = max(1, *(len(block) - 1 for row_blocks in blocks for block in row_blocks))
         if self.pad_to_multiple_of is not None:
@@ -115,9 +112,6 @@ class DataCollatorForPrefixSharing:
         names = ("input_ids", "position_ids", "segment_ids", "completion_labels")
         batch = dict(zip(names, map(torch.tensor, zip(*packed, strict=True)), strict=True))
         return batch | _reference_columns(rows)
-
-    def _room(self, prompt: list[int]) -> int | None:
-        return None if self.max_length is None else max(0, self.max_length - len(prompt))
 
     def _pack(self, prompt: list[int], blocks: list[list[int]], width: int, length: int) -> tuple[list[int], ...]:
         ids, segments = _pad(prompt, width, self.pad_token_id), _pad([BEGINNING] * len(prompt), width, PADDING)

@@ -27,7 +27,10 @@ class DPOCConfig(DPOCFields, DPOConfig):
             )
         if self.max_prompt_length is not None and self.max_prompt_length < 1:
             raise ValueError(f"max_prompt_length must be at least 1, found {self.max_prompt_length}.")
-        self.prefix_sharing = _parse_prefix_sharing(self.prefix_sharing)
+        words: dict[str, Any] = {"auto": "auto", "true": True, "false": False}  # all that a command line has
+        if str(self.prefix_sharing).lower() not in words:
+            raise ValueError(f"prefix_sharing must be 'auto', True or False, found {self.prefix_sharing!r}.")
+        self.prefix_sharing = words[str(self.prefix_sharing).lower()]
         if self.padding_free:
             raise ValueError("padding_free does nothing in this TRL; prefix_sharing is what saves tokens here.")
         if self.ld_alpha is not None:
@@ -42,11 +45,3 @@ class DPOCConfig(DPOCFields, DPOConfig):
                 "penalty_form='released' puts the penalty inside the sigmoid loss, so it needs loss_type='sigmoid' "
                 "without loss_weights, use_weighting or another f_divergence_type."
             )
-
-
-def _parse_prefix_sharing(value: str | bool) -> Any:
-    """Return True, False or "auto"; a command line only has words for them."""
-    words: dict[str, str | bool] = {"auto": "auto", "true": True, "false": False}
-    if str(value).lower() not in words:
-        raise ValueError(f"prefix_sharing must be 'auto', True or False, found {value!r}.")
-    return words[str(value).lower()]

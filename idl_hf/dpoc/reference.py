@@ -42,7 +42,8 @@ def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, ba
     if is_main:
         code = code_identity("idl_hf.dpoc", "torch", "transformers", "trl", "peft")
         key = [Hasher.hash([code, weights, layout, _configs(trainer), [tokens[column][:] for column in columns]])]
-    if batch_size > 1 and _is_half(trainer):
+    half = trainer.accelerator.mixed_precision in ("fp16", "bf16")
+    if batch_size > 1 and (half or trainer.model.dtype in (torch.float16, torch.bfloat16)):
         logger.warning_once(
             "In half precision a row's log-probs depend on the rows it is padded with, by up to tenths of a nat: "
             "enough to set off the penalty at random. per_device_train_batch_size=1 with gradient_accumulation_steps "
@@ -82,11 +83,6 @@ def _reference_model(trainer: "DPOCTrainer") -> Any:
             trainer._precompute_engine = prepare_deepspeed(trainer.model, trainer.accelerator)
         return trainer._precompute_engine
     return trainer.ref_model or trainer.model
-
-
-def _is_half(trainer: "DPOCTrainer") -> bool:
-    half = (torch.float16, torch.bfloat16)
-    return trainer.accelerator.mixed_precision in ("fp16", "bf16") or trainer.model.dtype in half
 
 
 def _configs(trainer: "DPOCTrainer") -> list[dict[str, Any]]:

@@ -45,9 +45,7 @@ def completion_labels(batch: dict[str, Tensor]) -> Tensor:
 
 def real_tokens(batch: dict[str, Tensor]) -> Tensor:
     """Return 1 for what runs through the model and is not padding, in the shape of `input_ids`."""
-    if "segment_ids" in batch:
-        return (batch["segment_ids"] != PADDING).int()
-    return batch["attention_mask"]
+    return (batch["segment_ids"] != PADDING).int() if "segment_ids" in batch else batch["attention_mask"]
 
 
 def model_inputs(batch: dict[str, Tensor]) -> dict[str, Any]:
@@ -55,13 +53,8 @@ def model_inputs(batch: dict[str, Tensor]) -> dict[str, Any]:
     if "segment_ids" not in batch:
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
     positions = batch["position_ids"]
-    distances = block_distances(batch["segment_ids"], positions, batch["completion_labels"].shape[1])
-    return {
-        "input_ids": batch["input_ids"],
-        "position_ids": positions,
-        "attention_mask": distances,
-        "use_cache": False,
-    }
+    mask = block_distances(batch["segment_ids"], positions, batch["completion_labels"].shape[1])
+    return {"input_ids": batch["input_ids"], "position_ids": positions, "attention_mask": mask, "use_cache": False}
 
 
 def completion_logits(model: Any, batch: dict[str, Tensor], labels: Tensor, **options: Any) -> CompletionLogits:
@@ -84,10 +77,7 @@ def _by_completion(packed: Tensor) -> Tensor:
 
 
 def token_log_probs(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the log-prob of each label, (3B, N), at least float32; 0 where the label is -100, which stands for none.
-
-    logits: (3B, N, V), in any precision; labels: (3B, N).
-    """
+    """Return each label's log-prob, at least float32, 0 where it is -100; logits: (3B, N, V), labels: (3B, N)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     chosen = logits.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
     return (chosen - logits.logsumexp(dim=-1)).masked_fill(labels == -100, 0)

@@ -44,7 +44,11 @@ def tokenize_dataset(
     with args.main_process_first(desc=f"tokenizing {name}"):
         dataset = dataset.map(tokenize_row, fn_kwargs=settings, **options)
     if args.max_length is not None:
-        dataset = _leave_out_full_prompts(dataset, args.max_length, name)
+        # Of the others no completion would be left to learn from
+        fitting = dataset.filter(lambda row, most: len(row["prompt_ids"]) < most, fn_kwargs={"most": args.max_length})
+        if isinstance(dataset, Dataset) and (full := len(dataset) - len(fitting)):
+            logger.warning(f"{full} of {len(dataset)} {name} prompts fill max_length and were left out.")
+        dataset = fitting
     if isinstance(dataset, Dataset) and (cut := sum(dataset["prompt_cut"])):
         logger.warning(f"{cut} of {len(dataset)} {name} prompts exceeded max_prompt_length and were cut.")
     return dataset
@@ -58,16 +62,6 @@ def pad_token(args: DPOCConfig, tokenizer: PreTrainedTokenizerBase) -> str:
     return token
 
 
-def _leave_out_full_prompts(dataset: Any, max_length: int, name: str) -> Any:
-    """Leave out prompts of which no completion would be left to learn from."""
-    kept = dataset.filter(lambda row: len(row["prompt_ids"]) < max_length)
-    if isinstance(dataset, Dataset) and len(kept) < len(dataset):
-        logger.warning(
-            f"{len(dataset) - len(kept)} of {len(dataset)} {name} prompts fill max_length and were left out."
-        )
-    return kept
-
-
 def tokenize_row(
     row: dict[str, Any], tokenizer: Any, conversational: bool, max_prompt_length: int | None = None
 ) -> dict[str, Any]:
@@ -79,10 +73,8 @@ def tokenize_row(
     if conversational:
         # One template over the whole conversation: a template over a part of it may add a system message
         tools = row.get("tools")
-        options = {
-            "tools": json.loads(tools) if isinstance(tools, str) else tools,
-            **(row.get("chat_template_kwargs") or {}),
-        }
+        tools = json.loads(tools) if isinstance(tools, str) else tools
+        options = {"tools": tools, **(row.get("chat_template_kwargs") or {})}
         prompt = _chat_ids(tokenizer, row["prompt"], add_generation_prompt=True, **options)
         whole = {name: _chat_ids(tokenizer, row["prompt"] + row[name], **options) for name in COMPLETIONS}
     else:

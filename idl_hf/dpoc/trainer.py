@@ -16,21 +16,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from idl_hf.dpoc import scores as scoring
 from idl_hf.dpoc.card import PAPER, append_section, recipe
 from idl_hf.dpoc.collator import COMPLETIONS, DataCollatorForCriterion, DataCollatorForPrefixSharing
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.loss import dpoc_penalty, released_penalty
 from idl_hf.dpoc.reference import precompute_reference
-from idl_hf.dpoc.scores import (
-    PER_TOKEN,
-    Scores,
-    completion_labels,
-    completion_logits,
-    model_inputs,
-    real_tokens,
-    token_log_probs,
-    token_scores,
-)
 from idl_hf.dpoc.tokenization import pad_token, tokenize_dataset
 from idl_hf.packing.attention import ATTENTION, obstacle
 
@@ -89,7 +80,8 @@ class DPOCTrainer(DPOTrainer):
             raise ValueError("The train dataset is empty.")
         if isinstance(data_collator, DataCollatorForPreference):
             raise ValueError("TRL's DataCollatorForPreference holds two completions; DPOCTrainer needs three.")
-        if any(isinstance(part, IterableDataset) for part in _parts(eval_dataset)):
+        evaluated = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
+        if any(isinstance(part, IterableDataset) for part in evaluated):
             accelerator_config: Any = args.accelerator_config
             accelerator_config.dispatch_batches = False  # TRL's reason: batches of processes differ in width
         self._has_own_collator = data_collator is not None
@@ -97,9 +89,7 @@ class DPOCTrainer(DPOTrainer):
         if data_collator is None:
             processing_class.pad_token = pad_token(args, processing_class)
             data_collator = DataCollatorForCriterion(
-                pad_token_id=processing_class.pad_token_id,
-                max_length=args.max_length,
-                pad_to_multiple_of=args.pad_to_multiple_of,
+                processing_class.pad_token_id, args.max_length, args.pad_to_multiple_of
             )
         super().__init__(
             model=model,
@@ -150,10 +140,7 @@ class DPOCTrainer(DPOTrainer):
         elif self.args.prefix_sharing == "auto":
             logger.warning(f"No prefix sharing, each prompt runs through the model three times: {reason}.")
         if self.shares_prefix:
-            collator = self.data_collator
-            self.data_collator = DataCollatorForPrefixSharing(
-                collator.pad_token_id, collator.max_length, collator.pad_to_multiple_of
-            )
+            self.data_collator = DataCollatorForPrefixSharing(**vars(self.data_collator))
             for model in filter(None, (self.model, self.ref_model)):
                 _base_model(self.accelerator.unwrap_model(model)).set_attn_implementation(ATTENTION)
 
@@ -178,7 +165,7 @@ class DPOCTrainer(DPOTrainer):
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the reference's summed log-probs of (chosen, criterion, rejected), each of shape (B,)."""
-        labels = completion_labels(inputs)
+        labels = scoring.completion_labels(inputs)
         rows = {"input_ids": F.pad(labels, (1, 0)), "completion_mask": _with_first(labels != -100)}
         # TRL picks adapter and precision, and halves one column of all three
         halves = super().compute_ref_log_probs(lambda **_: _log_probs(model, inputs, labels), rows)
@@ -187,10 +174,10 @@ class DPOCTrainer(DPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         """Run one forward for all three completions; TRL computes L_DPO from a stand-in that returns two of them."""
-        labels = completion_labels(inputs)
+        labels = scoring.completion_labels(inputs)
         options = {"output_router_logits": True} if self.aux_loss_enabled else {}
-        logits, aux_loss = completion_logits(model, inputs, labels, **options)
-        scores = token_scores(logits, labels, aux_loss)
+        logits, aux_loss = scoring.completion_logits(model, inputs, labels, **options)
+        scores = scoring.token_scores(logits, labels, aux_loss)
         if self.precompute_ref_logps:
             reference = tuple(inputs[f"ref_{name}_logps"] for name in COMPLETIONS)
         else:
@@ -200,19 +187,20 @@ class DPOCTrainer(DPOTrainer):
         penalty = self._penalty(*ratios)
         loss = self._dpo_loss(scores, inputs, reference) + penalty.mean()
         self._log_criterion(penalty, policy[1], *ratios)
-        self._log_means({"padding": 1 - real_tokens(inputs).float().mean(dim=1).view(-1, len(penalty)).mean(dim=0)})
+        real = scoring.real_tokens(inputs).float().mean(dim=1)
+        self._log_means({"padding": 1 - real.view(-1, len(penalty)).mean(dim=0)})
         if return_outputs:
             with torch.no_grad():
-                return loss, model(**model_inputs(inputs))
+                return loss, model(**scoring.model_inputs(inputs))
         return loss
 
-    def _dpo_loss(self, scores: Scores, inputs: dict[str, Tensor], reference: tuple[Tensor, ...]) -> Tensor:
-        stand_in = SimpleNamespace(**{name: _without_criterion(getattr(scores, name)) for name in PER_TOKEN})
+    def _dpo_loss(self, scores: scoring.Scores, inputs: dict[str, Tensor], reference: tuple[Tensor, ...]) -> Tensor:
+        stand_in = SimpleNamespace(**{name: _without_criterion(getattr(scores, name)) for name in scoring.PER_TOKEN})
         stand_in.aux_loss = scores.aux_loss
         mask = _with_first(_without_criterion(scores.mask))
         pair = {
             "input_ids": torch.zeros_like(mask),  # the stand-in does not look at them
-            "attention_mask": real_tokens(inputs),  # TRL counts tokens with it: those of all three
+            "attention_mask": scoring.real_tokens(inputs),  # TRL counts tokens with it: those of all three
             "completion_mask": mask,
             "ref_chosen_logps": reference[0],
             "ref_rejected_logps": reference[2],
@@ -278,12 +266,9 @@ class DPOCTrainer(DPOTrainer):
         super().log(logs, start_time)
 
 
-def _parts(dataset: Any) -> list[Any]:
-    return list(dataset.values()) if isinstance(dataset, dict) else [dataset]
-
-
 def _log_probs(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> SimpleNamespace:
-    return SimpleNamespace(log_probs=token_log_probs(completion_logits(model, inputs, labels).logits, labels))
+    logits = scoring.completion_logits(model, inputs, labels).logits
+    return SimpleNamespace(log_probs=scoring.token_log_probs(logits, labels))
 
 
 def _base_model(model: Any) -> Any:

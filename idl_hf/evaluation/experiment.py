@@ -39,16 +39,13 @@ class Experiment:
     x_label: str = ""  # what the variations' x counts
     min_dialogues: int = 2  # of a person, so that there is something to refer to
     attention_rows: int = 0  # dialogues whose attention is read (Figure 5)
-    paper: dict[str, dict[str, dict[str, float]]] = field(
-        default_factory=dict
-    )  # test, line, column: the paper's figure
+    paper: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # its figures by test, line, column
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.conditions:
             raise ValueError(f"'{self.title}' has no conditions. Expected some of: {', '.join(CONDITIONS)}.")
         _refuse_unknown("column", self.columns, SCORES)
-        _refuse_unknown("dataset", [self.trained_on, *self.tests], dataset_names())
         roles: list[Role] = [condition.role for condition in self.conditions.values()]
         roles += [variation.role for variation in self.variations if variation.role]
         for test, lines in self.paper.items():
@@ -97,7 +94,9 @@ def load_experiment(name: str) -> Experiment:
     found["conditions"] = {str(entry.get("condition")): _condition(entry, name) for entry in entries}
     if "variations" in found:
         found["variations"] = [_filled(Variation, entry, name) for entry in found["variations"]]
-    return _filled(Experiment, found, name)
+    experiment = _filled(Experiment, found, name)
+    _refuse_unknown("dataset", [experiment.trained_on, *experiment.tests], dataset_names())
+    return experiment
 
 
 def load_scale(name: str) -> Scale:

@@ -102,7 +102,7 @@ class ExperimentRun:
             tables=tables,
             examples=self._examples(),
             highlighted=self._highlighted,
-            settings={**settings, "scale": vars(self._scale)},
+            settings=settings,
             notes=self._notes.lines(),
             seconds=seconds,
         )

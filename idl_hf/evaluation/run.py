@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -93,7 +93,11 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     )
     folder = Path(args.output_dir or "runs/evaluation")
     run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name))
-    return finish(folder, measure(experiment, run, folder, {"arguments": asdict(args)}, started))
+    return finish(folder, measure(experiment, run, folder, {"arguments": _given(args)}, started))
+
+
+def _given(args: EvaluateArguments) -> dict[str, Any]:
+    return {name: value for name, value in asdict(args).items() if value is not None}
 
 
 def _run_experiment(args: EvaluateArguments) -> Path:
@@ -115,10 +119,10 @@ def _run_experiment(args: EvaluateArguments) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / ".lock", timeout=0):
-            data = _data_of(experiment, scale, folders, args)
-            run = ExperimentRun(experiment, scale, output, data.tests, data.trained_on)
+            run = _experiment_run(experiment, scale, output, folders, parse_options(args.dataset_options))
             folder = output / _report_name(args)
-            return finish(folder, measure(experiment, run, folder, {"arguments": asdict(args)}, started))
+            settings = {"arguments": _given(args), "scale": vars(scale)}
+            return finish(folder, measure(experiment, run, folder, settings, started))
     except Timeout as error:
         raise ValueError(
             f"Another experiment runs in '{output}' and would train the same adapters. Wait for it, or pass another "
@@ -126,13 +130,9 @@ def _run_experiment(args: EvaluateArguments) -> Path:
         ) from error
 
 
-class _Data(NamedTuple):
-    tests: dict[str, EvaluationData]
-    trained_on: DataArguments
-
-
-def _data_of(experiment: Experiment, scale: Scale, folders: Mapping[str, str], args: EvaluateArguments) -> _Data:
-    options = parse_options(args.dataset_options)
+def _experiment_run(
+    experiment: Experiment, scale: Scale, output: Path, folders: Mapping[str, str], options: Mapping[str, Any]
+) -> ExperimentRun:
     tests = {
         test: EvaluationData(
             f"idl_hf/{test}",
@@ -142,7 +142,11 @@ def _data_of(experiment: Experiment, scale: Scale, folders: Mapping[str, str], a
         )
         for test in experiment.tests
     }
-    return _Data(tests, DataArguments(f"idl_hf/{experiment.trained_on}", folders.get(experiment.trained_on), options))
+    corpus = experiment.trained_on
+    trained_on = DataArguments(
+        dataset_name=f"idl_hf/{corpus}", data_dir=folders.get(corpus), dataset_options=dict(options)
+    )
+    return ExperimentRun(experiment, scale, output, tests, trained_on)
 
 
 def _scale(args: EvaluateArguments) -> Scale:

@@ -16,17 +16,14 @@ _BARS = 25
 
 def write_page(file: str, name: str, stats: Stats, tables: Iterable[Table]) -> None:
     """Write the page, which replaces one that is there only once it is whole."""
-    text = page(name, stats, tables)
     with write_whole(file) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(page(name, stats, tables), encoding="utf-8")
 
 
 def page(name: str, stats: Stats, tables: Iterable[Table]) -> str:
     """Return the page of a dataset: its tables, the plots and the first dialogue."""
-    parts = [*map(_table, tables), "<h2>Plots</h2>", *plots(stats)]
-    if stats.example is not None:
-        parts.append(_example(stats.example))
-    return frame(name, parts)
+    example = [] if stats.example is None else [_example(stats.example)]
+    return frame(name, [*map(_table, tables), "<h2>Plots</h2>", *plots(stats), *example])
 
 
 def plots(stats: Stats) -> list[str]:
@@ -39,20 +36,13 @@ def plots(stats: Stats) -> list[str]:
         for split, rows in splits.items()
     }
     types = {split: rows.criterion_types for split, rows in stats.rows.get("dpoc", {}).items()}
-    drawn = [
-        histogram(people, "dialogues per person"),
-        histogram(turns, "turns per dialogue"),
-        histogram(lengths, f"prompt, {stats.unit}"),
-        bars(types, "criterion types"),
-    ]
+    drawn = [histogram(people, "dialogues per person"), histogram(turns, "turns per dialogue")]
+    drawn += [histogram(lengths, f"prompt, {stats.unit}"), bars(types, "criterion types")]
     return [svg for svg in drawn if svg]
 
 
 def histogram(values: Mapping[str, Sequence[int]], label: str) -> str:
-    """Draw how often each number occurs, in percent of its series, so that splits of any size compare.
-
-    Returns "" without numbers.
-    """
+    """Draw how often each number occurs, in percent of its series: splits of any size compare. "" without numbers."""
     series = {name: np.asarray(numbers) for name, numbers in values.items() if len(numbers)}
     if not series:
         return ""

@@ -24,10 +24,7 @@ class ExploreArguments(DatasetArguments):
     )
 
     def builder_options(self, config: str) -> dict[str, Any]:
-        """Return what `load_dataset` takes; of the rows' own options none for the sessions, which depend on no such.
-
-        So the sessions need not be built anew for other rows.
-        """
+        """Return what `load_dataset` takes; for sessions no options of the rows, which would build them anew."""
         options = super().builder_options(config) | ({"encoder": self.encoder} if self.encoder else {})
         rows_only = option_names() if config == "sessions" else []
         return {name: value for name, value in options.items() if name not in rows_only}
@@ -59,8 +56,7 @@ def _words(messages: Sequence[Message]) -> int:
 def dialogue_of(session: Mapping[str, Any]) -> Dialogue:
     """Return the dialogue that a row of the sessions config was made of."""
     turns = tuple(Turn(turn["role"], turn["text"], tuple(turn["candidates"])) for turn in session["turns"])
-    profile, source = tuple(session["profile"]), session["source"]
-    return Dialogue(session["person_id"], session["dialogue_id"], turns, profile, source)
+    return Dialogue(session["person_id"], session["dialogue_id"], turns, tuple(session["profile"]), session["source"])
 
 
 def shows_persona(dialogue: Dialogue) -> list[bool]:

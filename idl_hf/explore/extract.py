@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.persona import patterns
 from idl_hf.persona.extractor import PATTERNS, PersonaExtractor
-from idl_hf.schema import Triple
 
 
 @dataclass
@@ -36,21 +34,19 @@ def extract_file(args: ExtractArguments) -> None:
     texts = read_utterances(args.file)
     extractor = None if args.extractor == PATTERNS else PersonaExtractor.from_pretrained(args.extractor)
     extracted = patterns.extract(texts) if extractor is None else extractor.extract(texts)
-    lines = "".join(map(_line, texts, extracted))
+    lines = ""
+    for text, stated in zip(texts, extracted, strict=True):
+        triples = [[triple.subject, triple.relation, triple.object] for triple in stated]
+        lines += json.dumps({"text": text, "triples": triples}, ensure_ascii=False) + "\n"
     if args.output is None:
         sys.stdout.write(lines)
     else:
         with write_whole(args.output) as partial:
             partial.write_text(lines, encoding="utf-8")
-    counts = [len(triples) for triples in extracted]
+    counts = list(map(len, extracted))
     print(f"{len(texts)} utterances, {sum(map(bool, counts))} with triples, {sum(counts)} triples.", file=sys.stderr)
     for reason, count in extractor.refused.most_common() if extractor else []:
         print(f"  refused {count} x {reason}", file=sys.stderr)
-
-
-def _line(text: str, triples: Sequence[Triple]) -> str:
-    parts = [[triple.subject, triple.relation, triple.object] for triple in triples]
-    return json.dumps({"text": text, "triples": parts}, ensure_ascii=False) + "\n"
 
 
 def read_utterances(file: str | Path) -> list[str]:

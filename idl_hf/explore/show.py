@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _BOLD, _GREEN, _DIM, _STRUCK, _PLAIN = "\033[1m", "\033[1;32m", "\033[2m", "\033[2;9m", "\033[0m"
-_IDS_IN_ERRORS = 10
 
 
 @dataclass
@@ -136,7 +135,7 @@ def find_person(sessions: "Dataset", args: ShowArguments) -> Person:
         raise ValueError(f"{where} has {len(names)} people, so --index must be 0 to {len(names) - 1}, found {index}.")
     name = names[index] if args.person is None else args.person
     if name not in names:
-        some = ", ".join(names[:_IDS_IN_ERRORS]) + (", ..." if len(names) > _IDS_IN_ERRORS else "")
+        some = ", ".join(names[:10] + ["..."] * (len(names) > 10))
         raise ValueError(f"{where} has no person '{name}'. The {len(names)} people in it are: {some}.")
     own = sessions.select([i for i, owner in enumerate(owners) if owner == name])
     return Person(name, tuple(map(dialogue_of, own)))
@@ -152,21 +151,16 @@ def _person_lines(view: PersonView) -> Iterator[str]:
         name = dialogue.dialogue_id
         where = f"cluster {clusters[name]}" if name in clusters else "left out"
         yield f"\n{_BOLD}{_clean(name)} ({where}, {_clean(dialogue.source)}){_PLAIN}"
-        yield from _turn_lines(dialogue, view.people)
+        for turn, shows in zip(dialogue.turns, view.people.shows_persona(dialogue.turns), strict=True):
+            facts = " ".join(format_triples(view.people.triples([turn.text])[0]).split("\n")) if shows else ""
+            line = _spoken(turn.role, turn.text, _GREEN if shows else "", "*" if shows else " ")
+            yield line + (f"  {_DIM}{_clean(facts)}{_PLAIN}" if facts else "")
 
 
 def _cluster_lines(clusters: dict[str, int]) -> Iterator[str]:
     for label in sorted(set(clusters.values())):
         names = [_clean(name) for name, own in clusters.items() if own == label]
         yield f"cluster {label}, {len(names)} of {len(clusters)}: {', '.join(names)}"
-
-
-def _turn_lines(dialogue: Dialogue, people: People) -> Iterator[str]:
-    for turn, shows in zip(dialogue.turns, people.shows_persona(dialogue.turns), strict=True):
-        facts = " ".join(format_triples(people.triples([turn.text])[0]).split("\n")) if shows else ""
-        yield _spoken(turn.role, turn.text, _GREEN if shows else "", "*" if shows else " ") + (
-            f"  {_DIM}{_clean(facts)}{_PLAIN}" if facts else ""
-        )
 
 
 def _reference_lines(view: PersonView, target: str) -> Iterator[str]:

@@ -123,10 +123,7 @@ def measure_rows(rows: "Dataset", count: Callable[[Sequence[Message]], int]) -> 
 
 
 def left_out(info: "DatasetInfo") -> dict[str, int]:
-    """Return what made no row and how often, by "<split>: <reason>".
-
-    The description of a built dataset tells it, in lines "Left out of <split>: <count> x <reason>.".
-    """
+    """Return what made no row and how often, by "<split>: <reason>", as the description of a dataset tells it."""
     counts: Counter[str] = Counter()
     for split, number, reason in _LEFT_OUT.findall(info.description):
         counts[f"{split}: {reason}"] += int(number.replace(",", ""))
@@ -136,7 +133,14 @@ def left_out(info: "DatasetInfo") -> dict[str, int]:
 def tables(stats: Stats) -> list[Table]:
     """Return the tables of what was counted; those that would be empty are left out."""
     filled = [_people(stats.talk), _sizes(stats.talk)] if stats.talk else []
-    filled += [_row_counts(stats)] if stats.rows else []
+    if stats.rows:
+        body = [
+            [config, split, _number(len(rows.prompt_lengths)), *spread(rows.prompt_lengths)]
+            for config, splits in stats.rows.items()
+            for split, rows in splits.items()
+        ]
+        title = f"Rows, and their prompts in {stats.unit}"
+        filled.append(Table(title, ["config", "split", "rows", *_SPREAD], body))
     types = {split: rows.criterion_types for split, rows in stats.rows.get("dpoc", {}).items()}
     if types:
         names = sorted({name for counts in types.values() for name in counts})
@@ -144,9 +148,8 @@ def tables(stats: Stats) -> list[Table]:
         filled.append(Table("Criterion types", ["type", *types], body))
     reasons = sorted({reason for counts in stats.left_out.values() for reason in counts})
     if reasons:
-        body = [
-            [reason, *(_number(counts.get(reason, 0)) for counts in stats.left_out.values())] for reason in reasons
-        ]
+        columns = stats.left_out.values()
+        body = [[reason, *(_number(counts.get(reason, 0)) for counts in columns)] for reason in reasons]
         filled.append(Table("Left out", ["what", *stats.left_out], body))
     return filled
 
@@ -172,15 +175,6 @@ def _sizes(talk: dict[str, Talk]) -> Table:
     }
     body = [[what, name, *spread(values(split))] for what, values in columns.items() for name, split in talk.items()]
     return Table("Sizes", ["", "split", *_SPREAD], body)
-
-
-def _row_counts(stats: Stats) -> Table:
-    body = [
-        [config, split, _number(len(rows.prompt_lengths)), *spread(rows.prompt_lengths)]
-        for config, splits in stats.rows.items()
-        for split, rows in splits.items()
-    ]
-    return Table(f"Rows, and their prompts in {stats.unit}", ["config", "split", "rows", *_SPREAD], body)
 
 
 def spread(values: Iterable[int]) -> list[str]:

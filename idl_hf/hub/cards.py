@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from idl_hf.models.offline import OFFLINE
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PAPER = "[In-Dialogue Learning](https://arxiv.org/abs/2403.03102)"
 _DEFAULT_CONFIG = "msl"
+_RECIPE = "Made with: "  # divides a description into what is said of the corpus and how the rows were made
 # The Hub refuses a card whose licence is none of its identifiers
 _LICENSES = {"cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit", "apache-2.0"}
 COLUMNS = {
@@ -64,8 +65,8 @@ def complete_dataset_card(
             if config["config_name"] == _DEFAULT_CONFIG:
                 config["default"] = True
     info = next(iter(next(iter(rows.values())).values())).info
-    known = license_id or _license_id(info.license)
-    if known:
+    stated = (info.license or "").strip().lower().replace(" ", "-")
+    if known := license_id or (stated if stated in _LICENSES or not stated else "other"):
         card.data["license"] = known
     card.data["task_categories"] = card.data.get("task_categories") or ["text-generation"]
     card.data["tags"] = sorted({*(card.data.get("tags") or []), "dialogue", "persona", "in-dialogue-learning", "trl"})
@@ -87,7 +88,7 @@ def _about_dataset(
     commands = "\n".join(command for config, command in train.items() if config in configs)
     parts = [
         f"# {repo_id.partition('/')[2]}",
-        _description(info).corpus,
+        (info.description or "").partition(_RECIPE)[0].strip(),
         f"Rows for {_PAPER}: chat models that sound like one person, learnt from that person's past dialogues. "
         f"Configs: {', '.join(f'`{name}`' for name in configs)}.",
         "## Load",
@@ -106,8 +107,9 @@ def _about_dataset(
 
 
 def _about_config(name: str, splits: "DatasetDict") -> str:
-    features = next(iter(splits.values())).features
-    recipe = _description(next(iter(splits.values())).info).recipe
+    info, features = next((rows.info, rows.features) for rows in splits.values())
+    # Of folders on this machine, which an option may name, only the last part
+    recipe = re.sub(r"'/[^']*/([^'/]+)'", r"'\1'", (info.description or "").partition(_RECIPE)[2]).strip()
     counts = "\n".join(f"| {split} | {len(rows)} |" for split, rows in splits.items())
     columns = "\n".join(
         f"| `{column}` | {_type_name(kind)} | {COLUMNS.get(column, '')} |" for column, kind in features.items()
@@ -117,27 +119,11 @@ def _about_config(name: str, splits: "DatasetDict") -> str:
     return f"## Config `{name}`\n\n{tables}\n\n{made}"
 
 
-class _Description(NamedTuple):
-    corpus: str
-    recipe: str  # of folders on this machine, which an option may name, only the last part
-
-
-def _description(info: "DatasetInfo") -> _Description:
-    corpus, _, recipe = (info.description or "").partition("Made with: ")
-    return _Description(corpus.strip(), re.sub(r"'/[^']*/([^'/]+)'", r"'\1'", recipe).strip())
-
-
 def _type_name(feature: object) -> str:
     if isinstance(feature, dict):
         return "{" + ", ".join(feature) + "}"
     inner = getattr(feature, "feature", None)  # of a List
     return f"list of {_type_name(inner)}" if inner is not None else str(getattr(feature, "dtype", feature))
-
-
-def _license_id(text: str) -> str:
-    """Return a licence as the Hub writes it, "other" for one that it has no word for."""
-    identifier = text.strip().lower().replace(" ", "-")
-    return identifier if identifier in _LICENSES or not identifier else "other"
 
 
 def complete_adapter_card(card: "ModelCard", repo_id: str, base: str, trained_from: str, report: str) -> None:

@@ -1,7 +1,4 @@
-"""Rows, metrics and adapters to the Hugging Face Hub, each with its card.
-
-Pushing again changes only what differs, and continues where a push was interrupted.
-"""
+"""Rows, metrics, adapters to the Hub, each with its card; pushing again changes what differs, and continues."""
 
 import json
 import re
@@ -93,13 +90,8 @@ def push_dataset(args: PushDatasetArguments) -> str:
     with _hub_errors_in_sentences(args.repo_id):
         card = DatasetCard.load(args.repo_id)
         cards.complete_dataset_card(card, args.repo_id, rows, args.license)
-        api.upload_file(
-            repo_id=args.repo_id,
-            repo_type="dataset",
-            path_in_repo="README.md",
-            path_or_fileobj=str(card).encode(),
-            commit_message="Describe the rows",
-        )
+        readme = CommitOperationAdd("README.md", str(card).encode())
+        api.create_commit(args.repo_id, [readme], repo_type="dataset", commit_message="Describe the rows")
     return _address(api, f"datasets/{args.repo_id}")
 
 
@@ -154,9 +146,8 @@ def push_adapter(args: PushAdapterArguments) -> str:
     if base != OFFLINE:
         _check_that_base_is_published(base)
     api = _open_repository(args.repo_id, "model", args.private)
-    card = (
-        ModelCard.load(source / "README.md") if (source / "README.md").is_file() else ModelCard(f"# {args.repo_id}\n")
-    )
+    readme = source / "README.md"
+    card = ModelCard.load(readme) if readme.is_file() else ModelCard(f"# {args.repo_id}\n")
     cards.complete_adapter_card(card, args.repo_id, base, trained_from, report)
     contents: dict[str, Path | bytes] = {
         name: source / name for name in (*_ADAPTER_FILES, *_OTHER_FILES) if (source / name).is_file()
@@ -189,15 +180,14 @@ def _adapter_config(source: Path) -> dict[str, Any]:
         return json.loads((source / _ADAPTER_FILES[0]).read_text(encoding="utf-8"))
     if not source.is_dir():
         raise ValueError(f"The folder '{source}' does not exist. Pass --adapter with the output_dir of a training.")
+    advice = "Pass the output_dir of a finished training."
     if (source / "adapter_model.bin").is_file():
-        reason = (
-            "adapter_model.bin is a pickle, which is never pushed; save the adapter again with PEFT as safetensors"
+        advice = (
+            "Adapter_model.bin is a pickle, which is never pushed; save the adapter again with PEFT as safetensors."
         )
     elif any(source.glob("model*.safetensors")):
-        reason = "it holds a whole model, which `model.push_to_hub` of transformers pushes"
-    else:
-        reason = "pass the output_dir of a finished training"
-    raise ValueError(f"'{source}' holds no adapter: {' and '.join(missing)} missing. {reason[0].upper()}{reason[1:]}.")
+        advice = "It holds a whole model, which `model.push_to_hub` of transformers pushes."
+    raise ValueError(f"'{source}' holds no adapter: {' and '.join(missing)} missing. {advice}")
 
 
 def _is_hub_id(name: str) -> bool:
@@ -249,22 +239,14 @@ def _open_repository(repo_id: str, repo_type: str, private: bool, **options: Any
 def _hub_errors_in_sentences(repo_id: str) -> Iterator[None]:
     try:
         yield
-    except HfHubHTTPError as error:
-        raise OSError(_why_refused(repo_id, error)) from error
-    except HTTPError as error:  # no answer at all
-        raise _unreachable(error) from error
-    except RuntimeError as error:  # of the upload of a large file
-        if isinstance(error.__cause__, HfHubHTTPError):
-            raise OSError(_why_refused(repo_id, error.__cause__)) from error
-        if isinstance(error.__cause__, HTTPError):
-            raise _unreachable(error.__cause__) from error
+    except (HfHubHTTPError, HTTPError, RuntimeError) as error:
+        cause = error.__cause__ if isinstance(error, RuntimeError) else error  # which the upload of large files raises
+        if isinstance(cause, HfHubHTTPError):
+            raise OSError(_why_refused(repo_id, cause)) from error
+        if isinstance(cause, HTTPError):  # no answer at all
+            again = "Run the same command again to continue."
+            raise OSError(f"The Hub at {constants.ENDPOINT} could not be reached: {cause}. {again}") from error
         raise
-
-
-def _unreachable(error: HTTPError) -> OSError:
-    return OSError(
-        f"The Hub at {constants.ENDPOINT} could not be reached: {error}. Run the same command again to continue."
-    )
 
 
 def _why_refused(repo_id: str, error: HfHubHTTPError) -> str:

@@ -58,7 +58,6 @@ def packed_attention(
     """Return the attention of packed rows where `attention_mask` holds distances, else that of transformers.
 
     So the model generates and scores anything else as before.
-
     query, key, value: (B, heads, S, d). Returns (B, S, heads, d), and None for the weights.
     Raises ValueError where the model passes what packed rows lack, such as softcap.
     """
@@ -72,37 +71,25 @@ def packed_attention(
     if _takes_tiles(query) and not options.get("dropout"):
         scaling = query.shape[-1] ** -0.5 if options.get("scaling") is None else options["scaling"]
         return tiled_attention(query, key, value, attention_mask, scaling, sliding_window), None
-    return _two_part_attention(module, query, key, value, attention_mask, sliding_window, options), None
+    # The beginning through the causal kernel, FlashAttention on CUDA, and what follows with its mask
+    beginning = query.shape[2] - attention_mask.shape[2]
+    seen = attention_mask >= 0
+    if sliding_window is not None:
+        seen &= attention_mask < sliding_window
+    following, _ = sdpa_attention_forward(module, query[:, :, beginning:], key, value, seen, **options)
+    if beginning == 0:
+        return following, None
+    query, key, value = query[:, :, :beginning], key[:, :, :beginning], value[:, :, :beginning]
+    mask = None
+    if sliding_window is not None and beginning > sliding_window:
+        mask = torch.ones(beginning, beginning, dtype=torch.bool, device=query.device).tril().triu(1 - sliding_window)
+    return torch.cat((sdpa_attention_forward(module, query, key, value, mask, **options)[0], following), dim=1), None
 
 
 def _takes_tiles(query: Tensor) -> bool:
     """Return whether tiles are faster than PyTorch's kernel: in half precision on a CPU (benchmarks/)."""
     half = query.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled("cpu")
     return query.device.type == "cpu" and half
-
-
-def _two_part_attention(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    distances: Tensor,
-    window: int | None,
-    options: dict[str, Any],
-) -> Tensor:
-    """Run the beginning through the causal kernel, FlashAttention on CUDA, and what follows with its mask."""
-    beginning = query.shape[2] - distances.shape[2]
-    seen = distances >= 0
-    if window is not None:
-        seen &= distances < window
-    following, _ = sdpa_attention_forward(module, query[:, :, beginning:], key, value, seen, **options)
-    if beginning == 0:
-        return following
-    query, key, value = query[:, :, :beginning], key[:, :, :beginning], value[:, :, :beginning]
-    mask = None
-    if window is not None and beginning > window:
-        mask = torch.ones(beginning, beginning, dtype=torch.bool, device=query.device).tril().triu(1 - window)
-    return torch.cat((sdpa_attention_forward(module, query, key, value, mask, **options)[0], following), dim=1)
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

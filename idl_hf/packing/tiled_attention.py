@@ -33,13 +33,7 @@ def tiled_attention(
 class _TiledAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        distances: Tensor,
-        scaling: float,
-        window: int | None,
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, distances: Tensor, scaling: float, window: int | None
     ) -> Tensor:
         size, heads, length, _ = query.shape
         output = query.new_empty(size, length, heads, value.shape[-1])
@@ -72,10 +66,7 @@ class _TiledAttention(torch.autograd.Function):
 
 
 def _tiles(distances: Tensor, length: int, window: int | None) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield queries, the keys they may see, and which of the last n of these they do not.
-
-    The last broadcasts to (B, heads, queries, n).
-    """
+    """Yield queries, the keys they may see, and which of the last n they do not, which fits (B, heads, queries, n)."""
     beginning = length - distances.shape[2]
     for start in range(0, beginning, TILE):
         stop = min(beginning, start + TILE)

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from html import escape
 
 from idl_hf.report.layout import Cell, Cells, Grid, difference_grids, grids, legend, measure, number
@@ -50,10 +51,7 @@ summary { cursor: pointer; }
 
 
 def render(report: Report) -> dict[str, str]:
-    """Return the texts of report.json, report.md and report.html by the file's name.
-
-    Raises ValueError where lines to compare were measured on different people.
-    """
+    """Return report.json, .md and .html by name. Raises ValueError for lines compared that are of different people."""
     measured = [measure(table) for table in report.tables]
     return {
         "report.json": as_json(report, measured),
@@ -67,11 +65,8 @@ def html(report: Report, measured: list[Cells]) -> str:
     parts = [f'<p class="intro">{escape(report.intro)}</p>'] if report.intro else []
     parts += [_results(table, cells) for table, cells in zip(report.tables, measured, strict=True)]
     if report.highlighted:
-        parts += [
-            "<section>",
-            "<h2>Attention</h2>",
-            "<p>The darker, the more weight. Bold and underlined: keywords.</p>",
-        ]
+        about = "The darker, the more weight. Bold and underlined: keywords."
+        parts += ["<section>", "<h2>Attention</h2>", f"<p>{about}</p>"]
         parts += [*map(_highlighted, report.highlighted), "</section>"]
     if report.examples:
         parts.append("<section>\n<h2>Examples</h2>")
@@ -154,21 +149,19 @@ def _span(span: Span) -> str:
     return _WORD.sub(lambda word: marked.format(escape(word[0])), span.text)
 
 
+def _listed(pairs: Iterable[tuple[str, str]]) -> str:
+    entry = "<div><dt>{}</dt><dd>{}</dd></div>"
+    return "\n".join(entry.format(escape(name), escape(text) or "(empty)") for name, text in pairs)
+
+
 def _example(number: int, example: dict[str, str], names: list[str]) -> str:
-    replies = "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(example.get(name, '-')) or '(empty)'}</dd></div>"
-        for name in names
-        if name != "partner"
-    )
+    replies = _listed((name, example.get(name, "-")) for name in names if name != "partner")
     partner = f"<p><small>partner</small> {escape(example['partner'])}</p>\n" if "partner" in example else ""
     return f'<article class="example" aria-label="Example {number}">\n{partner}<dl>\n{replies}\n</dl>\n</article>'
 
 
 def _conversation(conversation: Conversation) -> str:
-    turns = "\n".join(
-        f"<div><dt>{escape(turn.speaker)}</dt><dd>{escape(turn.text) or '(empty)'}</dd></div>"
-        for turn in conversation.turns
-    )
+    turns = _listed((turn.speaker, turn.text) for turn in conversation.turns)
     about = f'<p class="intro">{escape(conversation.about)}</p>\n' if conversation.about else ""
     title = f"<h2>{escape(conversation.title)}</h2>"
     return f'<section>\n{title}\n{about}<dl class="turns">\n{turns}\n</dl>\n</section>'

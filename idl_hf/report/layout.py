@@ -94,14 +94,8 @@ def measure(table: Table) -> Cells:
             ranks = _ranks(column, {i: value for i, value in estimates.items() if table.lines[i].role != "bound"})
             for i, value in estimates.items():
                 line, place = table.lines[i], Place(i, key)
-                cells[place] = Cell(
-                    column=column,
-                    estimate=value,
-                    rows=line.rows.get(key),
-                    paper=line.paper.get(key),
-                    rank=ranks.get(i),
-                    comparison=comparisons.get(place),
-                )
+                rows, paper = line.rows.get(key), line.paper.get(key)
+                cells[place] = Cell(column, value, rows, paper, ranks.get(i), comparisons.get(place))
     return cells
 
 
@@ -175,9 +169,8 @@ def legend(table: Table, cells: Cells) -> list[str]:
     if any(cell.rows is not None for cell in cells.values()):
         lines.append("n: how many replies or dialogues were scored.")
     if any(cell.rank for cell in cells.values()):
-        among = (
-            " at one position" if table.on_x else " of one group" if any(line.group for line in table.lines) else ""
-        )
+        grouped = any(line.group for line in table.lines)
+        among = " at one position" if table.on_x else " of one group" if grouped else ""
         lines.append(f"Bold: best, underlined: second best of the lines{among}, bounds aside.")
     if comparisons:
         lines.append(

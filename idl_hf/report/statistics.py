@@ -12,7 +12,6 @@ from scipy.stats import bootstrap, ttest_rel
 from idl_hf.report.results import Column, Line, Table
 
 LEVEL = 0.05
-_FEWEST_PEOPLE = 3
 
 
 class Place(NamedTuple):
@@ -56,10 +55,7 @@ class Differences:
 
 
 def mean_over_people(values: Mapping[str, float], seed: int = 0) -> Estimate:
-    """Return the mean over people with its bootstrap interval; one value that is NaN makes all NaN.
-
-    People are the unit: dialogues of one person are not independent.
-    """
+    """Return the mean with its bootstrap interval over people, the unit: one with NaN makes all NaN."""
     sample = _sample(values)
     if len(sample) < 2 or not np.isfinite(sample).all():
         return Estimate(float(sample.mean()), math.nan, math.nan, len(sample))
@@ -87,13 +83,12 @@ def estimate(line: Line, key: str) -> Estimate | None:
 
 
 def paired_p(values: Mapping[str, float], others: Mapping[str, float]) -> float:
-    """Return the p-value of a two-sided paired t-test over people, NaN where it says nothing.
+    """Return the p-value of a two-sided paired t-test over people.
 
-    That is below three people, with a value that is not finite, and where all people differ by the same, such as not
-    at all.
+    NaN below three people, with a value that is not finite, and where all differ by the same, such as not at all.
     """
     first, second = _sample(values), np.array([others[person] for person in sorted(values)])
-    if len(first) < _FEWEST_PEOPLE or not np.isfinite([first, second]).all():
+    if len(first) < 3 or not np.isfinite([first, second]).all():
         return math.nan
     differences = first - second
     if np.allclose(differences, differences[0], rtol=1e-9, atol=1e-12):
@@ -121,19 +116,16 @@ def comparable(table: Table) -> list[list[int]]:
 
 
 def compare(table: Table) -> dict[Place, Comparison]:
-    """Return each line of ours against the best baseline, by mean, of those that it is comparable with.
-
-    Raises ValueError where lines were measured on different people.
-    """
+    """Return each line of ours against the best comparable baseline, by mean. ValueError if people differ."""
     comparisons = {}
     for members in comparable(table):
         for column in table.columns:
             lines = {i: table.lines[i] for i in members if table.lines[i].values.get(column.key)}
             _require_same_people(table, column, list(lines.values()))
             baselines = [line for line in lines.values() if line.role == "baseline"]
-            ours = {i: line for i, line in lines.items() if line.role == "ours"} if baselines else {}
-            for i, line in ours.items():
-                comparisons[Place(i, column.key)] = _against_best(line, baselines, column)
+            for i, line in lines.items():
+                if baselines and line.role == "ours":
+                    comparisons[Place(i, column.key)] = _against_best(line, baselines, column)
     corrected = holm([comparison.p for comparison in comparisons.values()])
     sign = {column.key: -1 if column.lower_is_better else 1 for column in table.columns}
     return {
@@ -143,10 +135,7 @@ def compare(table: Table) -> dict[Place, Comparison]:
 
 
 def differences(table: Table) -> list[Differences]:
-    """Return each line of ours minus each line comparable with it: means of the people's differences.
-
-    Two lines of ours are compared once, the later with the earlier.
-    """
+    """Return each line of ours minus each comparable one, over people; two of ours once, the later with the earlier."""
     return [
         Differences(i, j, _differences(table.lines[i], table.lines[j], table.columns))
         for members in comparable(table)

@@ -40,10 +40,7 @@ class DataArguments(DatasetArguments):
         return rows.shuffle(seed=0).select(range(self.max_rows))
 
     def row_options(self) -> dict[str, Any]:
-        """Return the options that shape prompts, as they are saved with an adapter for a chat to make its likewise.
-
-        The encoder is among them in any case, since its default depends on the machine.
-        """
+        """Return the options that shape prompts, for chats to follow; the encoder too, which differs by machine."""
         given = parse_options(self.dataset_options)
         shaping = {name: value for name, value in given.items() if name in option_names()}
         return {"encoder": default_encoder(), **shaping}
@@ -53,9 +50,8 @@ def fit_rows(rows: "Dataset", tokenizer: "PreTrainedTokenizerBase", max_prompt_t
     """Return rows whose prompts keep within the budget, with a column `dropped_references`; log what was dropped."""
     if max_prompt_tokens is None or "dialogue_starts" not in rows.column_names:
         return rows
-    fitted = rows.map(
-        partial(_fit_row, tokenizer=tokenizer, max_prompt_tokens=max_prompt_tokens), desc="Fitting prompts"
-    )
+    fit = partial(_fit_row, tokenizer=tokenizer, max_prompt_tokens=max_prompt_tokens)
+    fitted = rows.map(fit, desc="Fitting prompts")
     dropped = [count for count in fitted["dropped_references"] if count]
     if dropped:
         logger.warning(

@@ -11,8 +11,7 @@ from datasets import Dataset, load_dataset
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from idl_hf.persona.triples import format_prompt, format_sample, parse_sample
-from idl_hf.training.run import run
-from idl_hf.training.stages import learn_completions_only, model_to_train, peft_config
+from idl_hf.training.stages import learn_completions_only, model_to_train, train_on
 
 COLUMNS = ("prompt", "completion", "sentences")
 
@@ -41,10 +40,7 @@ class ExtractorDataArguments:
             raise ValueError(f"--single_share must be between 0 and 1, found {self.single_share}.")
 
     def load(self, split: str) -> Dataset:
-        """Return the samples of train.jsonl or validation.jsonl: prompt, completion, sentences.
-
-        Raises ValueError where the file is not there or lacks one of these columns.
-        """
+        """Return prompt, completion and sentences of a split's samples; ValueError without the file or one of them."""
         file = Path(self.data_dir, f"{split}.jsonl")
         if not file.is_file():
             raise ValueError(f"'{file}' does not exist. Make it with examples/prepare_personaext.py.")
@@ -64,23 +60,17 @@ def train_extractor(data: ExtractorDataArguments, args: SFTConfig, model_args: M
     train = data.load("train")
     if data.max_rows is not None and len(train) > data.max_rows:
         train = train.shuffle(seed=0).select(range(data.max_rows))
-    model, tokenizer = model_to_train(args, model_args)
-    trainer = SFTTrainer(  # ends each completion with the tokenizer's end of text
-        model=model,
-        args=args,
-        train_dataset=take_apart(train, data.single_share, args.seed),
-        eval_dataset=data.load("validation") if args.eval_strategy != "no" else None,
-        processing_class=tokenizer,
-        peft_config=peft_config(model, model_args),
-    )
-    run(trainer, data, model_args)
-    return trainer
+    loaded = model_to_train(args, model_args)
+    rows = {"train": take_apart(train, data.single_share, args.seed)}
+    if args.eval_strategy != "no":
+        rows["eval"] = data.load("validation")
+    # SFTTrainer ends each completion with the tokenizer's end of text
+    return train_on(SFTTrainer, loaded, rows, data, args, model_args)
 
 
 def take_apart(rows: Dataset, share: float, seed: int = 0) -> Dataset:
     """Return the rows with a share of the samples, drawn at random, as samples of one sentence each in their place."""
-    drawn = np.random.default_rng(seed).permutation(len(rows))[: round(share * len(rows))]
-    chosen = set(drawn.tolist())
+    chosen = set(np.random.default_rng(seed).permutation(len(rows))[: round(share * len(rows))].tolist())
 
     def cut(batch: dict[str, list], indices: list[int]) -> dict[str, list]:
         samples = []

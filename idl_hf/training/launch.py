@@ -68,18 +68,16 @@ def launch(verb: str, parser: argparse.ArgumentParser, config: str, arguments: S
     try:
         launch_command(settings)
     except (ChildFailedError, subprocess.CalledProcessError) as error:
-        raise ChildProcessError(
-            "The training failed in a process that was launched; its own message is above."
-        ) from error
+        reason = "The training failed in a process that was launched; its own message is above."
+        raise ChildProcessError(reason) from error
 
 
 def _without(words: Sequence[str], left_out: Sequence[str]) -> list[str]:
     """Return the words without those left out, which stand in the same order."""
-    pending, kept = iter(left_out), []
-    following = next(pending, None)
+    pending, kept = list(left_out), []
     for word in words:
-        if word == following:
-            following = next(pending, None)
+        if [word] == pending[:1]:
+            del pending[0]
         else:
             kept.append(word)
     return kept

@@ -34,15 +34,15 @@ def run(
     _name_offline_base(trainer.model)
     folder = Path(str(trainer.args.output_dir))
     resume = trainer.args.resume_from_checkpoint
-    if resume == "never":
-        resume = None
-    elif resume == "last":  # continue an interrupted run, start where there is none
+    if resume == "last":  # continue an interrupted run, start where there is none
         resume = _last_checkpoint_of_this_run(folder, trainer, model_args)
-    trainer.train(resume_from_checkpoint=resume)
+    trainer.train(resume_from_checkpoint=None if resume == "never" else resume)
     trainer.save_model(str(folder))
     trainer.create_model_card(dataset_name=data.dataset_name)
     if trainer.is_world_process_zero():
-        append_section(folder / "README.md", "Rows", _rows_recipe(data, model_args))
+        given = {name: value for name, value in asdict(data).items() if value is not None and name != "data_dir"}
+        model = Path(str(model_args.model_name_or_path)).name  # of a folder on this machine the name alone
+        append_section(folder / "README.md", "Rows", {**given, "model": model})
         if isinstance(data, DataArguments):
             save_recipe(folder, data.row_options(), data.max_prompt_tokens)
     if trainer.args.push_to_hub:
@@ -50,10 +50,7 @@ def run(
 
 
 def _refuse_processes_that_train_alone(accelerator: Accelerator) -> None:
-    """Raise ValueError where each process would save a model of its own into one folder.
-
-    Neither transformers nor accelerate mind.
-    """
+    """Raise ValueError where each process would save a model of its own; neither transformers nor accelerate mind."""
     processes = int(os.environ.get("WORLD_SIZE", 1))
     if processes > 1 and not accelerator.use_distributed:
         raise ValueError(
@@ -62,20 +59,10 @@ def _refuse_processes_that_train_alone(accelerator: Accelerator) -> None:
         )
 
 
-def _rows_recipe(data: "DataArguments | ExtractorDataArguments", model_args: ModelConfig) -> dict[str, object]:
-    """Return what the rows are and what they trained; of folders on this machine only the name."""
-    given = {name: value for name, value in asdict(data).items() if value is not None and name != "data_dir"}
-    return {**given, "model": Path(str(model_args.model_name_or_path)).name}
-
-
 def _last_checkpoint_of_this_run(
     folder: Path, trainer: SFTTrainer | DPOTrainer, model_args: ModelConfig
 ) -> str | None:
-    """Return the last checkpoint, None where there is none.
-
-    Raises ValueError where it is of a run on other rows, another model or with other settings, which would be
-    continued as if it were this one.
-    """
+    """Return the last checkpoint or None; ValueError for one of other rows, another model or other settings."""
     record = folder / "_run.json"  # the Trainer does not push what begins with _
     checkpoint = _last_whole_checkpoint(folder)
     current = json.dumps(_what_a_run_depends_on(trainer, model_args), indent=2, sort_keys=True)
@@ -110,7 +97,7 @@ def _what_a_run_depends_on(trainer: SFTTrainer | DPOTrainer, model_args: ModelCo
         "penalty_form", "loss_type", "loss_weights", "f_divergence_type", "label_smoothing", "use_weighting",
     )  # fmt: skip
     return {
-        "model": _whole_path(str(model_args.model_name_or_path)),
+        "model": str(weights.parent.resolve()) if weights.parent.is_dir() else str(model_args.model_name_or_path),
         "adapter": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
         "lora": [model_args.use_peft, model_args.lora_r, model_args.lora_alpha, model_args.lora_target_modules],
         "rows": tokens.hexdigest(),
@@ -118,15 +105,8 @@ def _what_a_run_depends_on(trainer: SFTTrainer | DPOTrainer, model_args: ModelCo
     }
 
 
-def _whole_path(name: str) -> str:
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
-
-
 def _name_offline_base(model: object) -> None:
-    """Have an adapter of the offline model name its base "offline", which is found on any machine.
-
-    A path into this machine's cache is found on none, and need not be published.
-    """
+    """Have an adapter of the offline model name its base "offline"; a path into the cache is found on no other."""
     base = str(offline_folder())
     if not isinstance(model, PeftModel) or model.peft_config["default"].base_model_name_or_path != base:
         return

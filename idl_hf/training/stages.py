@@ -1,15 +1,13 @@
-"""The two stages: MSL (supervised, paper 3.2) and DPOC (paper 3.3), from the name of a dataset to a saved adapter.
+"""The two stages: MSL (supervised, paper 3.2) and DPOC (paper 3.3), from the name of a dataset to a saved adapter."""
 
-examples/train_msl.py and examples/train_dpoc.py parse their arguments and call these.
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset
-from peft import PeftConfig, PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from idl_hf import prompting
@@ -19,6 +17,8 @@ from idl_hf.machine import settle_precision
 from idl_hf.models.loading import LoadedModel, load_model
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.run import run
+
+_Trainer = TypeVar("_Trainer", SFTTrainer, DPOCTrainer)
 
 
 @dataclass
@@ -32,39 +32,20 @@ class MSLConfig(SFTConfig):
 
 def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> SFTTrainer:
     """Train on the msl rows, the loss on the person's replies only, and save to `args.output_dir`."""
-    learn_completions_only(
-        args, "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues"
-    )
-    model, tokenizer = model_to_train(args, model_args)
-    fitted = _fitted_rows("msl", data, args, tokenizer)
+    learnt = "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues"
+    learn_completions_only(args, learnt)
+    loaded = model_to_train(args, model_args)
+    fitted = _fitted_rows("msl", data, args, loaded.tokenizer)
     with args.main_process_first(desc="tokenizing"):
-        encoded = {name: _encode(rows, tokenizer) for name, rows in fitted.items()}
-    trainer = SFTTrainer(
-        model=model,
-        args=args,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded.get("eval"),
-        processing_class=tokenizer,
-        peft_config=peft_config(model, model_args),
-    )
-    run(trainer, data, model_args)
-    return trainer
+        encoded = {name: _encode(rows, loaded.tokenizer) for name, rows in fitted.items()}
+    return train_on(SFTTrainer, loaded, encoded, data, args, model_args)
 
 
 def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -> DPOCTrainer:
     """Train on the dpoc rows, from an MSL adapter (which becomes the reference) or a plain model, and save."""
-    model, tokenizer = model_to_train(args, model_args)
-    fitted = _fitted_rows("dpoc", data, args, tokenizer)
-    trainer = DPOCTrainer(
-        model=model,
-        args=args,
-        train_dataset=fitted["train"],
-        eval_dataset=fitted.get("eval"),
-        processing_class=tokenizer,
-        peft_config=peft_config(model, model_args),
-    )
-    run(trainer, data, model_args)
-    return trainer
+    loaded = model_to_train(args, model_args)
+    fitted = _fitted_rows("dpoc", data, args, loaded.tokenizer)
+    return train_on(DPOCTrainer, loaded, fitted, data, args, model_args)
 
 
 def learn_completions_only(args: SFTConfig, what_is_learnt: str) -> None:
@@ -93,9 +74,26 @@ def model_to_train(args: SFTConfig | DPOConfig, model_args: ModelConfig) -> Load
     return load_model(model_args.model_name_or_path, trainable=True, dtype=dtype, **options)
 
 
-def peft_config(model: PreTrainedModel | PeftModel, model_args: ModelConfig) -> PeftConfig | None:
-    """Return the adapter to train, None for a PeftModel: its own goes on training."""
-    return None if isinstance(model, PeftModel) else get_peft_config(model_args)
+def train_on(
+    kind: type[_Trainer],
+    loaded: LoadedModel,
+    rows: Mapping[str, Dataset],
+    data: Any,
+    args: Any,
+    model_args: ModelConfig,
+) -> _Trainer:
+    """Train a model on the rows of "train", evaluate it on those of "eval" if any, save it and return the trainer."""
+    trainer = kind(
+        model=loaded.model,
+        args=args,
+        train_dataset=rows["train"],
+        eval_dataset=rows.get("eval"),
+        processing_class=loaded.tokenizer,
+        # The adapter of a PeftModel goes on training
+        peft_config=None if isinstance(loaded.model, PeftModel) else get_peft_config(model_args),
+    )
+    run(trainer, data, model_args)
+    return trainer
 
 
 def _fitted_rows(

@@ -4,8 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import evaluate
-from evaluate.utils import launch_gradio_widget
 
 module = evaluate.load(str(Path(__file__).with_name("coh_con.py")))
 module.compute = partial(module.compute, model="cross-encoder/nli-deberta-v3-small")
-launch_gradio_widget(module)
+evaluate.utils.launch_gradio_widget(module)

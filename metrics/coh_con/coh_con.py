@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from numbers import Integral, Real
 
-import datasets
 import evaluate
+from datasets import Features, List, Value
 
 from ._rows import check_columns, check_each
 
@@ -13,28 +13,21 @@ LABELS = ("contradiction", "neutral", "entailment")
 
 _CITATION = """\
 @article{cheng2024indialogues,
-  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
-             through In-Dialogue Learning},
-  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
-  journal = {arXiv preprint arXiv:2403.03102},
-  year    = {2024}
-}
+  title = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles through In-Dialogue
+    Learning},
+  author = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102}, year = {2024}}
 @inproceedings{tang2023enhancing,
-  title     = {Enhancing Personalized Dialogue Generation with Contrastive Latent Variables: Combining Sparse and Dense
-               Persona},
-  author    = {Tang, Yihong and Wang, Bo and Fang, Miao and Zhao, Dongming and Huang, Kun and He, Ruifang
-               and Hou, Yuexian},
-  booktitle = {Proceedings of the 61st Annual Meeting of the Association for Computational Linguistics
-               (Volume 1: Long Papers)},
-  year      = {2023}
-}
-@inproceedings{madotto2019personalizing,
-  title     = {Personalizing Dialogue Agents via Meta-Learning},
-  author    = {Madotto, Andrea and Lin, Zhaojiang and Wu, Chien-Sheng and Fung, Pascale},
+  title = {Enhancing Personalized Dialogue Generation with Contrastive Latent Variables: Combining Sparse and Dense
+    Persona},
+  author = {Tang, Yihong and Wang, Bo and Fang, Miao and Zhao, Dongming and Huang, Kun and He, Ruifang and Hou,
+    Yuexian},
+  booktitle = {Proceedings of the 61st Annual Meeting of the Association for Computational Linguistics (Volume 1: Long
+    Papers)}, year = {2023}}
+@inproceedings{madotto2019personalizing, title = {Personalizing Dialogue Agents via Meta-Learning},
+  author = {Madotto, Andrea and Lin, Zhaojiang and Wu, Chien-Sheng and Fung, Pascale},
   booktitle = {Proceedings of the 57th Annual Meeting of the Association for Computational Linguistics},
-  pages     = {5454--5459},
-  year      = {2019}
-}
+  pages = {5454--5459}, year = {2019}}
 """
 
 _DESCRIPTION = """\
@@ -148,10 +141,7 @@ def run_model(
     id2label: Mapping[int, str] | None = None,
     batch_size: int = 64,
 ) -> list[list[str]]:
-    """Return the model's label for each persona sentence of each response.
-
-    Equal pairs are read once, those of like length together.
-    """
+    """Return the model's labels of each response. Equal pairs are read once, those of like length together."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -210,8 +200,7 @@ class CohCon(evaluate.Metric):
     """Contradictions and entailments between persona sentences and responses."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        features = datasets.Features({"predictions": text, "profiles": datasets.List(text)})
+        features = Features({"predictions": Value("string"), "profiles": List(Value("string"))})
         urls = ["https://arxiv.org/abs/2403.03102", "https://aclanthology.org/P19-1542"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
@@ -223,8 +212,7 @@ class CohCon(evaluate.Metric):
 
     def add(self, *, prediction=None, profiles=None, **kwargs):
         """Add one response and the persona sentences of its person."""
-        check_rows([prediction], [profiles])
-        evaluate.Metric.add(self, prediction=prediction, profiles=profiles, **kwargs)
+        self.add_batch(predictions=[prediction], profiles=[profiles], **kwargs)
 
     def add_batch(self, *, predictions=None, profiles=None, **kwargs):
         """Add responses and, for each, the persona sentences of its person."""

@@ -3,25 +3,19 @@
 import math
 from collections.abc import Iterable, Sequence, Sized
 
-import datasets
 import evaluate
+from datasets import Features, Value
 
 _CITATION = """\
-@inproceedings{li2016diversity,
-  title     = {A Diversity-Promoting Objective Function for Neural Conversation Models},
-  author    = {Li, Jiwei and Galley, Michel and Brockett, Chris and Gao, Jianfeng and Dolan, Bill},
+@inproceedings{li2016diversity, title = {A Diversity-Promoting Objective Function for Neural Conversation Models},
+  author = {Li, Jiwei and Galley, Michel and Brockett, Chris and Gao, Jianfeng and Dolan, Bill},
   booktitle = {Proceedings of the 2016 Conference of the North American Chapter of the Association for Computational
-               Linguistics: Human Language Technologies},
-  pages     = {110--119},
-  year      = {2016}
-}
+    Linguistics: Human Language Technologies}, pages = {110--119}, year = {2016}}
 @article{cheng2024indialogues,
-  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
-             through In-Dialogue Learning},
-  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
-  journal = {arXiv preprint arXiv:2403.03102},
-  year    = {2024}
-}
+  title = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles through In-Dialogue
+    Learning},
+  author = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102}, year = {2024}}
 """
 
 _DESCRIPTION = """\
@@ -96,14 +90,13 @@ class Distinct(evaluate.Metric):
     """Share of different n-grams in responses."""
 
     def _info(self) -> evaluate.MetricInfo:
-        features = datasets.Features({"predictions": datasets.Value("string")})
+        features = Features({"predictions": Value("string")})
         urls = ["https://aclanthology.org/N16-1014", "https://arxiv.org/abs/2403.03102"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, **kwargs):
         """Add one response."""
-        check_rows([prediction])
-        evaluate.Metric.add(self, prediction=prediction, **kwargs)
+        self.add_batch(predictions=[prediction], **kwargs)
 
     def add_batch(self, *, predictions=None, **kwargs):
         """Add responses."""

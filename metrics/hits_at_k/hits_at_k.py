@@ -4,21 +4,16 @@ import math
 from collections.abc import Iterable, Sequence, Sized
 from numbers import Integral, Real
 
-import datasets
 import evaluate
+from datasets import Features, List, Value
 
 from ._rows import check_columns, check_each
 
 _CITATION = """\
-@inproceedings{zhang2018personalizing,
-  title     = {Personalizing Dialogue Agents: {I} have a dog, do you have pets too?},
-  author    = {Zhang, Saizheng and Dinan, Emily and Urbanek, Jack and Szlam, Arthur and Kiela, Douwe
-               and Weston, Jason},
-  booktitle = {Proceedings of the 56th Annual Meeting of the Association for Computational Linguistics
-               (Volume 1: Long Papers)},
-  pages     = {2204--2213},
-  year      = {2018}
-}
+@inproceedings{zhang2018personalizing, title = {Personalizing Dialogue Agents: {I} have a dog, do you have pets too?},
+  author = {Zhang, Saizheng and Dinan, Emily and Urbanek, Jack and Szlam, Arthur and Kiela, Douwe and Weston, Jason},
+  booktitle = {Proceedings of the 56th Annual Meeting of the Association for Computational Linguistics (Volume 1: Long
+    Papers)}, pages = {2204--2213}, year = {2018}}
 """
 
 _DESCRIPTION = """\
@@ -93,15 +88,13 @@ class HitsAtK(evaluate.Metric):
     """Rank of the gold reply among candidates."""
 
     def _info(self) -> evaluate.MetricInfo:
-        scores, gold = datasets.List(datasets.Value("float64")), datasets.Value("int64")
-        features = datasets.Features({"predictions": scores, "references": gold})
+        features = Features({"predictions": List(Value("float64")), "references": Value("int64")})
         urls = ["https://aclanthology.org/P18-1205"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add the scores of the candidates of one context, and the index of the gold reply."""
-        rows = read_rows([prediction], [reference])
-        evaluate.Metric.add(self, prediction=rows[0], reference=reference, **kwargs)
+        self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add the scores of the candidates of several contexts, and for each the index of the gold reply."""

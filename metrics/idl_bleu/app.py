@@ -3,6 +3,5 @@
 from pathlib import Path
 
 import evaluate
-from evaluate.utils import launch_gradio_widget
 
-launch_gradio_widget(evaluate.load(str(Path(__file__).with_name("idl_bleu.py"))))
+evaluate.utils.launch_gradio_widget(evaluate.load(str(Path(__file__).with_name("idl_bleu.py"))))

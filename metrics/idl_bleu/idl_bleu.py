@@ -4,8 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-import datasets
 import evaluate
+from datasets import Features, Value
 
 from ._rows import check_columns, check_each
 
@@ -16,20 +16,15 @@ PRESETS = {
 }
 
 _CITATION = """\
-@inproceedings{papineni2002bleu,
-  title     = {{BLEU}: a Method for Automatic Evaluation of Machine Translation},
-  author    = {Papineni, Kishore and Roukos, Salim and Ward, Todd and Zhu, Wei-Jing},
+@inproceedings{papineni2002bleu, title = {{BLEU}: a Method for Automatic Evaluation of Machine Translation},
+  author = {Papineni, Kishore and Roukos, Salim and Ward, Todd and Zhu, Wei-Jing},
   booktitle = {Proceedings of the 40th Annual Meeting of the Association for Computational Linguistics},
-  pages     = {311--318},
-  year      = {2002}
-}
+  pages = {311--318}, year = {2002}}
 @article{cheng2024indialogues,
-  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
-             through In-Dialogue Learning},
-  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
-  journal = {arXiv preprint arXiv:2403.03102},
-  year    = {2024}
-}
+  title = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles through In-Dialogue
+    Learning},
+  author = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102}, year = {2024}}
 """
 
 _DESCRIPTION = """\
@@ -88,9 +83,7 @@ def count_all(hypothesis: Sequence[str]) -> list[int]:
 
 def brevity_penalty(length: int, reference_length: int) -> float:
     """Return exp(1 - reference length / length) where shorter than the reference, 0 for an empty text, else 1."""
-    if length == 0:
-        return 0.0
-    return math.exp(min(0.0, 1 - reference_length / length))
+    return math.exp(min(0.0, 1 - reference_length / length)) if length else 0.0
 
 
 def bleu(
@@ -134,15 +127,13 @@ class IdlBleu(evaluate.Metric):
     """BLEU-1 to BLEU-4 of responses, by sentence and of the whole corpus."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        features = datasets.Features({"predictions": text, "references": text})
+        features = Features({"predictions": Value("string"), "references": Value("string")})
         urls = ["https://aclanthology.org/P02-1040", "https://arxiv.org/abs/2403.03102"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add one response and its gold reply."""
-        check_rows([prediction], [reference])
-        evaluate.Metric.add(self, prediction=prediction, reference=reference, **kwargs)
+        self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add responses and, for each, its gold reply."""

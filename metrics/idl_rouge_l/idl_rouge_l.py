@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
-import datasets
 import evaluate
+from datasets import Features, Value
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.scoring import Score
 
@@ -13,28 +13,18 @@ from ._rows import check_columns, check_each
 PRESETS = ("standard", "paper", "dhap")
 
 _CITATION = """\
-@inproceedings{lin2004rouge,
-  title     = {{ROUGE}: A Package for Automatic Evaluation of Summaries},
-  author    = {Lin, Chin-Yew},
-  booktitle = {Text Summarization Branches Out},
-  pages     = {74--81},
-  year      = {2004}
-}
+@inproceedings{lin2004rouge, title = {{ROUGE}: A Package for Automatic Evaluation of Summaries},
+  author = {Lin, Chin-Yew}, booktitle = {Text Summarization Branches Out}, pages = {74--81}, year = {2004}}
 @article{cheng2024indialogues,
-  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
-             through In-Dialogue Learning},
-  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
-  journal = {arXiv preprint arXiv:2403.03102},
-  year    = {2024}
-}
+  title = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles through In-Dialogue
+    Learning},
+  author = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102}, year = {2024}}
 @inproceedings{ma2021one,
-  title     = {One Chatbot Per Person: Creating Personalized Chatbots Based on Implicit User Profiles},
-  author    = {Ma, Zhengyi and Dou, Zhicheng and Zhu, Yutao and Zhong, Hanxun and Wen, Ji-Rong},
-  booktitle = {Proceedings of the 44th International ACM SIGIR Conference on Research and Development in
-               Information Retrieval},
-  pages     = {555--564},
-  year      = {2021}
-}
+  title = {One Chatbot Per Person: Creating Personalized Chatbots Based on Implicit User Profiles},
+  author = {Ma, Zhengyi and Dou, Zhicheng and Zhu, Yutao and Zhong, Hanxun and Wen, Ji-Rong},
+  booktitle = {Proceedings of the 44th International ACM SIGIR Conference on Research and Development in Information
+    Retrieval}, pages = {555--564}, year = {2021}}
 """
 
 _DESCRIPTION = """\
@@ -138,15 +128,13 @@ class IdlRougeL(evaluate.Metric):
     """Mean ROUGE-L of responses and gold replies."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        features = datasets.Features({"predictions": text, "references": text})
+        features = Features({"predictions": Value("string"), "references": Value("string")})
         urls = ["https://aclanthology.org/W04-1013", "https://arxiv.org/abs/2403.03102"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add one response and its gold reply."""
-        check_rows([prediction], [reference])
-        evaluate.Metric.add(self, prediction=prediction, reference=reference, **kwargs)
+        self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add responses and, for each, its gold reply."""

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from numbers import Real
 
-import datasets
 import evaluate
+from datasets import Features, List, Value
 
 from ._rows import check_columns, check_each
 
@@ -16,26 +16,19 @@ Tokens = tuple[str, ...]
 
 _CITATION = """\
 @article{cheng2024indialogues,
-  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
-             through In-Dialogue Learning},
-  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
-  journal = {arXiv preprint arXiv:2403.03102},
-  year    = {2024}
-}
+  title = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles through In-Dialogue
+    Learning},
+  author = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102}, year = {2024}}
 @inproceedings{ma2021one,
-  title     = {One Chatbot Per Person: Creating Personalized Chatbots Based on Implicit User Profiles},
-  author    = {Ma, Zhengyi and Dou, Zhicheng and Zhu, Yutao and Zhong, Hanxun and Wen, Ji-Rong},
-  booktitle = {Proceedings of the 44th International ACM SIGIR Conference on Research and Development in
-               Information Retrieval},
-  pages     = {555--564},
-  year      = {2021}
-}
+  title = {One Chatbot Per Person: Creating Personalized Chatbots Based on Implicit User Profiles},
+  author = {Ma, Zhengyi and Dou, Zhicheng and Zhu, Yutao and Zhong, Hanxun and Wen, Ji-Rong},
+  booktitle = {Proceedings of the 44th International ACM SIGIR Conference on Research and Development in Information
+    Retrieval}, pages = {555--564}, year = {2021}}
 @article{zhong2022less,
-  title   = {Less is More: Learning to Refine Dialogue History for Personalized Dialogue Generation},
-  author  = {Zhong, Hanxun and Dou, Zhicheng and Zhu, Yutao and Qian, Hongjin and Wen, Ji-Rong},
-  journal = {arXiv preprint arXiv:2204.08128},
-  year    = {2022}
-}
+  title = {Less is More: Learning to Refine Dialogue History for Personalized Dialogue Generation},
+  author = {Zhong, Hanxun and Dou, Zhicheng and Zhu, Yutao and Qian, Hongjin and Wen, Ji-Rong},
+  journal = {arXiv preprint arXiv:2204.08128}, year = {2022}}
 """
 
 _DESCRIPTION = """\
@@ -93,10 +86,7 @@ def read_history(history: Iterable[str]) -> tuple[Tokens, ...]:
 
 
 def word_weights(utterances: Sequence[Tokens], method: str) -> dict[str, float]:
-    """Return the weight of each word for `method`: 1 / (1 + ln(1 + count)) in "cover_song", ln(N / df) in the others.
-
-    N is the number of utterances, df how many of them hold the word.
-    """
+    """Return each word's weight: 1 / (1 + ln(1 + count)) in "cover_song", else ln(utterances / those that hold it)."""
     if method == "cover_song":
         counts = Counter(word for tokens in utterances for word in tokens)
         return {word: 1 / (1 + math.log(1 + count)) for word, count in counts.items()}
@@ -173,8 +163,7 @@ class PCo(evaluate.Metric):
     """Mean closeness of responses to their person's past utterances."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        features = datasets.Features({"predictions": text, "histories": datasets.List(text)})
+        features = Features({"predictions": Value("string"), "histories": List(Value("string"))})
         urls = ["https://arxiv.org/abs/2403.03102", "https://arxiv.org/abs/2204.08128"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
@@ -189,8 +178,7 @@ class PCo(evaluate.Metric):
 
     def add(self, *, prediction=None, histories=None, **kwargs):
         """Add one response and the past utterances of its person."""
-        check_rows([prediction], [histories])
-        evaluate.Metric.add(self, prediction=prediction, histories=histories, **kwargs)
+        self.add_batch(predictions=[prediction], histories=[histories], **kwargs)
 
     def add_batch(self, *, predictions=None, histories=None, **kwargs):
         """Add responses and, for each, the past utterances of its person."""
@@ -207,15 +195,10 @@ class PCo(evaluate.Metric):
         check_method(method, idf)
         if len(predictions) == 0:
             raise ValueError("p_co expected at least one prediction, but found none.")
-        responses = [tokenize(prediction) for prediction in predictions]
         tokenized = [read_history(history) for history in histories]
         weights = idf
         if weights is None and method in METHODS_WITH_TABLE:
             weights = word_weights([tokens for history in set(tokenized) for tokens in history], method)
-        scores = [
-            score(response, history, method, weights) for response, history in zip(responses, tokenized, strict=True)
-        ]
-        return {
-            "p_co": math.fsum(scores) / len(scores),
-            "n_without_history": sum(not history for history in tokenized),
-        }
+        pairs = zip(map(tokenize, predictions), tokenized, strict=True)
+        scores = [score(response, history, method, weights) for response, history in pairs]
+        return {"p_co": math.fsum(scores) / len(scores), "n_without_history": tokenized.count(())}

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sized
 
-import datasets
 import evaluate
+from datasets import Features, List, Value
 
 from ._rows import check_columns, check_each
 
@@ -29,26 +29,19 @@ ENGLISH_STOP_WORDS = frozenset(
 
 _CITATION = """\
 @article{cheng2024indialogues,
-  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
-             through In-Dialogue Learning},
-  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
-  journal = {arXiv preprint arXiv:2403.03102},
-  year    = {2024}
-}
+  title = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles through In-Dialogue
+    Learning},
+  author = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102}, year = {2024}}
 @inproceedings{ma2021one,
-  title     = {One Chatbot Per Person: Creating Personalized Chatbots Based on Implicit User Profiles},
-  author    = {Ma, Zhengyi and Dou, Zhicheng and Zhu, Yutao and Zhong, Hanxun and Wen, Ji-Rong},
-  booktitle = {Proceedings of the 44th International ACM SIGIR Conference on Research and Development in
-               Information Retrieval},
-  pages     = {555--564},
-  year      = {2021}
-}
+  title = {One Chatbot Per Person: Creating Personalized Chatbots Based on Implicit User Profiles},
+  author = {Ma, Zhengyi and Dou, Zhicheng and Zhu, Yutao and Zhong, Hanxun and Wen, Ji-Rong},
+  booktitle = {Proceedings of the 44th International ACM SIGIR Conference on Research and Development in Information
+    Retrieval}, pages = {555--564}, year = {2021}}
 @article{zhong2022less,
-  title   = {Less is More: Learning to Refine Dialogue History for Personalized Dialogue Generation},
-  author  = {Zhong, Hanxun and Dou, Zhicheng and Zhu, Yutao and Qian, Hongjin and Wen, Ji-Rong},
-  journal = {arXiv preprint arXiv:2204.08128},
-  year    = {2022}
-}
+  title = {Less is More: Learning to Refine Dialogue History for Personalized Dialogue Generation},
+  author = {Zhong, Hanxun and Dou, Zhicheng and Zhu, Yutao and Qian, Hongjin and Wen, Ji-Rong},
+  journal = {arXiv preprint arXiv:2204.08128}, year = {2022}}
 """
 
 _DESCRIPTION = """\
@@ -107,8 +100,7 @@ def overlap(response: set[str], history: set[str]) -> dict[str, float]:
     shared = len(response & history)
     if shared == 0:
         return {"p_f1": 0.0, "precision": 0.0, "recall": 0.0}
-    precision = shared / len(response)
-    recall = shared / len(history)
+    precision, recall = shared / len(response), shared / len(history)
     return {"p_f1": 2 * precision * recall / (precision + recall), "precision": precision, "recall": recall}
 
 
@@ -122,22 +114,17 @@ def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class P_F1(evaluate.Metric):
-    """Mean word overlap of responses with their person's past utterances.
-
-    `evaluate` makes the metric's name, p_f1, out of the class name: hence the underscore.
-    """
+class P_F1(evaluate.Metric):  # `evaluate` makes the metric's name, p_f1, out of it: hence the underscore
+    """Mean word overlap of responses with their person's past utterances."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        features = datasets.Features({"predictions": text, "histories": datasets.List(text)})
+        features = Features({"predictions": Value("string"), "histories": List(Value("string"))})
         urls = ["https://arxiv.org/abs/2403.03102", "https://arxiv.org/abs/2204.08128"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, histories=None, **kwargs):
         """Add one response and the past utterances of its person."""
-        check_rows([prediction], [histories])
-        evaluate.Metric.add(self, prediction=prediction, histories=histories, **kwargs)
+        self.add_batch(predictions=[prediction], histories=[histories], **kwargs)
 
     def add_batch(self, *, predictions=None, histories=None, **kwargs):
         """Add responses and, for each, the past utterances of its person."""
@@ -151,9 +138,7 @@ class P_F1(evaluate.Metric):
         if len(predictions) == 0:
             raise ValueError("p_f1 expected at least one prediction, but found none.")
         pooled = [words(" ".join(history)) for history in histories]
-        rows = [
-            overlap(words(prediction) - left_out, history - left_out)
-            for prediction, history in zip(predictions, pooled, strict=True)
-        ]
+        pairs = zip(map(words, predictions), pooled, strict=True)
+        rows = [overlap(response - left_out, history - left_out) for response, history in pairs]
         means = {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}
         return {**means, "n_without_history": sum(not history for history in pooled)}

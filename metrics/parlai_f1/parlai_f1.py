@@ -6,8 +6,8 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Sized
 
-import datasets
 import evaluate
+from datasets import Features, List, Value
 
 from ._rows import check_columns, check_each
 
@@ -15,22 +15,15 @@ PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 _CITATION = """\
-@inproceedings{miller2017parlai,
-  title     = {{ParlAI}: A Dialog Research Software Platform},
-  author    = {Miller, Alexander and Feng, Will and Batra, Dhruv and Bordes, Antoine and Fisch, Adam and Lu, Jiasen
-               and Parikh, Devi and Weston, Jason},
+@inproceedings{miller2017parlai, title = {{ParlAI}: A Dialog Research Software Platform},
+  author = {Miller, Alexander and Feng, Will and Batra, Dhruv and Bordes, Antoine and Fisch, Adam and Lu, Jiasen and
+    Parikh, Devi and Weston, Jason},
   booktitle = {Proceedings of the 2017 Conference on Empirical Methods in Natural Language Processing: System
-               Demonstrations},
-  pages     = {79--84},
-  year      = {2017}
-}
-@article{dinan2019second,
-  title   = {The Second Conversational Intelligence Challenge ({ConvAI2})},
-  author  = {Dinan, Emily and Logacheva, Varvara and Malykh, Valentin and Miller, Alexander and Shuster, Kurt and
-             Urbanek, Jack and Kiela, Douwe and Szlam, Arthur and Serban, Iulian and Lowe, Ryan and others},
-  journal = {arXiv preprint arXiv:1902.00098},
-  year    = {2019}
-}
+    Demonstrations}, pages = {79--84}, year = {2017}}
+@article{dinan2019second, title = {The Second Conversational Intelligence Challenge ({ConvAI2})},
+  author = {Dinan, Emily and Logacheva, Varvara and Malykh, Valentin and Miller, Alexander and Shuster, Kurt and
+    Urbanek, Jack and Kiela, Douwe and Szlam, Arthur and Serban, Iulian and Lowe, Ryan and others},
+  journal = {arXiv preprint arXiv:1902.00098}, year = {2019}}
 """
 
 _DESCRIPTION = """\
@@ -74,10 +67,7 @@ def f1(response: list[str], reply: list[str]) -> float:
 
 
 def read_rows(predictions: Iterable[str], references: Iterable[str | Iterable[str]]) -> list[list[str]]:
-    """Return the gold replies of each response as a list.
-
-    Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word.
-    """
+    """Return each response's gold replies. Raise ValueError for shapes that `datasets` would silently make strings."""
     check_columns("parlai_f1", "entry per response", predictions, references=references)
     check_each(str, predictions, "parlai_f1 expected prediction {} to be a string")
     rows = [[replies] if isinstance(replies, str) else replies for replies in references]
@@ -94,15 +84,13 @@ class ParlaiF1(evaluate.Metric):
     """Mean unigram F1 of responses and gold replies."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        features = datasets.Features({"predictions": text, "references": datasets.List(text)})
+        features = Features({"predictions": Value("string"), "references": List(Value("string"))})
         urls = ["https://github.com/facebookresearch/ParlAI", "https://arxiv.org/abs/1902.00098"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add one response and its gold reply, or several right ones."""
-        rows = read_rows([prediction], [reference])
-        evaluate.Metric.add(self, prediction=prediction, reference=rows[0], **kwargs)
+        self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add responses and, for each, its gold reply, or several right ones."""
@@ -112,8 +100,6 @@ class ParlaiF1(evaluate.Metric):
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
         if len(predictions) == 0:
             raise ValueError("parlai_f1 expected at least one prediction, but found none.")
-        best = [
-            max(f1(words(prediction), words(reply)) for reply in replies)
-            for prediction, replies in zip(predictions, references, strict=True)
-        ]
+        pairs = zip(map(words, predictions), references, strict=True)
+        best = [max(f1(response, words(reply)) for reply in replies) for response, replies in pairs]
         return {"parlai_f1": math.fsum(best) / len(best)}

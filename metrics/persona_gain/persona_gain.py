@@ -5,34 +5,23 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sized
 from numbers import Real
 
-import datasets
 import evaluate
 import numpy as np
+from datasets import Features, Value
 from scipy.stats import bootstrap
 
-COLUMNS = {
-    "own_nll": "float64",
-    "own_tokens": "int64",
-    "other_nll": "float64",
-    "other_tokens": "int64",
-    "person_id": "string",
-}
+REAL, WHOLE = "float64", "int64"
+COLUMNS = {"own_nll": REAL, "own_tokens": WHOLE, "other_nll": REAL, "other_tokens": WHOLE, "person_id": "string"}
 CELLS_AT_ONCE = 10_000_000  # of resampled people: 80 MB
 
 _CITATION = """\
 @article{cheng2024indialogues,
-  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
-             through In-Dialogue Learning},
-  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
-  journal = {arXiv preprint arXiv:2403.03102},
-  year    = {2024}
-}
-@book{efron1993introduction,
-  title     = {An Introduction to the Bootstrap},
-  author    = {Efron, Bradley and Tibshirani, Robert J.},
-  publisher = {Chapman and Hall},
-  year      = {1993}
-}
+  title = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles through In-Dialogue
+    Learning},
+  author = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102}, year = {2024}}
+@book{efron1993introduction, title = {An Introduction to the Bootstrap},
+  author = {Efron, Bradley and Tibshirani, Robert J.}, publisher = {Chapman and Hall}, year = {1993}}
 """
 
 _DESCRIPTION = """\
@@ -137,7 +126,7 @@ class PersonaGain(evaluate.Metric):
     """NLL with another person's references minus NLL with own ones, over people."""
 
     def _info(self) -> evaluate.MetricInfo:
-        features = datasets.Features({name: datasets.Value(dtype) for name, dtype in COLUMNS.items()})
+        features = Features({name: Value(dtype) for name, dtype in COLUMNS.items()})
         urls = ["https://arxiv.org/abs/2403.03102"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 

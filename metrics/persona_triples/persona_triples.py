@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-import datasets
 import evaluate
+from datasets import Features, Value
 
 from ._rows import check_columns, check_each
 
@@ -13,19 +13,14 @@ BRACKETS = re.compile(r"<([^<>\n]*)>")
 
 _CITATION = """\
 @article{cheng2024indialogues,
-  title   = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles
-             through In-Dialogue Learning},
-  author  = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
-  journal = {arXiv preprint arXiv:2403.03102},
-  year    = {2024}
-}
-@inproceedings{zhu2023paed,
-  title     = {PAED: Zero-Shot Persona Attribute Extraction in Dialogues},
-  author    = {Zhu, Luyao and Li, Wei and Mao, Rui and Pandelea, Vlad and Cambria, Erik},
-  booktitle = {Proceedings of the 61st Annual Meeting of the Association for Computational Linguistics
-               (Volume 1: Long Papers)},
-  year      = {2023}
-}
+  title = {"In Dialogues We Learn": Towards Personalized Dialogue Without Pre-defined Profiles through In-Dialogue
+    Learning},
+  author = {Cheng, Chuanqi and Tu, Quan and Shang, Shuo and Mao, Cunli and Yu, Zhengtao and Wu, Wei and Yan, Rui},
+  journal = {arXiv preprint arXiv:2403.03102}, year = {2024}}
+@inproceedings{zhu2023paed, title = {PAED: Zero-Shot Persona Attribute Extraction in Dialogues},
+  author = {Zhu, Luyao and Li, Wei and Mao, Rui and Pandelea, Vlad and Cambria, Erik},
+  booktitle = {Proceedings of the 61st Annual Meeting of the Association for Computational Linguistics (Volume 1: Long
+    Papers)}, year = {2023}}
 """
 
 _DESCRIPTION = """\
@@ -104,15 +99,13 @@ class PersonaTriples(evaluate.Metric):
     """Accuracy, and precision and recall, of the triples that an extractor wrote."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        features = datasets.Features({"predictions": text, "references": text})
+        features = Features({"predictions": Value("string"), "references": Value("string")})
         urls = ["https://arxiv.org/abs/2403.03102"]
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
         """Add what the extractor wrote for one sample, and the right triples."""
-        check_rows([prediction], [reference])
-        evaluate.Metric.add(self, prediction=prediction, reference=reference, **kwargs)
+        self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add what the extractor wrote for several samples, and for each the right triples."""
