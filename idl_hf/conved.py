@@ -26,10 +26,8 @@ def conved(
     roles_a: Sequence[str], vectors_a: ArrayLike, roles_b: Sequence[str], vectors_b: ArrayLike, scale: float = 5.0
 ) -> float:
     """Return the distance of two dialogues from the role and the vector of each utterance, shapes (m, d) and (n, d).
-
-    Vectors need not be normalised; a zero vector has cosine 0 with everything.
-    Raises ValueError where the numbers of roles and vectors differ or `scale` is negative.
-    """
+    Vectors need not be normalised; a zero vector has cosine 0 with everything. Raises ValueError where the numbers of
+    roles and vectors differ or `scale` is negative."""
     return float(pairwise_conved([(roles_a, vectors_a), (roles_b, vectors_b)], scale)[0, 1])
 
 
@@ -81,10 +79,8 @@ def _edit_distances(
     cost: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return lev(m, n) for every pair at once.
-
-    cost: (pairs, longest, longest) of substitutions; rows, columns: (pairs,), the lengths m and n.
-    Insertions within a row, lev(i, j) = min(lev(i, j), lev(i, j - 1) + 1), are a running minimum of lev(i, j) - j.
-    """
+    cost: (pairs, longest, longest) of substitutions; rows, columns: (pairs,), the lengths m and n. Insertions within a
+    row, lev(i, j) = min(lev(i, j), lev(i, j - 1) + 1), are a running minimum of lev(i, j) - j."""
     pairs, longest, _ = cost.shape
     steps = np.arange(longest + 1, dtype=np.float64)
     lev = np.tile(steps, (pairs, 1))

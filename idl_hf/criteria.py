@@ -1,8 +1,6 @@
 """Criterion replies (paper 3.3.2): between the chosen and the rejected, each wrong about the person in one known way.
-
 A builder raises RefusedError where it cannot make a reply that is what it claims; idl_hf.rows then tries another type.
-`known` is what the person says in all dialogues, each utterance with the triples it states.
-"""
+`known` is what the person says in all dialogues, each utterance with the triples it states."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -36,11 +34,9 @@ def inconsistency(
     rng: np.random.Generator,
 ) -> str:
     """Return the chosen reply with the object of one of its triples swapped, so that it denies what the person states.
-
     The new object is another one from the person's dialogues, and what the reply then states is not stated itself. One
-    of the same relation is preferred; of what is counted the number alone is swapped.
-    stated: the triples of the chosen reply. partner: what the partners said in the references and the context.
-    """
+    of the same relation is preferred; of what is counted the number alone is swapped. stated: the triples of the
+    chosen reply. partner: what the partners said in the references and the context."""
     if not stated:
         raise RefusedError("the reply states nothing")
     shown = _shown(known)
@@ -70,11 +66,8 @@ def fabrication(
     statements: Iterable[Statement], known: Sequence[Statement], taken: Collection[str], rng: np.random.Generator
 ) -> str:
     """Return another person's statement, near the chosen reply in meaning, that shares nothing with the person's.
-
-    It is a random one of the TOP_M most similar.
-    statements: those of the dataset, the most similar to the chosen reply first. taken: replies that must not be
-    repeated.
-    """
+    It is a random one of the TOP_M most similar. statements: those of the dataset, the most similar to the chosen
+    reply first. taken: replies that must not be repeated."""
     shown, passed = _shown(known), {plain(text) for text in (*taken, *(utterance for utterance, _ in known))}
     near = islice((statement for statement in statements if plain(statement[0]) not in passed), TOP_M)
     qualified = [
@@ -96,10 +89,8 @@ def inversion(
     taken: Collection[str],
 ) -> str:
     """Return a partner's utterance, as if the person were the partner: the one most similar to the chosen reply.
-
     It states something of the partner which the person does not share. partner: what the partners said in the
-    references and the context, with its unit vectors (n, d). taken: replies that must not be repeated.
-    """
+    references and the context, with its unit vectors (n, d). taken: replies that must not be repeated."""
     shown, passed = _shown(known), {plain(text) for text in taken}
     similarity = vectors @ chosen_vector if len(partner) else np.zeros(0)
     for i in np.argsort(-similarity, kind="stable"):

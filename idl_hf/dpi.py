@@ -1,9 +1,7 @@
 """Dynamic Persona Identification (paper 3.2.2): the order of the references that makes one smooth long conversation.
-
 Minimizing the sum of distances between neighbours is an open shortest Hamiltonian path. The paper applies Dijkstra's
 algorithm, which is exact for it on the graph of states (set of visited references, last one); that graph has at most
-80 states for the paper's k = 5. The dynamic program below visits the same states without a heap (Held-Karp).
-"""
+80 states for the paper's k = 5. The dynamic program below visits the same states without a heap (Held-Karp)."""
 
 from itertools import combinations
 from typing import Literal
@@ -16,13 +14,10 @@ MAX_REFERENCES = 12  # 12 * 2^11 states; the count doubles with every reference
 
 
 def order_references(distances: ArrayLike, to_target: ArrayLike | None = None, mode: OrderMode = "free") -> list[int]:
-    """Return the exact best order of k references, as indices.
-
-    distances: (k, k), not negative. to_target: None or (k,), the distance of each to the target's context.
-    "free": both ends are free. "target_last": the step from the last reference into the target is paid too.
-    Ties (within 1e-9): in "free", where a path and its reverse always tie, the one whose last reference is nearest to
-    the target; then the lexicographically smallest.
-    """
+    """Return the exact best order of k references, as indices. distances: (k, k), not negative. to_target: None or
+    (k,), the distance of each to the target's context. "free": both ends are free. "target_last": the step from the
+    last reference into the target is paid too. Ties (within 1e-9): in "free", where a path and its reverse always tie,
+    the one whose last reference is nearest to the target; then the lexicographically smallest."""
     matrix = np.asarray(distances, dtype=np.float64)
     count = len(matrix)
     if matrix.size and matrix.shape != (count, count):

@@ -1,7 +1,5 @@
 """The one renderer: references and context to chat messages, and messages to tokens.
-
-Training, evaluation and chat all call it, so they cannot drift apart. Partner -> user, self -> assistant.
-"""
+Training, evaluation and chat all call it, so they cannot drift apart. Partner -> user, self -> assistant."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,10 +35,8 @@ class Fitted(NamedTuple):
 
 def render(references: Sequence[Sequence[Turn]], context: Sequence[Turn] = (), profile: Sequence[str] = ()) -> Prompt:
     """Return one long conversation: the references in order, then the current dialogue up to the reply (paper Eq. 1).
-
     Neighbours of one role are joined by a newline. Where the person opens the first dialogue or the current one, the
-    partner's message is SILENCE. A profile becomes the paper's system prompt.
-    """
+    partner's message is SILENCE. A profile becomes the paper's system prompt."""
     messages: list[Message] = []
     begun: list[Start | None] = []
     if profile:
@@ -89,9 +85,7 @@ def fit_to_budget(
     count_tokens: Callable[[Sequence[Message]], int],
 ) -> Fitted:
     """Drop whole references, the first (farthest from the reply) before the others, until the prompt fits.
-
-    The current dialogue is never cut, so that a prompt with no reference left may still exceed `max_tokens`.
-    """
+    The current dialogue is never cut, so that a prompt with no reference left may still exceed `max_tokens`."""
     for dropped in range(len(starts)):
         kept = drop_references(messages, starts, dropped)
         if count_tokens(kept) <= max_tokens:
@@ -130,10 +124,8 @@ def encode(
     tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message], completion: Sequence[Message]
 ) -> dict[str, list[int]]:
     """Return the tokens of a row, with 1 in `completion_mask` on the person's replies, end-of-turn tokens included.
-
     It is 0 elsewhere: with several replies (`reply="all"`) the partner's utterances between them are masked out.
-    Raises ValueError where the chat template does not render a conversation as a prefix of its continuation.
-    """
+    Raises ValueError where the chat template does not render a conversation as a prefix of its continuation."""
     messages = [*prompt, *completion]
     text = _text(tokenizer, messages, False)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

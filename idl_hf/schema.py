@@ -74,26 +74,21 @@ def group_by_person(dialogues: Iterable[Dialogue]) -> list[Person]:
 
 def features(config: str) -> "Features":
     """Return the columns of a config.
-
-    `msl` and `dpoc` are TRL's conversational formats plus columns to trace a row. Raises ValueError for another.
-    """
+    `msl` and `dpoc` are TRL's conversational formats plus columns to trace a row. Raises ValueError for another."""
     from datasets import Features, List, Value
 
     if config not in CONFIGS:
         raise ValueError(f"Unknown config '{config}'. The configs are: {', '.join(CONFIGS)}.")
-    messages = List({"role": Value("string"), "content": Value("string")})
-    trace = {
-        "person_id": Value("string"),
-        "dialogue_id": Value("string"),
-        "reference_ids": List(Value("string")),  # in prompt order
-        # where each reference, and last the current dialogue, begins in `prompt` (see prompting.fit_to_budget)
-        "dialogue_starts": List({"message": Value("int32"), "char": Value("int32")}),
-    }
+    text, number = Value("string"), Value("int32")
+    ids = {"person_id": text, "dialogue_id": text}
     if config == "sessions":
-        turn = {"role": Value("string"), "text": Value("string"), "candidates": List(Value("string"))}
-        session = {"turns": List(turn), "profile": List(Value("string")), "source": Value("string")}
-        return Features({"person_id": Value("string"), "dialogue_id": Value("string"), **session})
+        turn = {"role": text, "text": text, "candidates": List(text)}
+        return Features({**ids, "turns": List(turn), "profile": List(text), "source": text})
+    messages = List({"role": text, "content": text})
+    # where each reference, and last the current dialogue, begins in `prompt` (see prompting.fit_to_budget)
+    starts = List({"message": number, "char": number})
+    trace = {**ids, "reference_ids": List(text), "dialogue_starts": starts}  # references in prompt order
     if config == "msl":
-        return Features({"prompt": messages, "completion": messages, **trace, "cluster": Value("int32")})
+        return Features({"prompt": messages, "completion": messages, **trace, "cluster": number})
     replies = {"chosen": messages, "criterion": messages, "rejected": messages}
-    return Features({"prompt": messages, **replies, "criterion_type": Value("string"), **trace})
+    return Features({"prompt": messages, **replies, "criterion_type": text, **trace})

@@ -1,8 +1,6 @@
 """Static Persona Identification (paper 3.2.1): which dialogues of a person belong together, and which are references.
-
 No leak: the reply to predict steers nothing. A target is represented by what was said before that reply, and the other
-dialogues are clustered without it (the paper clusters the target with its reply in it).
-"""
+dialogues are clustered without it (the paper clusters the target with its reply in it)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,9 +17,7 @@ _THREADS = ThreadpoolController()  # after scikit-learn has loaded its libraries
 
 def persona_text(turns: Sequence[Turn], shows_persona: Sequence[bool]) -> str:
     """Return what represents a dialogue (paper Eq. 3): the person's persona-intensive utterances, one a line.
-
-    If there are none, all of the person's; if the person has not spoken, the partner's.
-    """
+    If there are none, all of the person's; if the person has not spoken, the partner's."""
     own = [turn.text for turn, shows in zip(turns, shows_persona, strict=True) if turn.role == "self" and shows]
     own = own or [turn.text for turn in turns if turn.role == "self"]
     return "\n".join(own or [turn.text for turn in turns])
@@ -37,9 +33,8 @@ def cluster_dialogues(embeddings: ArrayLike, max_clusters: int = 3, seed: int = 
     vectors = np.asarray(embeddings, dtype=np.float64)
     if vectors.ndim != 2 and len(vectors):
         raise ValueError(f"embeddings must have shape (dialogues, d), found {vectors.shape}.")
-    clusters = min(
-        number_of_clusters(len(vectors), max_clusters), len(np.unique(vectors, axis=0)) if len(vectors) else 0
-    )
+    distinct = len(np.unique(vectors, axis=0)) if len(vectors) else 0
+    clusters = min(number_of_clusters(len(vectors), max_clusters), distinct)
     if clusters <= 1:
         return np.zeros(len(vectors), dtype=np.int64)
     # Threads cost a dozen points far more than they gain, and OpenMP may hang in a forked worker
@@ -62,10 +57,8 @@ def nearest(vectors: NDArray[np.float64], query: NDArray[np.float64], count: int
 
 def choose_references(others: ArrayLike, labels: NDArray[np.int64], query: ArrayLike, count: int) -> References:
     """Return the references of one target: the nearest `count` within the cluster whose centroid is nearest to it.
-
     others: (n, d), the person's other dialogues, with their cluster labels (n,). query: (d,), the target as known
-    before the reply.
-    """
+    before the reply."""
     vectors, target = np.asarray(others, dtype=np.float64), np.asarray(query, dtype=np.float64)
     centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
     label = nearest(centroids, target, 1)[0]

@@ -1,19 +1,16 @@
 """ConvAI2 (Dinan et al., 2020) in ParlAI's text format, all variants: self, other, both, none; original, revised.
-
 A dialogue starts where the line number is back at 1. Lines are `N your persona: ...`, `N partner's persona: ...`, then
 `N partner<TAB>self`, with candidates `N partner<TAB>self<TAB><TAB>c1|...|c20`. The person is the speaker of the second
-column.
-"""
+column."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
 
-from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.corpora.files import find_splits
+from idl_hf.corpora.errors import CorpusError, ErrorLog, MalformedError
+from idl_hf.corpora.files import find_splits, text_lines
 from idl_hf.prompting import SILENCE
 from idl_hf.schema import Dialogue, Turn
 
@@ -22,77 +19,59 @@ VARIANTS = (
     "both_original", "both_revised", "none_original",
 )  # fmt: skip
 _OWN = "your persona: "
-_PARTNER = "partner's persona: "
-
-
-class _Block(NamedTuple):
-    """The lines of a dialogue as (position, text without the number), none where one is broken and was reported."""
-
-    first_line: int
-    lines: list[tuple[int, str]]
 
 
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """Yield the dialogues in file order; person_id is empty until `group_persons`.
-
-    Malformed lines are reported to `log` and their whole dialogue is left out, for a conversation with a hole in it is
-    another conversation. dialogue_id counts the dialogues of the file, those left out too, so that it is the same in
-    all variants.
-    """
+    """Yield the dialogues in file order; person_id is empty until `group_persons`. Malformed lines are reported to
+    `log` and their whole dialogue is left out, for a conversation with a hole in it is another conversation.
+    dialogue_id counts the dialogues of the file, those left out too, so that it is the same in all variants."""
     log = log or ErrorLog()
-    for number, block in enumerate(_blocks(path, log), start=1):
-        dialogue = _parse(path, block, f"dialogue-{number}", log) if block.lines else None
-        if dialogue is not None:
-            yield dialogue
+    for number, block in enumerate(_blocks(path), start=1):
+        try:
+            yield _parse(path, block, f"dialogue-{number}")
+        except MalformedError as error:
+            log.report(path, error.line, error.problem)
 
 
-def _parse(path: str | Path, block: _Block, dialogue_id: str, log: ErrorLog) -> Dialogue | None:
+def _blocks(path: str | Path) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the numbered lines of each dialogue."""
+    block: list[tuple[int, bytes]] = []
+    for position, line in text_lines(path):
+        if block and line.partition(b" ")[0] == b"1":
+            yield block
+            block = []
+        block.append((position, line))
+    if block:
+        yield block
+
+
+def _parse(path: str | Path, block: list[tuple[int, bytes]], dialogue_id: str) -> Dialogue:
+    lines: list[tuple[int, str]] = []
+    for count, (position, line) in enumerate(block, start=1):
+        head, _, rest = line.partition(b" ")
+        try:
+            lines.append((position, rest.decode()))
+        except UnicodeDecodeError as error:
+            problem = f"Expected UTF-8 text, found the byte {rest[error.start]:#x}."
+            raise MalformedError(position, problem) from error
+        if head != str(count).encode():
+            expected, shown = "1" if count == 1 else f"{count} or 1", head[:20].decode(errors="replace")
+            raise MalformedError(position, f"Expected line number {expected}, found {shown!r}.")
     profile: list[str] = []
     turns: list[Turn] = []
-    for position, text in block.lines:
+    for position, text in lines:
         if text.startswith(_OWN):
             profile.append(text.removeprefix(_OWN).strip())
-        elif not text.startswith(_PARTNER):
+        elif not text.startswith("partner's persona: "):
             exchange = _turns(text)
             if not exchange:
                 problem = f"Expected 'partner<TAB>self', with or without candidates, found {text[:80]!r}."
-                log.report(path, position, problem)
-                return None
+                raise MalformedError(position, problem)
             turns += exchange
+    first_line = block[0][0]
     if not turns:
-        log.report(path, block.lines[0][0], "Expected a dialogue, found persona lines only.")
-        return None
-    source = f"{Path(path).name}:{block.first_line}"
-    return Dialogue("", dialogue_id, tuple(turns), tuple(filter(None, profile)), source)
-
-
-def _blocks(path: str | Path, log: ErrorLog) -> Iterator[_Block]:
-    block: list[tuple[int, str]] = []
-    first, length, sound = 1, 0, True
-    with open(path, "rb") as lines:
-        for position, raw in enumerate(lines, start=1):
-            raw = raw.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")
-            if not raw.strip():
-                continue
-            head, _, rest = raw.partition(b" ")
-            if head == b"1" and length:
-                yield _Block(first, block if sound else [])
-                block, length, sound = [], 0, True
-            first = position if length == 0 else first
-            length += 1
-            try:
-                block.append((position, rest.decode()))
-            except UnicodeDecodeError as error:
-                if sound:
-                    log.report(path, position, f"Expected UTF-8 text, found the byte {rest[error.start]:#x}.")
-                sound = False
-            if sound and head != str(length).encode():
-                expected = "1" if length == 1 else f"{length} or 1"
-                shown = head[:20].decode(errors="replace")
-                log.report(path, position, f"Expected line number {expected}, found {shown!r}.")
-                sound = False
-    if length:
-        yield _Block(first, block if sound else [])
+        raise MalformedError(first_line, "Expected a dialogue, found persona lines only.")
+    return Dialogue("", dialogue_id, tuple(turns), tuple(filter(None, profile)), f"{Path(path).name}:{first_line}")
 
 
 def _turns(text: str) -> list[Turn]:
@@ -110,10 +89,8 @@ def group_persons(
     dialogues: Sequence[Dialogue], person: str = "persona", log: ErrorLog | None = None
 ) -> list[Dialogue]:
     """Return the dialogues with their person_id; one without any profile is reported to `log` and left out.
-
     "persona": profiles that share two sentences are one person, since each crowd worker saw a random part of one
-    persona (957 personas in train, median 19 dialogues). "profile": the exact set of sentences.
-    """
+    persona (957 personas in train, median 19 dialogues). "profile": the exact set of sentences."""
     if person not in ("persona", "profile"):
         raise ValueError(f"person={person!r} is unknown. The valid values are: 'persona', 'profile'.")
     log = log or ErrorLog()
@@ -163,11 +140,8 @@ def split_files(folder: str | Path, variant: str = "self_original") -> dict[str,
 
 
 def read_with_profiles(path: str | Path, log: ErrorLog | None = None) -> list[Dialogue]:
-    """Return all dialogues of a file, with profiles.
-
-    The variants without own profiles (other_*, none_*) take them from the file of the same dialogues that has them,
-    which must lie beside it.
-    """
+    """Return all dialogues of a file, with profiles. The variants without own profiles (other_*, none_*) take them
+    from the file of the same dialogues that has them, which must lie beside it."""
     log = log or ErrorLog()
     dialogues = list(read_dialogues(path, log))
     split, _, variant = Path(path).name.partition("_")

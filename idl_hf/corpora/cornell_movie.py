@@ -47,16 +47,14 @@ class _Row(NamedTuple):
 def read_dialogues(
     files: Sequence[str | Path], split: str | None = None, log: ErrorLog | None = None
 ) -> Iterator[Dialogue]:
-    """Yield the dialogues in the order of the conversations.
-
-    files: the two of the corpus, in any order. split: leaves out the movies of the other splits.
-    A malformed conversation is reported to `log` with its two dialogues. A malformed line is reported with none: its
-    loss shows in the conversation that names it.
-    """
+    """Yield the dialogues in the order of the conversations. files: the two of the corpus, in any order. split: leaves
+    out the movies of the other splits. A malformed conversation is reported to `log` with its two dialogues. A
+    malformed line is reported with none: its loss shows in the conversation that names it."""
     log = log or ErrorLog()
-    paths = _by_name(files)
-    conversations = paths[CONVERSATIONS]
-    lines = _read_lines(paths[LINES], log)
+    paths = {Path(file).name: Path(file) for file in files}
+    if set(paths) != {CONVERSATIONS, LINES}:
+        raise CorpusError(f"Expected the two files {CONVERSATIONS} and {LINES}, found: {', '.join(paths)}.")
+    conversations, lines = paths[CONVERSATIONS], _read_lines(paths[LINES], log)
     seen: set[str] = set()
     for row in _rows(conversations, 4):
         if split is not None and _split_of(row) != split:
@@ -100,13 +98,6 @@ def split_files(folder: str | Path) -> dict[str, list[str]]:
     if not present:
         raise CorpusError(f"Expected conversations in '{conversations}', found nothing.")
     return {split: [str(conversations), str(lines)] for split in ("train", "validation", "test") if split in present}
-
-
-def _by_name(files: Sequence[str | Path]) -> dict[str, Path]:
-    paths = {Path(file).name: Path(file) for file in files}
-    if set(paths) != {CONVERSATIONS, LINES}:
-        raise CorpusError(f"Expected the two files {CONVERSATIONS} and {LINES}, found: {', '.join(paths)}.")
-    return paths
 
 
 def _rows(path: Path, width: int) -> Iterator[_Row]:

@@ -11,14 +11,19 @@ class CorpusError(ValueError):
     """A malformed file, line or set of files; the message says where, what was expected and what to do."""
 
 
+class MalformedError(Exception):
+    """What is wrong with a line of a dialogue."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        self.line, self.problem = line, problem
+
+
 @dataclass
 class ErrorLog:
     """What of the input did not become a dialogue, and why: dialogues read + `drops` = dialogues in the files.
-
     A dialogue is one conversation as one person sees it. on_error="raise" stops at the first malformed line; "skip"
     leaves out its dialogue, counts and remembers it. What the corpus is known to hold and is left out by design is a
-    `drop`; what was mended without losing a dialogue is a `note`.
-    """
+    `drop`; what was mended without losing a dialogue is a `note`."""
 
     on_error: str = "raise"
     messages: list[str] = field(default_factory=list)
@@ -31,9 +36,7 @@ class ErrorLog:
 
     def report(self, path: str | Path, line: int, problem: str, dialogues: int = 1) -> None:
         """Raise CorpusError for a malformed line, or remember it and count it where such lines are skipped.
-
-        dialogues: how many are lost by this; 0 where the loss shows elsewhere or is reported already.
-        """
+        dialogues: how many are lost by this; 0 where the loss shows elsewhere or is reported already."""
         message = f"{path}:{line}: {problem}"
         if self.on_error == "raise":
             raise CorpusError(f"{message} Pass on_error='skip' to leave out such dialogues and have them counted.")

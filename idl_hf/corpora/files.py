@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from idl_hf.cache import write_whole
@@ -20,10 +20,8 @@ _DAMAGED = (
 
 def find_splits(folder: str | Path, names: Callable[[str], list[str]], expected: str) -> dict[str, list[str]]:
     """Return {split: [absolute file]} for the splits that a folder has.
-
-    names: gives the file names to try, the best first, for a split's prefix ("train", "valid", ...).
-    Raises CorpusError with what was found where there is no split.
-    """
+    names: gives the file names to try, the best first, for a split's prefix ("train", "valid", ...). Raises
+    CorpusError with what was found where there is no split."""
     return find_parts(folder, [names], expected)
 
 
@@ -46,6 +44,14 @@ def find_parts(folder: str | Path, parts: Sequence[Callable[[str], list[str]]], 
     return files
 
 
+def text_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, line) of each line that is not blank, without byte order mark and end."""
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if (line := line.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")).strip():
+                yield number, line
+
+
 def check_sha256(path: str | Path, expected: str) -> None:
     """Raise CorpusError for a file that has another sha256 than expected."""
     digest = hashlib.sha256()
@@ -61,10 +67,8 @@ def check_sha256(path: str | Path, expected: str) -> None:
 
 def unpack(archive: str | Path, folder: str | Path, limit: int = MAX_UNPACKED) -> str:
     """Return the folder with what a .tgz holds, unpacked unless the folder is there already.
-
     It is filled elsewhere and then moved, so that it is there whole or not at all. Raises CorpusError for an archive
-    that cannot be read, that unpacks to more than `limit` bytes, or that would write or link outside the folder.
-    """
+    that cannot be read, that unpacks to more than `limit` bytes, or that would write or link outside the folder."""
     if not Path(folder).is_dir():
         with write_whole(folder) as content:
             content.mkdir()

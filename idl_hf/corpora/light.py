@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from idl_hf.cache import write_whole
 from idl_hf.corpora import plain_pickle
-from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.corpora.files import find_splits
+from idl_hf.corpora.errors import CorpusError, ErrorLog, MalformedError
+from idl_hf.corpora.files import find_splits, text_lines
 from idl_hf.schema import Dialogue, Role, Turn
 
 SEEN, UNSEEN = "light-dialog-processed-small7.pkl", "light-unseen-processed2.pkl"  # as published
@@ -30,14 +30,9 @@ _FIELDS = {"id", "text", "labels", "label_candidates", "episode_done", "reward"}
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bMr\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)\s+")
 
 
-class _Example(NamedTuple):
-    line: int
-    fields: dict[str, str]
-
-
 class _Episode(NamedTuple):
-    first_line: int
-    examples: list[_Example]  # none where one is broken, which was reported
+    lines: list[tuple[int, bytes]]
+    problem: str = ""  # with its last line
 
 
 class _Player(NamedTuple):
@@ -47,24 +42,15 @@ class _Player(NamedTuple):
 
 
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """Yield the dialogues of a text export in file order.
-
-    A malformed line is reported to `log`, and its whole episode is left out. dialogue_id counts the episodes of the
-    file, those left out too.
-    """
+    """Yield the dialogues of a text export in file order. A malformed line is reported to `log`, and its whole episode
+    is left out. dialogue_id counts the episodes of the file, those left out too."""
     log = log or ErrorLog()
-    for number, episode in enumerate(_episodes(path, log), start=1):
+    for number, episode in enumerate(_episodes(path), start=1):
         try:
-            if episode.examples:
-                source = f"{Path(path).name}:{episode.first_line}"
-                yield _dialogue(_parse(episode.examples), f"episode-{number}", source)
-        except _MalformedError as error:
+            source = f"{Path(path).name}:{episode.lines[0][0]}"
+            yield _dialogue(_parse(episode), f"episode-{number}", source)
+        except MalformedError as error:
             log.report(path, error.line, error.problem)
-
-
-class _MalformedError(Exception):
-    def __init__(self, line: int, problem: str) -> None:
-        self.line, self.problem = line, problem
 
 
 def _dialogue(player: _Player, dialogue_id: str, source: str) -> Dialogue:
@@ -73,52 +59,36 @@ def _dialogue(player: _Player, dialogue_id: str, source: str) -> Dialogue:
     return Dialogue(person_id, dialogue_id, player.turns, profile, source)
 
 
-def _episodes(path: str | Path, log: ErrorLog) -> Iterator[_Episode]:
-    examples: list[_Example] = []
-    first, last, sound = 0, 0, True  # first is 0 between two episodes
-    with open(path, "rb") as lines:
-        for position, raw in enumerate(lines, start=1):
-            raw = raw.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")
-            if not raw.strip():
-                continue
-            if first and _begins(raw):
-                if sound:
-                    log.report(path, last, "Expected 'episode_done:True' here, for a new episode follows.")
-                yield _Episode(first, [])
-                examples, first, sound = [], 0, True
-            first, last = first or position, position
-            try:
-                examples.append(_Example(position, _fields(position, raw)))
-            except _MalformedError as error:
-                if sound:
-                    log.report(path, error.line, error.problem)
-                sound = False
-            if b"episode_done:True" in raw.split(b"\t"):
-                yield _Episode(first, examples if sound else [])
-                examples, first, sound = [], 0, True
-    if first:
-        if sound:
-            log.report(path, last, "The file ends within an episode. Expected 'episode_done:True' on its last line.")
-        yield _Episode(first, [])
-
-
-def _begins(raw: bytes) -> bool:
-    return raw.startswith(b"text:_task_") or b"\\n_self_name " in raw
+def _episodes(path: str | Path) -> Iterator[_Episode]:
+    lines: list[tuple[int, bytes]] = []
+    for position, raw in text_lines(path):
+        if lines and (raw.startswith(b"text:_task_") or b"\\n_self_name " in raw):
+            yield _Episode(lines, "Expected 'episode_done:True' here, for a new episode follows.")
+            lines = []
+        lines.append((position, raw))
+        if b"episode_done:True" in raw.split(b"\t"):
+            yield _Episode(lines)
+            lines = []
+    if lines:
+        yield _Episode(lines, "The file ends within an episode. Expected 'episode_done:True' on its last line.")
 
 
 def _fields(line: int, raw: bytes) -> dict[str, str]:
     try:
         parts = [part.partition(":") for part in raw.decode().split("\t") if part.strip()]
     except UnicodeDecodeError as error:
-        raise _MalformedError(line, f"Expected UTF-8 text, found the byte {raw[error.start]:#x}.") from error
+        raise MalformedError(line, f"Expected UTF-8 text, found the byte {raw[error.start]:#x}.") from error
     fields = {name: value for name, _, value in parts}
     if not {"text", "labels"} <= set(fields) <= _FIELDS or len(fields) < len(parts) or not fields["labels"].strip():
         shown = ", ".join(repr("".join(part)[:30]) for part in parts[:6])
-        raise _MalformedError(line, f"Expected 'text:...<TAB>labels:...', both once and a label given, found {shown}.")
+        raise MalformedError(line, f"Expected 'text:...<TAB>labels:...', both once and a label given, found {shown}.")
     return fields
 
 
-def _parse(examples: list[_Example]) -> _Player:
+def _parse(episode: _Episode) -> _Player:
+    examples = [(line, _fields(line, raw)) for line, raw in episode.lines]
+    if episode.problem:
+        raise MalformedError(examples[-1][0], episode.problem)
     about: dict[str, str] = {}
     turns: list[Turn] = []
     last_reply = None  # until it was repeated
@@ -131,13 +101,13 @@ def _parse(examples: list[_Example]) -> _Player:
             elif tag == "self_say":
                 if value != last_reply:
                     problem = f"Expected '_self_say' to repeat the label of the line before, found {value[:80]!r}."
-                    raise _MalformedError(line, problem)
+                    raise MalformedError(line, problem)
                 last_reply = None
         last_reply = _unescape(fields["labels"])
         candidates = [_unescape(text) for text in fields.get("label_candidates", "").split("|")]
         turns.append(Turn("self", last_reply, tuple(text for text in candidates if text not in ("", last_reply))))
     if not about.get("self_name") or "self_persona" not in about:
-        raise _MalformedError(examples[0][0], "Expected '_self_name' and '_self_persona' to know the person by.")
+        raise MalformedError(examples[0][0], "Expected '_self_name' and '_self_persona' to know the person by.")
     return _Player(about["self_name"], about["self_persona"], tuple(turns))
 
 
@@ -150,7 +120,7 @@ def _tagged(line: int, text: str) -> list[tuple[str, str]]:
         elif values:
             values[-1] = (values[-1][0], f"{values[-1][1]}\n{part}")
         elif part:
-            raise _MalformedError(line, f"Expected a line such as '_partner_say hello', found {part[:80]!r}.")
+            raise MalformedError(line, f"Expected a line such as '_partner_say hello', found {part[:80]!r}.")
     return [(tag, value.strip()) for tag, value in values]
 
 
@@ -160,11 +130,9 @@ def _unescape(text: str) -> str:
 
 def read_pickle(path: str | Path, split: str, log: ErrorLog | None = None) -> Iterator[Dialogue]:
     """Yield the dialogues of a split, each as both players see it, as ParlAI exports them from the published pickles.
-
     The same people, ids and turns as in the text, but no candidates, which ParlAI draws. "test_unseen" is all of its
     own pickle, the other splits are parts of the large one. Lines in errors and sources are the numbers of the
-    pickle's records.
-    """
+    pickle's records."""
     log = log or ErrorLog()
     records = plain_pickle.load(path)
     if not isinstance(records, list):
@@ -204,9 +172,7 @@ def _members(path: str | Path, split: str, count: int) -> Iterable[int]:
 
 def _players(record: object) -> list[_Player]:
     """Return the second player, then the first, who begins; none if the record is malformed.
-
-    What the other says after a player's last reply is in no text of the export, nor here.
-    """
+    What the other says after a player's last reply is in no text of the export, nor here."""
     if not isinstance(record, dict):
         return []
     try:

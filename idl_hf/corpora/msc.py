@@ -6,15 +6,15 @@ session the first turn is Speaker 1's and the turns alternate; where a turn has 
 that decides.
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.files import find_parts
+from idl_hf.corpora.jsonl import is_text, read_json
 from idl_hf.schema import Dialogue, Turn
 
 SESSIONS = (2, 3, 4, 5)
@@ -34,20 +34,14 @@ class _Pair(NamedTuple):
 
 def read_dialogues(files: Sequence[str | Path], log: ErrorLog | None = None) -> Iterator[Dialogue]:
     """Yield the dialogues of the files of one split, the earlier sessions first, each session of a pair once.
-
     A malformed session is reported to `log` with its two dialogues, a line that cannot be read with those of all of
-    the sessions that it should hold.
-    """
+    the sessions that it should hold."""
     log = log or ErrorLog()
     holders: dict[tuple[str, int], str | Path] = {}
     for path in sorted(files, key=session_number):
         own_session = session_number(path)
-        for number, line in _lines(path):
-            try:
-                pair_id, sessions = _pair(_load(line), own_session)
-            except CorpusError as error:
-                log.report(path, number, str(error), dialogues=2 * own_session)
-                continue
+        read_pair = partial(_pair, own_session)
+        for number, (pair_id, sessions) in read_json(path, log, read_pair, dialogues=2 * own_session):
             for session, content in enumerate(sessions, start=1):
                 if (pair_id, session) in holders:
                     same = holders[pair_id, session] == path
@@ -86,28 +80,14 @@ def _shown(path: str | Path) -> str:
     return name if _NUMBER.search(name) else f"{folder}/{name}"
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
-    with open(path, "rb") as lines:
-        yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-
-
-def _load(line: bytes) -> object:
-    try:
-        return json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"Expected UTF-8 text, found the byte {line[error.start]:#x}.") from error
-    except (ValueError, RecursionError) as error:  # JSON errors, numbers of thousands of digits, deep nesting
-        raise CorpusError(f"Expected one JSON object on this line: {error}.") from error
-
-
-def _pair(record: object, own_session: int) -> _Pair:
+def _pair(own_session: int, record: object) -> _Pair:
     """Return the pair of a line; raise CorpusError with what is missing or wrong."""
     keys = ("metadata", "init_personas", "previous_dialogs", "personas", "dialog")
     if not isinstance(record, dict) or any(key not in record for key in keys):
         found = str(sorted(record)) if isinstance(record, dict) else type(record).__name__
         raise CorpusError(f"Expected a JSON object with {', '.join(keys)}, found {found[:200]}.")
     pair_id = record["metadata"].get("initial_data_id") if isinstance(record["metadata"], dict) else None
-    if not _is_text(pair_id) or not pair_id.strip():
+    if not is_text(pair_id) or not pair_id.strip():
         raise CorpusError(f"Expected a text as initial_data_id in metadata, found {_clipped(pair_id)}.")
     earlier = record["previous_dialogs"]
     if not isinstance(earlier, list) or len(earlier) != own_session - 1:
@@ -144,7 +124,7 @@ def _utterances(dialog: object) -> list[tuple[int, str]]:
     utterances = []
     for position, turn in enumerate(dialog):
         text = turn.get("text")
-        if not _is_text(text) or not text.strip():
+        if not is_text(text) or not text.strip():
             raise CorpusError(f"Turn {position + 1}: expected words, found {_clipped(text)}.")
         utterances.append((_SPEAKERS.get(str(turn.get("id")), position % 2 + 1), text.strip()))
     if {speaker for speaker, _ in utterances} != {1, 2}:
@@ -156,14 +136,9 @@ def _sentences(personas: object, person: int) -> list[str]:
     if not isinstance(personas, list) or len(personas) != 2 or not all(isinstance(own, list) for own in personas):
         raise CorpusError("Expected personas to be two lists of sentences.")
     sentences = personas[person - 1]
-    if not all(_is_text(sentence) for sentence in sentences):
+    if not all(is_text(sentence) for sentence in sentences):
         raise CorpusError("Expected each sentence of personas to be a text.")
     return [sentence.strip() for sentence in sentences if sentence.strip()]
-
-
-def _is_text(value: object) -> TypeGuard[str]:
-    """Return whether this is a text that can be written down again: JSON may hold half of a surrogate pair."""
-    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def _clipped(value: object) -> str:

@@ -1,11 +1,8 @@
 """PersonaExt (Zhu et al., PAED, 2023): sentences of PersonaChat with one persona fact each, to train an extractor on.
-
 JSON Lines, `{"triplets": [{"tokens": [...], "head": [0], "tail": [2, 3], "label": "have_pet", ...}]}`. The subject of
 the fact are the words at `head`, its object those at `tail`. The 15 folders that are published divide the same
-sentences in different ways: read one file that holds each of them once.
-"""
+sentences in different ways: read one file that holds each of them once."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from random import Random
 from typing import TypeGuard, TypeVar
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.corpora.jsonl import is_text, read_json
 from idl_hf.schema import Triple
 
 Item = TypeVar("Item")
@@ -40,30 +38,16 @@ class Sample:
 
 def read_sentences(path: str | Path, log: ErrorLog | None = None) -> list[Sentence]:
     """Return the sentences in file order; malformed lines are reported to `log`.
-
-    Sentences + log.drops.total() = lines that are not blank. Raises CorpusError where there is no sentence.
-    """
+    Sentences + log.drops.total() = lines that are not blank. Raises CorpusError where there is no sentence."""
     log = log or ErrorLog()
     sentences: dict[str, Sentence] = {}
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                sentence = _parse(json.loads(line.decode("utf-8-sig")))
-            except UnicodeDecodeError as error:
-                log.report(path, number, f"Expected UTF-8 text, found the byte {error.object[error.start]:#x}.")
-            except CorpusError as error:
-                log.report(path, number, str(error))
-            except (ValueError, RecursionError) as error:  # JSON errors, numbers of thousands of digits, deep nesting
-                log.report(path, number, f"Expected one JSON object on this line: {error}.")
-            else:
-                if sentence.text in sentences:
-                    log.drop("sentence that was there before")  # it could be on both sides of the split
-                elif not _can_be_written(sentence.triple):
-                    log.drop("fact with a bracket, or with a comma outside the object, which its text cannot hold")
-                else:
-                    sentences[sentence.text] = sentence
+    for _, sentence in read_json(path, log, _parse):
+        if sentence.text in sentences:
+            log.drop("sentence that was there before")  # it could be on both sides of the split
+        elif not _can_be_written(sentence.triple):
+            log.drop("fact with a bracket, or with a comma outside the object, which its text cannot hold")
+        else:
+            sentences[sentence.text] = sentence
     if not sentences:
         raise CorpusError(f"{path}: Expected at least one sentence in the file, found none that can be read.")
     return list(sentences.values())
@@ -95,7 +79,7 @@ def _indices(fields: Mapping[str, object], name: str, length: int) -> list[int]:
 
 def _is_word(value: object) -> TypeGuard[str]:
     """Return whether this is a text without white space that can be written down again, no half surrogate pair."""
-    return isinstance(value, str) and value.split() == [value] and not re.search("[\ud800-\udfff]", value)
+    return is_text(value) and value.split() == [value]
 
 
 def _can_be_written(triple: Triple) -> bool:
@@ -105,11 +89,8 @@ def _can_be_written(triple: Triple) -> bool:
 
 
 def split_sentences(sentences: Sequence[Item], seed: int = 0, held_out: float = 0.1) -> dict[str, list[Item]]:
-    """Return the sentences of the splits "train" and "validation", in random order.
-
-    Split before stacking, so that no sample shares a sentence with another; the paper splits afterwards, which is the
-    same if its samples share none.
-    """
+    """Return the sentences of the splits "train" and "validation", in random order. Split before stacking, so that no
+    sample shares a sentence with another; the paper splits afterwards, which is the same if its samples share none."""
     if not 0 < held_out < 1:
         raise ValueError(f"held_out={held_out} is no share to hold out. Expected a number between 0 and 1.")
     shuffled = Random(seed).sample(sentences, len(sentences))
@@ -121,10 +102,9 @@ def stack(
     sentences: Sequence[Sentence], negatives: Sequence[str], negative_share: float = 0.3, seed: int = 0
 ) -> list[Sample]:
     """Return samples of 6 to 12 sentences, 8.75 on average, in random order; fewer only where there are not six.
-
     PersonaExt has only sentences that state something, and an extractor that never saw another kind invents facts for
-    greetings. So `negative_share` of all sentences are `negatives`, texts that state nothing, each used at most once.
-    """
+    greetings. So `negative_share` of all sentences are `negatives`, texts that state nothing, each used at most
+    once."""
     if not 0 <= negative_share < 1:
         raise ValueError(f"negative_share={negative_share} is no share. Expected a number from 0 to below 1.")
     if not sentences:

@@ -1,9 +1,7 @@
 """Pickles of plain values, read without running anything they say.
-
 A pickle is a program that may call any function, and some corpora are published as one. Here it may only build lists,
 tuples, dicts, texts, bytes and numbers, so NumPy arrays, defaultdicts and sets (before protocol 4 a function call) are
-refused. It is checked as a whole before a value of it is built, and what builds it looks up no names either.
-"""
+refused. It is checked as a whole before a value of it is built, and what builds it looks up no names either."""
 
 import io
 import pickle
@@ -24,11 +22,8 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def load(path: str | Path, max_bytes: int = MAX_BYTES) -> object:
-    """Return the value in a pickle.
-
-    Raises CorpusError for anything but plain values, and for a file that is damaged, larger than `max_bytes` or not
-    there.
-    """
+    """Return the value in a pickle. Raises CorpusError for anything but plain values, and for a file that is damaged,
+    larger than `max_bytes` or not there."""
     try:
         if (size := Path(path).stat().st_size) > max_bytes:
             raise pickle.UnpicklingError(f"it has {size:,} bytes, more than {max_bytes:,}")
@@ -55,10 +50,8 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def _check(content: bytes) -> None:
     """Raise for an opcode that builds no plain value and for what could exhaust memory or the interpreter's stack.
-
     That is a length or memo number beyond the file (the unpickler would reserve that much memory at once) and tuples
-    nested too deep. An error of any other kind is a damaged pickle.
-    """
+    nested too deep. An error of any other kind is a damaged pickle."""
     # For each value on the unpickler's stack, how deep tuples nest in it. Lists and dicts end that, being no keys
     depths: list[int] = []
     marks: list[int] = []

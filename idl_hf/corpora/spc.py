@@ -1,9 +1,7 @@
 """Synthetic-Persona-Chat (Jandaghi et al., 2023): what a language model lets two of ConvAI2's personas say.
-
 A CSV file for each split, with the columns "user 1 personas", "user 2 personas" (a sentence a line) and "Best
 Generated Conversation", whose lines begin with "User 1: " or "User 2: ". `convert` writes the JSON Lines of
-idl_hf.corpora.jsonl, where each of the two is the person once.
-"""
+idl_hf.corpora.jsonl, where each of the two is the person once."""
 
 import csv
 import io
@@ -39,9 +37,7 @@ class Converted:
 
 def convert(files: Sequence[str | Path], output_dir: str | Path, on_error: str = "raise") -> list[Converted]:
     """Write train.jsonl, validation.jsonl or test.jsonl for each file, by the last part of its name.
-
-    The files are named as published, Synthetic-Persona-Chat_valid.csv. Nothing is written before all were read.
-    """
+    The files are named as published, Synthetic-Persona-Chat_valid.csv. Nothing is written before all were read."""
     targets = [Path(output_dir, f"{_split(file)}.jsonl") for file in files]
     if len(set(targets)) < len(targets):
         raise CorpusError(f"Expected one file for each split, found {', '.join(map(str, files))}.")
@@ -72,12 +68,9 @@ def _read_persons(file: str | Path, log: ErrorLog) -> list[Dialogue]:
 
 
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
-    """Yield two dialogues for each conversation in file order, person_id empty until `group_persons`.
-
-    A malformed row is reported to `log` with its two dialogues; where columns or quotes are broken CorpusError is
-    raised in any case, since nobody can tell where the next row begins. dialogue_id counts the rows, those left out
-    too.
-    """
+    """Yield two dialogues for each conversation in file order, person_id empty until `group_persons`. A malformed row
+    is reported to `log` with its two dialogues; where columns or quotes are broken CorpusError is raised in any case,
+    since nobody can tell where the next row begins. dialogue_id counts the rows, those left out too."""
     log = log or ErrorLog()
     for number, (line, row) in enumerate(_rows(path), start=1):
         profiles = [tuple(_lines(row.get(column, ""))) for column in COLUMNS[:2]]

@@ -57,13 +57,13 @@ def measure(
     for measured in experiment.conditions.values():
         run.measure(measured)
         report = run.report(time.perf_counter() - started, settings)
-        write_report(folder / "so_far", report)
+        write_report(folder / "so_far", report, page=False)
     return report
 
 
-def write_report(folder: Path, report: Report) -> None:
+def write_report(folder: Path, report: Report, page: bool = True) -> None:
     """Write report.json, report.md and report.html, none of them where one cannot be made."""
-    for name, text in render(report).items():
+    for name, text in render(report, page).items():
         with write_whole(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
 

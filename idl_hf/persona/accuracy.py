@@ -33,6 +33,8 @@ def evaluate_extractor(extract_samples: ExtractSamples, samples: Iterable[Mappin
     seconds = time.perf_counter() - start
     in_order, expected_in_order = ([[*chain(*sample)] for sample in side] for side in (predicted, expected))
     by_sentence, expected_by_sentence = list(chain(*predicted)), list(chain(*expected))
+    both = sum(bool(a and b) for a, b in zip(by_sentence, expected_by_sentence, strict=True))
+    marked, right = sum(map(bool, by_sentence)), sum(map(bool, expected_by_sentence))
     overlap = precision_recall_f1(by_sentence, expected_by_sentence)
     return {
         "samples": len(rows),
@@ -41,7 +43,8 @@ def evaluate_extractor(extract_samples: ExtractSamples, samples: Iterable[Mappin
         "triple_accuracy": triple_accuracy(in_order, expected_in_order),
         **overlap._asdict(),
         "object_f1": object_f1(by_sentence, expected_by_sentence),
-        **_persona_utterances(by_sentence, expected_by_sentence),
+        "persona_precision": both / marked if right < len(expected_by_sentence) and marked else math.nan,
+        "persona_recall": both / right if right else math.nan,
         "sentences_per_second": len(by_sentence) / seconds,
     }
 
@@ -56,18 +59,6 @@ def one_by_one(extract: Extract) -> ExtractSamples:
     return extract_samples
 
 
-def _persona_utterances(
-    predicted: Sequence[Sequence[Triple]], expected: Sequence[Sequence[Triple]]
-) -> dict[str, float]:
-    both = sum(bool(a and b) for a, b in zip(predicted, expected, strict=True))
-    marked, right = sum(map(bool, predicted)), sum(map(bool, expected))
-    tells = right < len(expected) and marked
-    return {
-        "persona_precision": both / marked if tells else math.nan,
-        "persona_recall": both / right if right else math.nan,
-    }
-
-
 @dataclass(frozen=True)
 class LabelledTurn:
     """A turn of ConvAI2 with the objects of what it states of its speaker, as somebody read it."""
@@ -79,10 +70,8 @@ class LabelledTurn:
 
 def read_labelled_turns(labels: str | Path, folder: str | Path) -> list[LabelledTurn]:
     """Return the labelled turns, read from ConvAI2's files in the folder.
-
     labels: a JSON file (tests/data/persona_labels.json in a checkout) of places and digests only, since the corpus has
-    a licence of its own. Raises ValueError where a turn is not the one that was labelled.
-    """
+    a licence of its own. Raises ValueError where a turn is not the one that was labelled."""
     turns: list[LabelledTurn] = []
     lines: dict[str, list[str]] = {}
     for label in json.loads(Path(labels).read_text(encoding="utf-8"))["turns"]:
@@ -98,12 +87,10 @@ def read_labelled_turns(labels: str | Path, folder: str | Path) -> list[Labelled
 
 def score_labelled_turns(turns: Sequence[LabelledTurn], predicted: Sequence[Sequence[Triple]]) -> dict[str, float]:
     """Return precision, recall and F1 of "states something of its speaker", and F1 of the objects.
-
-    predicted: the triples of each turn, whose objects may each agree with one that was labelled.
-    """
-    hits = sum(bool(turn.objects) and bool(triples) for turn, triples in zip(turns, predicted, strict=True))
-    agreed = 0
+    predicted: the triples of each turn, whose objects may each agree with one that was labelled."""
+    hits = agreed = 0
     for turn, triples in zip(turns, predicted, strict=True):
+        hits += bool(turn.objects and triples)
         left = [triple.object for triple in triples]
         for labelled in turn.objects:
             match = next((obj for obj in left if objects_agree(obj, labelled)), None)

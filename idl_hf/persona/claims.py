@@ -1,9 +1,6 @@
-"""What statements of a person claim, and which of them deny one another.
-
-Relations of one claim stand in the same sentence ("i am a ..."), so that what a person states by one of them is true
-in the sentence of another. What is not known to deny another statement is taken not to: one may like, own and do many
-things.
-"""
+"""What statements of a person claim, and which of them deny one another. Relations of one claim stand in the same
+sentence ("i am a ..."), so that what a person states by one of them is true in the sentence of another. What is not
+known to deny another statement is taken not to: one may like, own and do many things."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -104,9 +101,7 @@ def _same_sort(slot: Fact, fact: Fact) -> bool:
 
 def _recounted(slot: Fact, facts: Sequence[Fact]) -> Iterator[Fact]:
     """Yield the slot's fact with each number that is given of other things alone.
-
-    "two dogs", where there are "three kids", as "three dogs".
-    """
+    "two dogs", where there are "three kids", as "three dogs"."""
     counted = grammar.counted(slot.object)
     if counted is not None and slot.claim == "has":
         counts = [(fact, count) for fact in facts if (count := grammar.counted(fact.object))]

@@ -1,8 +1,6 @@
 """The persona extractor (paper 3.2.1, A.2): a causal LM that writes down what an utterance states of its speaker.
-
 examples/train_extractor.py trains one. `"patterns"` stands for the rules of idl_hf.persona.patterns, which need no
-model.
-"""
+model."""
 
 import re
 from collections import Counter
@@ -80,10 +78,8 @@ class PersonaExtractor:
     def from_pretrained(
         cls, name: str, *, dtype: str = "float32", device: str | None = None, **settings: Any
     ) -> "PersonaExtractor":
-        """Return the extractor of an adapter or a model: a Hub id, a folder, or "offline".
-
-        dtype: "bfloat16" for a model too large for float32, at the price named above. device: a GPU if there is one.
-        """
+        """Return the extractor of an adapter or a model: a Hub id, a folder, or "offline". dtype: "bfloat16" for a
+        model too large for float32, at the price named above. device: a GPU if there is one."""
 
         def load() -> "LoadedModel":
             from idl_hf.models.loading import load_merged
@@ -107,9 +103,7 @@ class PersonaExtractor:
 
     def extract_samples(self, samples: Sequence[Sequence[str]]) -> list[list[list[Triple]]]:
         """Return the triples of each utterance by the paper's stacked form: one prompt for all utterances of a sample.
-
-        For evaluation, so that the cache is neither read nor written.
-        """
+        For evaluation, so that the cache is neither read nor written."""
         texts = [[_shortened(utterance) for utterance in sample] for sample in samples]
         lines = {i: text for written in self._generate(texts) for i, text in written.items()}
         return [self._read(lines[i], sample) for i, sample in enumerate(texts)]

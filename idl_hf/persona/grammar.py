@@ -1,9 +1,7 @@
 """The grammar of objects of triples: which may stand in one another's place, and which say the same thing.
-
 English by a few rules. An object is known by how it stands where it was said: after which article, in which number, as
 a noun, a gerund ("going hiking") or a verb ("to hike"). Only objects that stand alike are swapped, so that article,
-number and verb form stay right; what does not look like an object to these rules has no form, and is not swapped.
-"""
+number and verb form stay right; what does not look like an object to these rules has no form, and is not swapped."""
 
 import re
 from collections.abc import Set
@@ -173,9 +171,7 @@ def kinds(text: str) -> set[str]:
 
 def share(some: Set[str], others: Set[str]) -> bool:
     """Return whether two contents name the same thing.
-
-    They do by a stem in common, or one by its kind ("pets") where the other has one of that kind ("cat").
-    """
+    They do by a stem in common, or one by its kind ("pets") where the other has one of that kind ("cat")."""
     by_kind = (
         _KINDS_NAME[kind] == _KIND.get(stem)
         for these, those in ((some, others), (others, some))

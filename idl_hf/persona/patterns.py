@@ -1,9 +1,7 @@
 """Persona triples by rules: the extractor that needs no model. Relations are PersonaExt's labels.
-
 First-person statements of ordinary English ("i have two dogs", "my favorite food is pizza"). A rule says where it
 begins, what it states and by which words; the kind of thing its object is then makes the relation more exact.
-Precision comes first: an invented fact steers the clustering and makes criterion replies that contradict nothing.
-"""
+Precision comes first: an invented fact steers the clustering and makes criterion replies that contradict nothing."""
 
 import re
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 """Persona triples as text (paper A.2), where they occur in utterances, and how right they are.
-
 A triple is `<object, relation, subject>`, one a line. The released code writes them without brackets and commas, which
-tears subjects of two words apart.
-"""
+tears subjects of two words apart."""
 
 import re
 from collections.abc import Iterable, Sequence, Set
@@ -13,7 +11,6 @@ from idl_hf.schema import Triple
 # Strict: a broken triple cannot swallow the next one on its line, as the paper's lazy `<.*?,.*?,.*?>` lets it. One
 # star only: where a model repeats commas to no end, three would try every way to share them out
 _TRIPLE = re.compile(r"<([^<>\n]*)>")
-_NOTHING = "<>"
 _SEPARATOR = "\n\nTriples:\n"
 
 
@@ -31,19 +28,15 @@ def parse_triples(text: str) -> list[Triple]:
 
 def format_prompt(sentences: Sequence[str]) -> str:
     """Return what the extractor reads: the sentences, one a line, and a separator.
-
-    The paper has no instruction, and does not say what separates input and output.
-    """
+    The paper has no instruction, and does not say what separates input and output."""
     return "\n".join(map(_on_one_line, sentences)) + _SEPARATOR
 
 
 def format_sample(triples: Sequence[Sequence[Triple]]) -> str:
     """Return what the extractor writes: line i holds the triples of sentence i, or `<>` where it states nothing.
-
     The paper stacks sentences with one triple each and writes one triple a line; so does this. Utterances of a
-    dialogue may state nothing, or more than one thing, and then the line still tells whose triples these are.
-    """
-    return "\n".join(_on_one_line(" ".join(map(_format, own))) or _NOTHING for own in triples)
+    dialogue may state nothing, or more than one thing, and then the line still tells whose triples these are."""
+    return "\n".join(_on_one_line(" ".join(map(_format, own))) or "<>" for own in triples)
 
 
 def parse_sample(text: str, count: int) -> list[list[Triple]]:
@@ -63,9 +56,7 @@ def _on_one_line(text: str) -> str:
 
 def mentions(utterance: str, triple: Triple) -> bool:
     """Return whether an utterance contains the triple's object as whole words, or else all of its words.
-
-    5 % of PersonaExt's objects are not contiguous.
-    """
+    5 % of PersonaExt's objects are not contiguous."""
     words = triple.object.casefold().split()
     text = utterance.casefold()
     if re.search(rf"(?<!\w){re.escape(' '.join(words))}(?!\w)", text):
@@ -98,10 +89,8 @@ def sample_accuracy(predictions: Sequence[Sequence[Triple]], references: Sequenc
 
 def triple_accuracy(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> float:
     """Return the share of the expected triples that were predicted at their very place in the sample.
-
-    Surplus ones behind them go unseen. The paper's 87 % may be this: if it is of samples, with 8.75 triples each,
-    98.4 % of triples were right.
-    """
+    Surplus ones behind them go unseen. The paper's 87 % may be this: if it is of samples, with 8.75 triples each, 98.4
+    % of triples were right."""
     pairs = _pairs(predictions, references)
     right = sum(a == b for predicted, expected in pairs for a, b in zip(predicted, expected, strict=False))
     return _share(right, sum(len(expected) for _, expected in pairs), sum(len(predicted) for predicted, _ in pairs))

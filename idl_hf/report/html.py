@@ -50,14 +50,14 @@ summary { cursor: pointer; }
 """
 
 
-def render(report: Report) -> dict[str, str]:
-    """Return report.json, .md and .html by name. Raises ValueError for lines compared that are of different people."""
+def render(report: Report, page: bool = True) -> dict[str, str]:
+    """Return report.json, .md and, unless `page` is False, .html by name; the page takes seconds, for its plots.
+
+    Raises ValueError for lines compared that are of different people.
+    """
     measured = [measure(table) for table in report.tables]
-    return {
-        "report.json": as_json(report, measured),
-        "report.md": markdown(report, measured),
-        "report.html": html(report, measured),
-    }
+    files = {"report.json": as_json(report, measured), "report.md": markdown(report, measured)}
+    return {**files, "report.html": html(report, measured)} if page else files
 
 
 def html(report: Report, measured: list[Cells]) -> str:

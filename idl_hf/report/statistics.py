@@ -135,7 +135,7 @@ def compare(table: Table) -> dict[Place, Comparison]:
 
 
 def differences(table: Table) -> list[Differences]:
-    """Return each line of ours minus each comparable one, over people; two of ours once, the later with the earlier."""
+    """Return each line of ours minus each comparable one, over people; of two of ours the later minus the earlier."""
     return [
         Differences(i, j, _differences(table.lines[i], table.lines[j], table.columns))
         for members in comparable(table)

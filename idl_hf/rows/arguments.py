@@ -47,9 +47,7 @@ class DatasetArguments:
 
 def parse_options(options: Mapping[str, Any] | str | None, name: str = "--dataset_options") -> dict[str, Any]:
     """Return options given as a mapping (YAML) or as JSON (command line) as a dict.
-
-    name: of the argument that holds them. Raises ValueError for anything else.
-    """
+    name: of the argument that holds them. Raises ValueError for anything else."""
     if isinstance(options, str):
         try:
             options = json.loads(options)

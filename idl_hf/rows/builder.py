@@ -1,8 +1,6 @@
 """The `datasets` builder that every script in dataset_scripts/ derives from.
-
 Only plumbing: `datasets` replaces `open`, `os.path` and `Path` in this module and in the scripts (for streaming), so
-whatever reads files or makes rows lives elsewhere.
-"""
+whatever reads files or makes rows lives elsewhere."""
 
 import glob
 import json
@@ -135,20 +133,18 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         return unpack(archive, folder)
 
     def _info(self) -> datasets.DatasetInfo:
+        # Every choice that shaped the rows, so that a saved dataset says what it is
+        choices = {name: getattr(self.config, name) for name in self._option_names()}
+        choices |= {name.replace("-", "_"): version(name) for name in _VERSIONS}
+        recipe = ", ".join(f"{name}={value!r}" for name, value in choices.items())
         return datasets.DatasetInfo(
-            description=f"{self.DESCRIPTION}\n\nMade with: {self._recipe()}",
+            description=f"{self.DESCRIPTION}\n\nMade with: {recipe}",
             features=features(self.config.name),
             homepage=self.HOMEPAGE,
             license=self.LICENSE,
             citation=self.CITATION,
             version=VERSION,
         )
-
-    def _recipe(self) -> str:
-        # Every choice that shaped the rows, so that a saved dataset says what it is
-        choices = {name: getattr(self.config, name) for name in self._option_names()}
-        versions = {name.replace("-", "_"): version(name) for name in _VERSIONS}
-        return ", ".join(f"{name}={value!r}" for name, value in {**choices, **versions}.items())
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         files = self.config.data_files
@@ -182,7 +178,10 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     def read_persons(self, split: str, paths: list[str], log: ErrorLog) -> list[Person]:
         """Return all persons of a split, in the order of its files."""
         persons = group_by_person(self.read_split(split, paths, log))
-        _report_skipped(split, log)
+        if log.messages:
+            first = "\n  ".join(log.messages[:10])
+            skipped = f"{len(log.messages)} malformed lines with their dialogues"
+            logger.warning(f"{split}: skipped {skipped}. The first:\n  {first}")
         if not persons:
             raise CorpusError(f"The split '{split}' has no dialogue that could be read: {', '.join(paths)}.")
         return persons
@@ -221,11 +220,3 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
                 f"Unknown option {', '.join(unknown)}. The options of '{type(self).__name__}' are: "
                 f"{', '.join(self._option_names())}."
             )
-
-
-def _report_skipped(split: str, log: ErrorLog) -> None:
-    if log.messages:
-        shown = "\n  ".join(log.messages[:10])
-        logger.warning(
-            f"{split}: skipped {len(log.messages)} malformed lines with their dialogues. The first:\n  {shown}"
-        )

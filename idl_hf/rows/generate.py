@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,11 +48,9 @@ class _Criterion(NamedTuple):
 
 class RowBuilder:
     """Maker of the rows of one config, a person at a time: the same rows whatever else runs in this process.
-
     people: everyone of the split. `drops` counts what made no row, and why: the dialogues that rows show as target or
     reference and the drops called "dialogue ..." are together all that there are. So are the rows of dpoc and the
-    drops called "reply ..." of the replies that they may predict; "refused ..." counts criterion replies.
-    """
+    drops called "reply ..." of the replies that they may predict; "refused ..." counts criterion replies."""
 
     def __init__(self, config: str, people: People, options: RowOptions) -> None:
         self.config = config
@@ -63,7 +61,7 @@ class RowBuilder:
     def rows(self, person: Person) -> Iterator[Row]:
         """Yield the rows of one person."""
         if self.config == "sessions":
-            yield from map(_session, person.dialogues)
+            yield from map(asdict, person.dialogues)
             return
         dialogues = self._dialogues(person)
         if not dialogues:
@@ -160,9 +158,7 @@ class RowBuilder:
 
     def _criterion(self, reply: _Reply, rejected: str) -> _Criterion | None:
         """Return a reply of the first type that can be built and repeats neither other reply.
-
-        Inconsistency has the first try, since few replies allow it; nearly all allow the others, and one is drawn.
-        """
+        Inconsistency has the first try, since few replies allow it; nearly all allow the others, and one is drawn."""
         scarce, *common = criteria.CRITERION_TYPES
         wanted = self.options.criterion_type
         taken = {criteria.plain(reply.text), criteria.plain(rejected)}
@@ -211,18 +207,14 @@ class RowBuilder:
 
     def encode_ahead(self, persons: Sequence[Person]) -> None:
         """Put into the caches what models make of these persons' texts.
-
-        All at once, for long batches, and before any worker is forked, for workers to need no model.
-        """
+        All at once, for long batches, and before any worker is forked, for workers to need no model."""
         if self.config != "sessions":
             self.people.extract_ahead(self._texts_to_extract_from(persons))
             self.people.encoder.encode_ahead(self.texts_to_encode(persons))
 
     def texts_to_encode(self, persons: Iterable[Person]) -> Iterator[str]:
         """Yield every text whose vector the rows of these persons need.
-
-        Of msl not those of persons whose references are known from an earlier build.
-        """
+        Of msl not those of persons whose references are known from an earlier build."""
         for person in persons:
             if self.config == "dpoc" or not is_chosen(usable_dialogues(person), self.people, self.options):
                 yield from self._texts_of(person)
@@ -238,17 +230,6 @@ class RowBuilder:
             yield from dialogue.texts("self")
             if self.config == "dpoc":
                 yield from (*dialogue.texts("partner"), *_replies(dialogue))
-
-
-def _session(dialogue: Dialogue) -> Row:
-    turns = [{"role": turn.role, "text": turn.text, "candidates": list(turn.candidates)} for turn in dialogue.turns]
-    return {
-        "person_id": dialogue.person_id,
-        "dialogue_id": dialogue.dialogue_id,
-        "turns": turns,
-        "profile": list(dialogue.profile),
-        "source": dialogue.source,
-    }
 
 
 def _replies(dialogue: Dialogue) -> list[str]:

@@ -116,7 +116,16 @@ class RowOptions:
                 "clusters must be at least 1, references at least 0 and seed between 0 and 2^32 - 1, found "
                 f"clusters={self.clusters}, references={self.references}, seed={self.seed}."
             )
-        self._check_order()
+        if not self.dpi and self.order not in ("free", "input"):
+            raise ValueError(
+                f"dpi=False leaves the references in input order, so order={self.order!r} has no meaning."
+            )
+        many = self.references == "all" or self.references > dpi.MAX_REFERENCES
+        if many and not self.input_order and self.order != "random":
+            raise ValueError(
+                f"The exact order is found for at most {dpi.MAX_REFERENCES} references, found references="
+                f"{self.references!r}. Pass references={dpi.MAX_REFERENCES} or fewer, or order='input' or 'random'."
+            )
         if not isinstance(self.scale, int | float) or not 0 <= self.scale < math.inf:
             raise ValueError(f"The option scale must be a number that is not negative, found {self.scale!r}.")
         if config == "dpoc" and self.reply == "all":
@@ -136,18 +145,6 @@ class RowOptions:
     def input_order(self) -> bool:
         """Whether references stay in the order of the files."""
         return self.order == "input" or not self.dpi
-
-    def _check_order(self) -> None:
-        if not self.dpi and self.order not in ("free", "input"):
-            raise ValueError(
-                f"dpi=False leaves the references in input order, so order={self.order!r} has no meaning."
-            )
-        many = self.references == "all" or self.references > dpi.MAX_REFERENCES
-        if many and not self.input_order and self.order != "random":
-            raise ValueError(
-                f"The exact order is found for at most {dpi.MAX_REFERENCES} references, found references="
-                f"{self.references!r}. Pass references={dpi.MAX_REFERENCES} or fewer, or order='input' or 'random'."
-            )
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {

@@ -86,10 +86,8 @@ class People:
 
     def statements_near(self, text: str, asked_with: Sequence[str]) -> Iterator[Statement]:
         """Yield the statements with their triples, most similar to `text` first.
-
         asked_with: the texts that are likely to be asked for next; all are ranked at once, which reads the vectors of
-        the statements once instead of once a text.
-        """
+        the statements once instead of once a text."""
         statements, vectors, stated = self.statements
         if not statements:
             return
@@ -116,9 +114,8 @@ class People:
 
     def other_dialogues(self, person: Person, count: int, rng: np.random.Generator) -> list[Dialogue]:
         """Return as many dialogues of one other person: the yardstick that tells persona from mere length and format.
-
-        Where nobody has as many, these are all of somebody who has the most. Raises ValueError where there is nobody.
-        """
+        Where nobody has as many, these are all of somebody who has the most. Raises ValueError where there is
+        nobody."""
         others = [dialogues for person_id, dialogues in self.usable.items() if person_id != person.person_id]
         if not others:
             raise ValueError("conditioning='other_person' needs a second person in the same split.")

@@ -1,9 +1,7 @@
 """Which dialogues of a person a prompt shows, in which order: SPI and DPI (paper 3.2) with the options of the rows.
-
 `choose` depends on its arguments alone. `choose_once` keeps on disk what it chose, under everything that it depends
 on, so that a rebuild, another config or an interrupted build repeats none of it, and dialogues added for one person
-cost that person only. `options.reply` is filled in everywhere here (see `RowOptions.for_config`).
-"""
+cost that person only. `options.reply` is filled in everywhere here (see `RowOptions.for_config`)."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence

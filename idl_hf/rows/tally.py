@@ -37,9 +37,7 @@ class Tally:
 
     def report(self, split: str) -> str:
         """Return all counts as text, one sentence a line, and remove the folder.
-
-        Dialogues in the files = dialogues that rows show + those left out as "dialogue ...".
-        """
+        Dialogues in the files = dialogues that rows show + those left out as "dialogue ..."."""
         drops = Counter(self.log.drops)
         for file in sorted(Path(self.folder).glob("*.json")):
             drops.update(json.loads(file.read_text()))
