@@ -56,10 +56,8 @@ def pairwise_conved(dialogues: Sequence[Embedded], scale: float = 5.0) -> NDArra
 def _stack(dialogues: Sequence[Embedded]) -> _Stack:
     """Return all dialogues in one, padded to the longest."""
     for roles, vectors in dialogues:
-        if len(roles) != len(np.asarray(vectors)):
-            raise ValueError(
-                f"A dialogue has {len(roles)} roles but {len(np.asarray(vectors))} vectors; one per utterance."
-            )
+        if len(roles) != (count := len(np.asarray(vectors))):
+            raise ValueError(f"A dialogue has {len(roles)} roles but {count} vectors; one per utterance.")
     lengths = np.array([len(roles) for roles, _ in dialogues])
     widths = {np.asarray(vectors).shape[1] for roles, vectors in dialogues if len(roles)}
     if len(widths) > 1:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import islice
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from idl_hf.persona import grammar
@@ -27,11 +28,7 @@ class RefusedError(Exception):
 
 
 def inconsistency(
-    chosen: str,
-    stated: Sequence[Triple],
-    known: Sequence[Statement],
-    partner: Sequence[Statement],
-    rng: np.random.Generator,
+    chosen: str, stated: Sequence[Triple], known: Sequence[Statement], partner: Sequence[Statement], rng: Generator
 ) -> str:
     """Return the chosen reply with the object of one of its triples swapped, so that it denies what the person states.
     The new object is another one from the person's dialogues, and what the reply then states is not stated itself. One
@@ -63,7 +60,7 @@ def inconsistency(
 
 
 def fabrication(
-    statements: Iterable[Statement], known: Sequence[Statement], taken: Collection[str], rng: np.random.Generator
+    statements: Iterable[Statement], known: Sequence[Statement], taken: Collection[str], rng: Generator
 ) -> str:
     """Return another person's statement, near the chosen reply in meaning, that shares nothing with the person's.
     It is a random one of the TOP_M most similar. statements: those of the dataset, the most similar to the chosen

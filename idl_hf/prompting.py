@@ -15,6 +15,7 @@ SILENCE = "__SILENCE__"  # ConvAI2's own convention for a partner who has not sp
 PROFILE_PROMPT = "Here are your persona settings, your reply must be consistent with the persona: {profile}"
 _SILENT = Turn("partner", SILENCE)
 _CHAT_ROLE = {"partner": "user", "self": "assistant"}
+CountTokens = Callable[[Sequence[Message]], int]
 Start = dict[str, int]  # {"message": index, "char": offset in its content}
 
 
@@ -79,10 +80,7 @@ def _append_dialogue(messages: list[Message], turns: Sequence[Turn]) -> Start | 
 
 
 def fit_to_budget(
-    messages: Sequence[Message],
-    starts: Sequence[Start],
-    max_tokens: int,
-    count_tokens: Callable[[Sequence[Message]], int],
+    messages: Sequence[Message], starts: Sequence[Start], max_tokens: int, count_tokens: CountTokens
 ) -> Fitted:
     """Drop whole references, the first (farthest from the reply) before the others, until the prompt fits.
     The current dialogue is never cut, so that a prompt with no reference left may still exceed `max_tokens`."""
@@ -105,7 +103,7 @@ def drop_references(messages: Sequence[Message], starts: Sequence[Start], count:
     return [messages[0], *kept] if messages[0]["role"] == "system" else kept
 
 
-def token_counter(tokenizer: "PreTrainedTokenizerBase") -> Callable[[Sequence[Message]], int]:
+def token_counter(tokenizer: "PreTrainedTokenizerBase") -> CountTokens:
     """Return a function that counts the tokens which the chat template makes of a prompt."""
     return lambda messages: len(prompt_ids(tokenizer, messages))
 

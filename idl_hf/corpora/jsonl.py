@@ -56,16 +56,14 @@ def read_json(
 def parse_dialogue(record: object) -> Dialogue:
     """Return a dialogue from its JSON object; raise CorpusError with what is missing or wrong."""
     if not isinstance(record, dict):
-        raise CorpusError(
-            f"Expected a JSON object with person_id, dialogue_id and turns, found {type(record).__name__}."
-        )
+        found = type(record).__name__
+        raise CorpusError(f"Expected a JSON object with person_id, dialogue_id and turns, found {found}.")
     missing = [key for key in ("person_id", "dialogue_id") if not record.get(key) or not is_text(record[key])]
     if "turns" not in record and "messages" not in record:
         missing.append("turns (or messages)")
     if missing:
-        raise CorpusError(
-            f"Expected the text fields {', '.join(missing)}, found the fields {str(sorted(record))[:200]}."
-        )
+        found = str(sorted(record))[:200]
+        raise CorpusError(f"Expected the text fields {', '.join(missing)}, found the fields {found}.")
     profile = record.get("profile") or []
     if not _are_texts(profile):
         raise CorpusError("Expected profile to be a list of sentences.")
@@ -80,14 +78,13 @@ def parse_turns(record: Mapping[str, object]) -> tuple[Turn, ...]:
         raise CorpusError("Expected turns (or messages) to be a list of objects with role and text.")
     turns = []
     for position, entry in enumerate(entries, start=1):
-        role = _CHAT_ROLES.get(str(entry.get("role")))
-        if entry.get("role") == "system":
+        named = entry.get("role")
+        if named == "system":
             continue
+        role = _CHAT_ROLES.get(str(named))
         text = entry.get("text", entry.get("content"))
         if role is None:
-            raise CorpusError(
-                f"Turn {position}: expected the role 'self' or 'partner', found {repr(entry.get('role'))[:80]}."
-            )
+            raise CorpusError(f"Turn {position}: expected the role 'self' or 'partner', found {repr(named)[:80]}.")
         if not isinstance(text, str) or not text.strip():
             raise CorpusError(f"Turn {position}: expected a text that is not empty, found {repr(text)[:80]}.")
         candidates = entry.get("candidates") or []

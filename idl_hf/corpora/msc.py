@@ -27,11 +27,6 @@ class _Session(NamedTuple):
     dialog: object  # its turns
 
 
-class _Pair(NamedTuple):
-    pair_id: str
-    sessions: list[_Session]  # in order
-
-
 def read_dialogues(files: Sequence[str | Path], log: ErrorLog | None = None) -> Iterator[Dialogue]:
     """Yield the dialogues of the files of one split, the earlier sessions first, each session of a pair once.
     A malformed session is reported to `log` with its two dialogues, a line that cannot be read with those of all of
@@ -80,8 +75,8 @@ def _shown(path: str | Path) -> str:
     return name if _NUMBER.search(name) else f"{folder}/{name}"
 
 
-def _pair(own_session: int, record: object) -> _Pair:
-    """Return the pair of a line; raise CorpusError with what is missing or wrong."""
+def _pair(own_session: int, record: object) -> tuple[str, list[_Session]]:
+    """Return the id of a line's pair and its sessions in order; raise CorpusError with what is missing or wrong."""
     keys = ("metadata", "init_personas", "previous_dialogs", "personas", "dialog")
     if not isinstance(record, dict) or any(key not in record for key in keys):
         found = str(sorted(record)) if isinstance(record, dict) else type(record).__name__
@@ -90,11 +85,10 @@ def _pair(own_session: int, record: object) -> _Pair:
     if not is_text(pair_id) or not pair_id.strip():
         raise CorpusError(f"Expected a text as initial_data_id in metadata, found {_clipped(pair_id)}.")
     earlier = record["previous_dialogs"]
-    if not isinstance(earlier, list) or len(earlier) != own_session - 1:
+    count = own_session - 1
+    if not isinstance(earlier, list) or len(earlier) != count:
         found = str(len(earlier)) if isinstance(earlier, list) else type(earlier).__name__
-        raise CorpusError(
-            f"Expected {own_session - 1} previous_dialogs in a file of session {own_session}, found {found}."
-        )
+        raise CorpusError(f"Expected {count} previous_dialogs in a file of session {own_session}, found {found}.")
     if not all(isinstance(session, dict) and {"personas", "dialog"} <= set(session) for session in earlier):
         raise CorpusError("Expected previous_dialogs to be objects with personas and dialog.")
     # A profile is what was known of the person when the session began: in session 1 what they were told to be, in the
@@ -103,7 +97,7 @@ def _pair(own_session: int, record: object) -> _Pair:
     written = [session["personas"] for session in earlier]
     known = [[record["init_personas"]], *(written[:count] for count in range(1, len(earlier))), [record["personas"]]]
     dialogs = [*(session["dialog"] for session in earlier), record["dialog"]]
-    return _Pair(pair_id, [_Session(before, dialog) for before, dialog in zip(known, dialogs, strict=True)])
+    return pair_id, [_Session(before, dialog) for before, dialog in zip(known, dialogs, strict=True)]
 
 
 def _both_sides(pair_id: str, session: int, content: _Session, source: str) -> list[Dialogue]:

@@ -45,7 +45,12 @@ def convert(files: Sequence[str | Path], output_dir: str | Path, on_error: str =
     read = [_read_persons(file, log) for file, log in zip(files, logs, strict=True)]
     converted = []
     for file, target, dialogues, log in zip(files, targets, read, logs, strict=True):
-        _write(target, dialogues)
+        with write_whole(target) as partial, open(partial, "w", encoding="utf-8", newline="\n") as lines:
+            for dialogue in dialogues:
+                turns = [{"role": turn.role, "text": turn.text} for turn in dialogue.turns]
+                ids = {"person_id": dialogue.person_id, "dialogue_id": dialogue.dialogue_id}
+                line = json.dumps({**ids, "profile": dialogue.profile, "turns": turns}, ensure_ascii=False)
+                lines.write(line + "\n")
         persons = len({dialogue.person_id for dialogue in dialogues})
         converted.append(Converted(str(file), str(target), len(dialogues), persons, log))
     return converted
@@ -139,11 +144,3 @@ def _utterances(conversation: str, log: ErrorLog) -> list[tuple[str, str]]:
         else:
             return []
     return [(user, text) for user, text in utterances if text]
-
-
-def _write(path: Path, dialogues: list[Dialogue]) -> None:
-    with write_whole(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
-        for dialogue in dialogues:
-            turns = [{"role": turn.role, "text": turn.text} for turn in dialogue.turns]
-            ids = {"person_id": dialogue.person_id, "dialogue_id": dialogue.dialogue_id}
-            file.write(json.dumps({**ids, "profile": dialogue.profile, "turns": turns}, ensure_ascii=False) + "\n")

@@ -39,7 +39,5 @@ def exact_relation(relation: str, obj: str) -> str:
         named = "live_in_citystatecountry" if relation == "live_in" else "employed_by_company"
         return f"{relation}_general" if obj.startswith(_ARTICLES) else named
     known = (_RELATIONS.get(relation, {}).get(_KIND.get(word, "")) for word in reversed(obj.split()))
-    unknown = (
-        ("like_activity" if obj.split()[0].endswith("ing") else "like_general") if relation == "like" else relation
-    )
-    return next((exact for exact in known if exact), unknown)
+    liked = "like_activity" if obj.split()[0].endswith("ing") else "like_general"
+    return next((exact for exact in known if exact), liked if relation == "like" else relation)

@@ -55,7 +55,7 @@ class Differences:
 
 
 def mean_over_people(values: Mapping[str, float], seed: int = 0) -> Estimate:
-    """Return the mean with its bootstrap interval over people, the unit: one with NaN makes all NaN."""
+    """Return the mean and bootstrap interval over people (dialogues of one depend on each other); one NaN, all NaN."""
     sample = _sample(values)
     if len(sample) < 2 or not np.isfinite(sample).all():
         return Estimate(float(sample.mean()), math.nan, math.nan, len(sample))

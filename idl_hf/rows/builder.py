@@ -120,9 +120,8 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
             try:
                 file = dl_manager.download(url)
             except OSError as error:
-                raise OSError(
-                    f"{url} could not be fetched ({error}). Pass data_dir='<folder>' with its files."
-                ) from error
+                problem = f"{url} could not be fetched ({error}). Pass data_dir='<folder>' with its files."
+                raise OSError(problem) from error
             check_sha256(file, sha256)
             fetched[url.rpartition("/")[2]] = file
         return self.unpack(fetched, f"{dl_manager.download_config.cache_dir}/unpacked/{sha256}")

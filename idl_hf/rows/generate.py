@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -39,11 +39,6 @@ class _Reply:
     @property
     def text(self) -> str:
         return _joined(self.turns)
-
-
-class _Criterion(NamedTuple):
-    kind: str
-    text: str
 
 
 class RowBuilder:
@@ -120,9 +115,10 @@ class RowBuilder:
             if criterion is None:
                 self.drops["reply for which no criterion reply could be built"] += 1
                 continue
-            texts = {"chosen": reply.text, "criterion": criterion.text, "rejected": rejected}
+            kind, text = criterion
+            texts = {"chosen": reply.text, "criterion": text, "rejected": rejected}
             messages = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
-            yield self._row(target, start, {**messages, "criterion_type": criterion.kind})
+            yield self._row(target, start, {**messages, "criterion_type": kind})
 
     def _row(self, target: _Target, start: int, columns: Row) -> Row:
         """Return a row that predicts what is said from turn `start` on: the prompt, `columns`, and their source."""
@@ -156,8 +152,8 @@ class RowBuilder:
         texts = [text for text in texts if text != reply.text]
         return texts[rng.integers(len(texts))] if texts else None
 
-    def _criterion(self, reply: _Reply, rejected: str) -> _Criterion | None:
-        """Return a reply of the first type that can be built and repeats neither other reply.
+    def _criterion(self, reply: _Reply, rejected: str) -> tuple[str, str] | None:
+        """Return (type, text) of a reply of the first type that can be built and repeats neither other reply.
         Inconsistency has the first try, since few replies allow it; nearly all allow the others, and one is drawn."""
         scarce, *common = criteria.CRITERION_TYPES
         wanted = self.options.criterion_type
@@ -167,7 +163,7 @@ class RowBuilder:
                 text = self._wrong_reply(kind, reply, rejected)
                 if criteria.plain(text) in taken:
                     raise criteria.RefusedError("it would repeat the chosen or the rejected reply")
-                return _Criterion(kind, text)
+                return kind, text
             except criteria.RefusedError as reason:
                 self.drops[f"refused {kind}, where another type may have served: {reason}"] += 1
         return None

@@ -96,11 +96,9 @@ class RowOptions:
     def check(self, config: str) -> None:
         """Raise ValueError for a value that is not valid, alone, with the others or in this config."""
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                valid = ", ".join(repr(choice) for choice in choices)
-                raise ValueError(
-                    f"The option {name}={getattr(self, name)!r} is unknown. The valid values are: {valid}."
-                )
+            if (value := getattr(self, name)) not in choices:
+                valid = ", ".join(map(repr, choices))
+                raise ValueError(f"The option {name}={value!r} is unknown. The valid values are: {valid}.")
         for name in ("clusters", "min_dialogues_to_cluster", "references", "seed"):
             value = getattr(self, name)
             if type(value) is not int and not (name == "references" and value == "all"):

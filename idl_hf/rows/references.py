@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from idl_hf import dpi, spi
@@ -111,7 +112,7 @@ def _targets(person_id: str, known: NDArray, options: RowOptions) -> Iterable[in
     return spi.choose_targets(labels, seed)
 
 
-def _nearest(others: NDArray, known: NDArray, options: RowOptions, rng: np.random.Generator) -> tuple[list[int], int]:
+def _nearest(others: NDArray, known: NDArray, options: RowOptions, rng: Generator) -> tuple[list[int], int]:
     """SPI: which of the other dialogues are references, nearest first or in input order, and the target's cluster."""
     if len(others) == 0:
         return [], 0
@@ -131,11 +132,7 @@ def _clusters(vectors: NDArray, options: RowOptions, seed: int) -> NDArray:
 
 
 def ordered(
-    references: list[Dialogue],
-    context: Sequence[Turn],
-    vectors: Vectors,
-    options: RowOptions,
-    rng: np.random.Generator,
+    references: list[Dialogue], context: Sequence[Turn], vectors: Vectors, options: RowOptions, rng: Generator
 ) -> list[Dialogue]:
     """Return the references in prompt order (DPI). context: the turns of the current dialogue before the reply."""
     if options.input_order:
