@@ -36,6 +36,7 @@ from transformers.utils import logging
 
 import idl_hf.rows.generate
 from common import Timed, head, memory, parse, progress, ratios, row, run_elsewhere, take_turns, timed, write
+from idl_hf.arguments import option
 from idl_hf.conved import Embedded, pairwise_conved
 from idl_hf.demo import SAMPLE_DATA, DemoSettings
 from idl_hf.dpi import order_references
@@ -68,17 +69,17 @@ class Settings:
     """What is measured."""
 
     parts: list[str] = field(default_factory=list, metadata={"help": "conved order cold warm peer memory, or scale."})
-    data_dir: str = field(default=str(SAMPLE_DATA), metadata={"help": "Raw ConvAI2 files, or JSON Lines."})
-    encoder: str = field(default=OFFLINE, metadata={"help": "Sentence encoder; 'offline' is all-MiniLM-L6-v2."})
+    data_dir: str = option(str(SAMPLE_DATA), "Raw ConvAI2 files, or JSON Lines.")
+    encoder: str = option(OFFLINE, "Sentence encoder; 'offline' is all-MiniLM-L6-v2.")
     configs: list[str] = field(default_factory=lambda: ["msl", "dpoc"], metadata={"help": "Which rows are built."})
-    repeats: int = field(default=3, metadata={"help": "Turns; ten times as many of what takes milliseconds."})
-    people: int = field(default=3, metadata={"help": "peer: how many, the first ones."})
-    memory_people: int = field(default=30, metadata={"help": "memory: how many at most, the first ones."})
-    memory_factor: int = field(default=10, metadata={"help": "memory: how many times as many it is compared with."})
-    dialogues: int = field(default=17878, metadata={"help": "scale: how many, made by repeating all with new words."})
-    output_dir: str = field(default="runs/build_dataset", metadata={"help": "Where the two files go."})
-    quick: bool = field(default=False, metadata={"help": "All parts, tiny, one turn: shows that it runs, no more."})
-    build: str | None = field(default=None, metadata={"help": "Only one build of this config; prints what it took."})
+    repeats: int = option(3, "Turns; ten times as many of what takes milliseconds.")
+    people: int = option(3, "peer: how many, the first ones.")
+    memory_people: int = option(30, "memory: how many at most, the first ones.")
+    memory_factor: int = option(10, "memory: how many times as many it is compared with.")
+    dialogues: int = option(17878, "scale: how many, made by repeating all with new words.")
+    output_dir: str = option("runs/build_dataset", "Where the two files go.")
+    quick: bool = option(False, "All parts, tiny, one turn: shows that it runs, no more.")
+    build: str | None = option(None, "Only one build of this config; prints what it took.")
 
     def __post_init__(self) -> None:
         if self.quick:

@@ -26,6 +26,7 @@ from trl import ModelConfig, SFTConfig, TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
 from common import head, row, tiny_model, write
+from idl_hf.arguments import option
 from idl_hf.demo import DemoSettings
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.trainer import DPOCTrainer
@@ -57,25 +58,25 @@ QUICK = {"msl_rows": 4, "dpoc_rows": 4, "steps": 2, "eval_every": 1, "probe_rows
 class Settings:
     """Everything that the numbers depend on."""
 
-    data_dir: str | None = field(default=None, metadata={"help": "Folder as for `idl-hf demo`; default: sample data."})
-    output_dir: str = field(default="runs/displacement", metadata={"help": "Results, table and plot go here."})
-    model_name_or_path: str = field(default=OFFLINE, metadata={"help": "Base model; 'offline' is SmolLM2-135M."})
-    adapter: str | None = field(default=None, metadata={"help": "MSL adapter of this train split. None: trains one."})
-    encoder: str = field(default=OFFLINE, metadata={"help": "Sentence encoder; 'offline' is all-MiniLM-L6-v2."})
+    data_dir: str | None = option(None, "Folder as for `idl-hf demo`; default: sample data.")
+    output_dir: str = option("runs/displacement", "Results, table and plot go here.")
+    model_name_or_path: str = option(OFFLINE, "Base model; 'offline' is SmolLM2-135M.")
+    adapter: str | None = option(None, "MSL adapter of this train split. None: trains one.")
+    encoder: str = option(OFFLINE, "Sentence encoder; 'offline' is all-MiniLM-L6-v2.")
     methods: list[str] = field(default_factory=lambda: [*METHODS], metadata={"help": "Losses.", "choices": [*METHODS]})
-    msl_rows: int = field(default=200, metadata={"help": "Target dialogues of the first stage."})
-    dpoc_rows: int = field(default=80, metadata={"help": "Replies of the second stage, drawn by the seed."})
-    steps: int = field(default=40, metadata={"help": "Optimizer steps of each method."})
-    gradient_accumulation_steps: int = field(default=2, metadata={"help": "Rows per optimizer step, one at a time."})
-    learning_rate: float = field(default=1e-4, metadata={"help": "Of the second stage, constant."})
-    eval_every: int = field(default=10, metadata={"help": "Steps between two looks at the probe; also at 0 and last."})
-    probe_rows: int = field(default=24, metadata={"help": "Held-out dpoc rows, the same for all methods."})
-    gain_dialogues: int = field(default=36, metadata={"help": "Held-out dialogues for NLL and persona gain."})
-    gain_every: int = field(default=0, metadata={"help": "Steps (k x eval_every) between two of these. 0: ends."})
-    dpop_lambda: float = field(default=5.0, metadata={"help": "λ of DPOP. Its paper has 50; this is milder."})
-    max_prompt_tokens: int = field(default=768, metadata={"help": "Longer prompts lose whole reference dialogues."})
-    seed: int = field(default=0, metadata={"help": "Of the first stage, and of which rows the second trains on."})
-    quick: bool = field(default=False, metadata={"help": "A tiny random model and a handful of rows: seconds."})
+    msl_rows: int = option(200, "Target dialogues of the first stage.")
+    dpoc_rows: int = option(80, "Replies of the second stage, drawn by the seed.")
+    steps: int = option(40, "Optimizer steps of each method.")
+    gradient_accumulation_steps: int = option(2, "Rows per optimizer step, one at a time.")
+    learning_rate: float = option(1e-4, "Of the second stage, constant.")
+    eval_every: int = option(10, "Steps between two looks at the probe; also at 0 and last.")
+    probe_rows: int = option(24, "Held-out dpoc rows, the same for all methods.")
+    gain_dialogues: int = option(36, "Held-out dialogues for NLL and persona gain.")
+    gain_every: int = option(0, "Steps (k x eval_every) between two of these. 0: ends.")
+    dpop_lambda: float = option(5.0, "λ of DPOP. Its paper has 50; this is milder.")
+    max_prompt_tokens: int = option(768, "Longer prompts lose whole reference dialogues.")
+    seed: int = option(0, "Of the first stage, and of which rows the second trains on.")
+    quick: bool = option(False, "A tiny random model and a handful of rows: seconds.")
 
 
 def dpop_term(chosen: Tensor, rejected: Tensor, penalty: float = 5.0, beta: float = 0.1) -> Tensor:

@@ -29,6 +29,7 @@ from trl import DPOConfig, DPOTrainer
 
 from common import Timed, head, memory, parse, progress, ratios, row, run_elsewhere, spread, take_turns, timed, write
 from idl_hf import DPOCConfig, DPOCTrainer
+from idl_hf.arguments import option
 from idl_hf.machine import fast_precision
 from idl_hf.models.offline import resolve_model
 
@@ -54,17 +55,15 @@ class Settings:
     """What is measured."""
 
     prompts: list[int] = field(default_factory=lambda: [256, 512, 1024, 2048], metadata={"help": "Prompt lengths."})
-    completion: int = field(default=20, metadata={"help": "Tokens of each completion."})
-    repeats: int = field(default=5, metadata={"help": "Turns, after one to warm up."})
-    device: str = field(default="cpu", metadata={"help": "cpu or cuda."})
-    dtype: str = field(default="", metadata={"help": "bfloat16, on a CPU by autocast, or float32; or by the machine."})
-    gradient_checkpointing: bool = field(default=True, metadata={"help": "As TRL's default."})
-    model_shape: str = field(
-        default="smollm2-135m", metadata={"help": f"Its weights, or random: {', '.join(SHAPES)}."}
-    )
-    output_dir: str = field(default="runs/benchmarks", metadata={"help": "Where the three files go."})
-    quick: bool = field(default=False, metadata={"help": "A tiny model and one turn: shows that it runs, no more."})
-    memory_of: str | None = field(default=None, metadata={"help": "Only the peak memory of this variant, in bytes."})
+    completion: int = option(20, "Tokens of each completion.")
+    repeats: int = option(5, "Turns, after one to warm up.")
+    device: str = option("cpu", "cpu or cuda.")
+    dtype: str = option("", "bfloat16, on a CPU by autocast, or float32; or by the machine.")
+    gradient_checkpointing: bool = option(True, "As TRL's default.")
+    model_shape: str = option("smollm2-135m", f"Its weights, or random: {', '.join(SHAPES)}.")
+    output_dir: str = option("runs/benchmarks", "Where the three files go.")
+    quick: bool = option(False, "A tiny model and one turn: shows that it runs, no more.")
+    memory_of: str | None = option(None, "Only the peak memory of this variant, in bytes.")
 
     def __post_init__(self) -> None:
         if self.quick:

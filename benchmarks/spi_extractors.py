@@ -23,6 +23,7 @@ from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
 from common import head, row
+from idl_hf.arguments import option
 from idl_hf.demo import SAMPLE_DATA
 from idl_hf.encoding import SentenceEncoder, default_encoder
 from idl_hf.explore.dataset import dialogue_of
@@ -47,16 +48,16 @@ QUICK: dict[str, Any] = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": str
 class Settings:
     """What is compared."""
 
-    data_dir: str | None = field(default=None, metadata={"help": "Folder with the raw files of the corpus."})
-    dataset_name: str = field(default="idl_hf/convai2_idl", metadata={"help": "Dataset of dialogues."})
-    split: str = field(default="validation", metadata={"help": "Split of people whom no model trained on."})
+    data_dir: str | None = option(None, "Folder with the raw files of the corpus.")
+    dataset_name: str = option("idl_hf/convai2_idl", "Dataset of dialogues.")
+    split: str = option("validation", "Split of people whom no model trained on.")
     extractors: list[str] = field(default_factory=lambda: ["patterns", "none"], metadata={"help": "Or adapters."})
     encoder: str = field(default_factory=default_encoder, metadata={"help": "Sentence encoder, or 'offline'."})
-    seeds: int = field(default=10, metadata={"help": "Of k-means, and of the utterances left out; at least 2."})
-    adapter: str | None = field(default=None, metadata={"help": "MSL adapter or model. None: no persona gain."})
-    dialogues_per_person: int | None = field(default=None, metadata={"help": "At most, for the gain; default all."})
-    max_prompt_tokens: int = field(default=2048, metadata={"help": "Longer prompts lose whole reference dialogues."})
-    quick: bool = field(default=False, metadata={"help": "The sample data and three seeds: seconds."})
+    seeds: int = option(10, "Of k-means, and of the utterances left out; at least 2.")
+    adapter: str | None = option(None, "MSL adapter or model. None: no persona gain.")
+    dialogues_per_person: int | None = option(None, "At most, for the gain; default all.")
+    max_prompt_tokens: int = option(2048, "Longer prompts lose whole reference dialogues.")
+    quick: bool = option(False, "The sample data and three seeds: seconds.")
 
 
 class Unmarked(People):

@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass
 
+from idl_hf.arguments import option
 from idl_hf.corpora import convai2
 from idl_hf.corpora.errors import ErrorLog
 from idl_hf.rows.builder import IDLBuilder, IDLConfig
-from idl_hf.rows.options import option
 from idl_hf.schema import Dialogue
 
 

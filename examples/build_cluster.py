@@ -10,7 +10,7 @@ Tasks share what they encode if `IDL_HF_CACHE` is a folder that all machines see
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import chain, islice
@@ -25,6 +25,7 @@ from datatrove.executor.base import PipelineExecutor
 from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
+from idl_hf.arguments import option, required
 from idl_hf.cache import write_whole
 from idl_hf.corpora.errors import ErrorLog
 from idl_hf.rows.builder import IDLBuilder
@@ -35,16 +36,16 @@ from idl_hf.training.data import parse_options
 class ClusterArguments:
     """Which rows to make, and where."""
 
-    data_dir: str = field(metadata={"help": "Folder with the raw files of the corpus, which all machines see."})
-    output_dir: str = field(metadata={"help": "Folder for <config>/<split>-<task>.parquet, which all machines see."})
-    dataset_name: str = field(default="idl_hf/convai2_idl", metadata={"help": "A built-in dataset."})
-    config_name: str = field(default="msl", metadata={"help": "sessions, msl or dpoc."})
-    dataset_options: dict | str | None = field(default=None, metadata={"help": "Builder options as JSON."})
-    executor: Literal["local", "slurm", "ray"] = field(default="local", metadata={"help": "Where the tasks run."})
-    tasks: int = field(default=8, metadata={"help": "Number of shares, and of files of each split."})
-    workers: int = field(default=1, metadata={"help": "Tasks at a time."})
-    partition: str | None = field(default=None, metadata={"help": "Slurm: its partition."})
-    time: str = field(default="04:00:00", metadata={"help": "Slurm: the time limit of a task."})
+    data_dir: str = required("Folder with the raw files of the corpus, which all machines see.")
+    output_dir: str = required("Folder for <config>/<split>-<task>.parquet, which all machines see.")
+    dataset_name: str = option("idl_hf/convai2_idl", "A built-in dataset.")
+    config_name: str = option("msl", "sessions, msl or dpoc.")
+    dataset_options: dict | str | None = option(None, "Builder options as JSON.")
+    executor: Literal["local", "slurm", "ray"] = option("local", "Where the tasks run.")
+    tasks: int = option(8, "Number of shares, and of files of each split.")
+    workers: int = option(1, "Tasks at a time.")
+    partition: str | None = option(None, "Slurm: its partition.")
+    time: str = option("04:00:00", "Slurm: the time limit of a task.")
 
 
 def main(args: ClusterArguments) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from trl import TrlParser
 
+from idl_hf.arguments import option, required
 from idl_hf.models.lines import generate_lines
 from idl_hf.models.loading import load_model
 from idl_hf.persona import accuracy, patterns
@@ -41,15 +42,15 @@ COLUMNS = ["sample_accuracy", "triple_accuracy", "f1", "object_f1", "persona_pre
 class Arguments:
     """Which extractors, on which samples."""
 
-    data: str = field(metadata={"help": "validation.jsonl, as examples/prepare_personaext.py makes it."})
+    data: str = required("validation.jsonl, as examples/prepare_personaext.py makes it.")
     models: list[str] = field(default_factory=list, metadata={"help": "Fine-tuned extractors."})
-    instruct: str | None = field(default=None, metadata={"help": "An instruct model, asked with three examples."})
-    max_samples: int | None = field(default=None, metadata={"help": "Scores the first so many samples; default all."})
-    batch_size: int = field(default=32, metadata={"help": "Prompts at a time."})
-    labels: str | None = field(default=None, metadata={"help": "tests/data/persona_labels.json: 300 ConvAI2 turns."})
-    convai2: str | None = field(default=None, metadata={"help": "Folder with ConvAI2's files, for --labels."})
-    labels_of: str | None = field(default=None, metadata={"help": "Only of one: valid_self_original_no_cands.txt."})
-    output: str = field(default="runs/extractor.md", metadata={"help": "File for the tables."})
+    instruct: str | None = option(None, "An instruct model, asked with three examples.")
+    max_samples: int | None = option(None, "Scores the first so many samples; default all.")
+    batch_size: int = option(32, "Prompts at a time.")
+    labels: str | None = option(None, "tests/data/persona_labels.json: 300 ConvAI2 turns.")
+    convai2: str | None = option(None, "Folder with ConvAI2's files, for --labels.")
+    labels_of: str | None = option(None, "Only of one: valid_self_original_no_cands.txt.")
+    output: str = option("runs/extractor.md", "File for the tables.")
 
     def __post_init__(self) -> None:
         if (self.labels is None) != (self.convai2 is None):

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 
 from trl import TrlParser
 
+from idl_hf.arguments import option, required
 from idl_hf.cache import write_whole
 from idl_hf.corpora import convai2, jsonl, personaext
 from idl_hf.corpora.errors import CorpusError, ErrorLog
@@ -34,16 +35,16 @@ from idl_hf.schema import Dialogue, Triple
 class PrepareArguments:
     """What to make samples of, and where to write them."""
 
-    personaext: str = field(metadata={"help": "PersonaExt's JSON Lines."})
-    output_dir: str = field(metadata={"help": "Folder for train.jsonl and validation.jsonl."})
+    personaext: str = required("PersonaExt's JSON Lines.")
+    output_dir: str = required("Folder for train.jsonl and validation.jsonl.")
     negatives: list[str] = field(default_factory=list, metadata={"help": "Folders of ConvAI2, or .jsonl dialogues."})
-    negative_share: float = field(default=0.3, metadata={"help": "Share of silent sentences; 0 without --negatives."})
-    hard_share: float = field(default=0.3, metadata={"help": "Share of these that are no plain courtesy; rules err."})
+    negative_share: float = option(0.3, "Share of silent sentences; 0 without --negatives.")
+    hard_share: float = option(0.3, "Share of these that are no plain courtesy; rules err.")
     taught: list[str] = field(default_factory=list, metadata={"help": "As --negatives; with what the rules find."})
-    taught_turns: int = field(default=4000, metadata={"help": "How many of these."})
-    held_out: float = field(default=0.1, metadata={"help": "Share of the sentences for validation."})
-    seed: int = field(default=0, metadata={"help": "Which sentences are held out, and what is stacked with what."})
-    on_error: Literal["raise", "skip"] = field(default="raise", metadata={"help": "What to do at malformed lines."})
+    taught_turns: int = option(4000, "How many of these.")
+    held_out: float = option(0.1, "Share of the sentences for validation.")
+    seed: int = option(0, "Which sentences are held out, and what is stacked with what.")
+    on_error: Literal["raise", "skip"] = option("raise", "What to do at malformed lines.")
 
     def __post_init__(self) -> None:
         if not 0 <= self.hard_share < 1:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
+from inspect import signature
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -26,27 +27,33 @@ _NOTES = f"""Any option can also stand in a YAML file: --config FILE. msl and dp
 
 @dataclass(frozen=True)
 class Verb:
-    """A command: what is said of it, parsed for it and called by it, code being named as "module:name"."""
+    """A command: what is said of it, and the function it calls, code being named as "module:name".
+
+    Its options are the dataclass that the function takes. A verb that trains names its own options, in modules that
+    import no torch, and what TRL adds to them.
+    """
 
     line: str
     function: str
-    arguments: tuple[str, ...]  # dataclasses of its own options, in modules that import no torch
-    parsed: tuple[str, ...] = ()  # instead of these, of a verb that trains: its own options and TRL's
-    trl: str = ""  # what these are called
+    arguments: tuple[str, ...] = ()
+    parsed: tuple[str, ...] = ()
+    trl: str = ""  # what TRL's are called
     word: str = ""  # the option that a first word without a name stands for
+
+    def kinds(self, whole: bool) -> list[Any]:
+        """Return the dataclasses of its options; whole: with those of TRL."""
+        if names := (whole and self.parsed) or self.arguments:
+            return [_named(name) for name in names]
+        function = _named(self.function)
+        return [get_type_hints(function)[next(iter(signature(function).parameters))]]
 
 
 _DATA, _MODEL = "idl_hf.training.data:DataArguments", "trl:ModelConfig"
 VERBS = {
-    "build": Verb(
-        "raw dialogues -> rows, saved as Parquet",
-        "idl_hf.rows.parquet:build_files",
-        ("idl_hf.rows.parquet:BuildArguments",),
-    ),
+    "build": Verb("raw dialogues -> rows, saved as Parquet", "idl_hf.rows.parquet:build_files"),
     "extract": Verb(
         "the persona triples of a file's utterances; --extractor NAME for a model",
         "idl_hf.explore.extract:extract_file",
-        ("idl_hf.explore.extract:ExtractArguments",),
         word="file",
     ),
     "msl": Verb(
@@ -68,37 +75,20 @@ VERBS = {
         "idl_hf.evaluation.run:evaluate",
         ("idl_hf.evaluation.arguments:EvaluateArguments",),
     ),
-    "chat": Verb(
-        "talk to a person known from past dialogues",
-        "idl_hf.chat.terminal:chat_in_terminal",
-        ("idl_hf.chat.terminal:ChatArguments",),
-    ),
-    "demo": Verb("all of it in a few minutes", "idl_hf.demo:run_demo", ("idl_hf.demo:DemoSettings",)),
+    "chat": Verb("talk to a person known from past dialogues", "idl_hf.chat.terminal:chat_in_terminal"),
+    "demo": Verb("all of it in a few minutes", "idl_hf.demo:run_demo"),
     "show": Verb(
-        "one person: dialogues, clusters, references in order, the prompt",
-        "idl_hf.explore.show:show_person",
-        ("idl_hf.explore.show:ShowArguments",),
+        "one person: dialogues, clusters, references in order, the prompt", "idl_hf.explore.show:show_person"
     ),
     "stats": Verb(
-        "what a dataset holds, in numbers; --html FILE makes a page of it",
-        "idl_hf.explore.stats:show_stats",
-        ("idl_hf.explore.stats:StatsArguments",),
+        "what a dataset holds, in numbers; --html FILE makes a page of it", "idl_hf.explore.stats:show_stats"
     ),
-    "push-dataset": Verb(
-        "rows to the Hugging Face Hub, as Parquet with a card",
-        "idl_hf.hub.push:push_dataset",
-        ("idl_hf.hub.push:PushDatasetArguments",),
-    ),
-    "push-metric": Verb(
-        "a metric to the Hub, as a Space", "idl_hf.hub.push:push_metric", ("idl_hf.hub.push:PushMetricArguments",)
-    ),
-    "push-adapter": Verb(
-        "an adapter to the Hub, with a card", "idl_hf.hub.push:push_adapter", ("idl_hf.hub.push:PushAdapterArguments",)
-    ),
+    "push-dataset": Verb("rows to the Hugging Face Hub, as Parquet with a card", "idl_hf.hub.push:push_dataset"),
+    "push-metric": Verb("a metric to the Hub, as a Space", "idl_hf.hub.push:push_metric"),
+    "push-adapter": Verb("an adapter to the Hub, with a card", "idl_hf.hub.push:push_adapter"),
     "accelerate-config": Verb(
         "print where an accelerate config of this package lies",
         "idl_hf.training.launch:print_config_path",
-        ("idl_hf.training.launch:AccelerateConfigArguments",),
         word="name",
     ),
 }
@@ -150,8 +140,7 @@ def _named(name: str) -> Any:
 def _parser(name: str) -> "TrlParser":
     from trl import TrlParser
 
-    verb = VERBS[name]
-    return TrlParser([_named(kind) for kind in verb.parsed or verb.arguments], prog=f"idl-hf {name}")
+    return TrlParser(VERBS[name].kinds(whole=True), prog=f"idl-hf {name}")
 
 
 def _print_help(name: str, whole: bool) -> None:
@@ -162,7 +151,7 @@ def _print_help(name: str, whole: bool) -> None:
         return
     usage = f"idl-hf {name} {verb.word.upper()}".rstrip() + " [options]"
     parser = argparse.ArgumentParser(usage=usage, description=verb.line, add_help=False)
-    for kind in map(_named, verb.arguments):
+    for kind in verb.kinds(whole=False):
         group = parser.add_argument_group(kind.__doc__.splitlines()[0].rstrip("."))
         types = get_type_hints(kind)
         for option in sorted(fields(kind), key=lambda option: not _is_required(option)):

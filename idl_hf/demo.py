@@ -3,9 +3,11 @@
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from idl_hf.arguments import option
 
 if TYPE_CHECKING:
     from idl_hf.evaluation.data import EvaluationData
@@ -21,18 +23,16 @@ _COLUMNS = ["nll", "nll_other", "gain", "bleu_1", "rouge_l", "distinct_1", "p_f1
 class DemoSettings:
     """Everything a demo run depends on; a rerun with other settings starts afresh."""
 
-    data_dir: str | None = field(
-        default=None, metadata={"help": "Folder with raw ConvAI2 files, or with train.jsonl and validation.jsonl."}
-    )
-    output_dir: str = field(default="runs/demo", metadata={"help": "Adapters and report.html, .md, .json go here."})
-    model_name_or_path: str = field(default="offline", metadata={"help": "Base model; 'offline' is SmolLM2-135M."})
-    encoder: str = field(default="offline", metadata={"help": "Sentence encoder; 'offline' is all-MiniLM-L6-v2."})
-    max_prompt_tokens: int = field(default=512, metadata={"help": "Longer prompts lose whole reference dialogues."})
-    msl_rows: int = field(default=32, metadata={"help": "Target dialogues to train on in the first stage."})
-    dpoc_rows: int = field(default=16, metadata={"help": "Replies to train on in the second stage."})
-    evaluated_dialogues: int = field(default=8, metadata={"help": "Held-out dialogues to score, spread over people."})
-    generated_replies: int = field(default=8, metadata={"help": "Held-out replies to generate per model."})
-    seed: int = field(default=0, metadata={"help": "Of training and of the chat."})
+    data_dir: str | None = option(None, "Folder with raw ConvAI2 files, or with train.jsonl and validation.jsonl.")
+    output_dir: str = option("runs/demo", "Adapters and report.html, .md, .json go here.")
+    model_name_or_path: str = option("offline", "Base model; 'offline' is SmolLM2-135M.")
+    encoder: str = option("offline", "Sentence encoder; 'offline' is all-MiniLM-L6-v2.")
+    max_prompt_tokens: int = option(512, "Longer prompts lose whole reference dialogues.")
+    msl_rows: int = option(32, "Target dialogues to train on in the first stage.")
+    dpoc_rows: int = option(16, "Replies to train on in the second stage.")
+    evaluated_dialogues: int = option(8, "Held-out dialogues to score, spread over people.")
+    generated_replies: int = option(8, "Held-out replies to generate per model.")
+    seed: int = option(0, "Of training and of the chat.")
 
     @property
     def dataset_name(self) -> str:

@@ -10,7 +10,7 @@ PRIVATE_FACTORIES = ("dataset_module_factory", "evaluation_module_factory")
 
 # Each folder is one promise; it imports from the rows above its own, and from its neighbours named here
 LEVELS = [
-    {"schema", "cache", "machine", "report", "packing", "registration"},
+    {"schema", "arguments", "cache", "machine", "report", "packing", "registration"},
     {"prompting", "corpora"},
     {"models"},
     {"encoding", "persona", "conved", "spi", "dpi", "criteria"},
@@ -123,7 +123,7 @@ FREE_OF = {
         "datasets",
     },
     ("rows", "persona", "encoding", "explore", "training.data"): {"torch", "transformers", "trl"},
-    ("evaluation.arguments", "demo", "cli", "cache", "dpoc.fields", "models.identity"): {
+    ("arguments", "evaluation.arguments", "demo", "cli", "cache", "dpoc.fields", "models.identity"): {
         "torch",
         "transformers",
         "trl",

@@ -1,8 +1,9 @@
 """A chat in the terminal."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from idl_hf.arguments import option, required
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.schema import Person, group_by_person
@@ -12,22 +13,14 @@ from idl_hf.schema import Person, group_by_person
 class ChatArguments:
     """Whom to talk to."""
 
-    model: str = field(metadata={"help": "Adapter or model: a Hub id, a folder, or 'offline'."})
-    dialogues: str = field(metadata={"help": "JSON Lines of past dialogues (see idl_hf.corpora.jsonl)."})
-    person: str | None = field(
-        default=None, metadata={"help": "person_id; may be left out if the file has one person."}
-    )
-    encoder: str | None = field(
-        default=None, metadata={"help": "Sentence encoder, or 'offline'; default that of the adapter's training."}
-    )
-    references: int | None = field(
-        default=None, metadata={"help": "How many past dialogues the model is shown; default as in training."}
-    )
-    max_prompt_tokens: int | None = field(
-        default=None, metadata={"help": "Longer prompts lose whole reference dialogues; default as in training."}
-    )
-    max_new_tokens: int = field(default=60, metadata={"help": "Longest reply."})
-    temperature: float = field(default=0.0, metadata={"help": "0: always the likeliest word."})
+    model: str = required("Adapter or model: a Hub id, a folder, or 'offline'.")
+    dialogues: str = required("JSON Lines of past dialogues (see idl_hf.corpora.jsonl).")
+    person: str | None = option(None, "person_id; may be left out if the file has one person.")
+    encoder: str | None = option(None, "Sentence encoder, or 'offline'; default that of the adapter's training.")
+    references: int | None = option(None, "How many past dialogues the model is shown; default as in training.")
+    max_prompt_tokens: int | None = option(None, "Longer ones lose whole reference dialogues; default as in training.")
+    max_new_tokens: int = option(60, "Longest reply.")
+    temperature: float = option(0.0, "0: always the likeliest word.")
 
 
 def chat_in_terminal(args: ChatArguments) -> None:

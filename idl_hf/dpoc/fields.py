@@ -1,6 +1,8 @@
 """The settings of DPOC as plain fields, so that a command line can tell them without loading TRL."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from idl_hf.arguments import option
 
 PENALTY_FORMS = ("paper", "released")
 
@@ -13,38 +15,26 @@ class DPOCFields:
     silently drops rows with long prompts).
     """
 
-    learning_rate: float = field(default=1e-5, metadata={"help": "The initial learning rate for AdamW (paper A.2)."})
-    per_device_train_batch_size: int = field(default=1, metadata={"help": "Rows per device and step (paper A.2)."})
-    max_length: int | None = field(
-        default=None,
-        metadata={"help": "Cuts prompt + completion to this many tokens at the end. None: nothing is cut."},
+    learning_rate: float = option(1e-5, "The initial learning rate for AdamW (paper A.2).")
+    per_device_train_batch_size: int = option(1, "Rows per device and step (paper A.2).")
+    max_length: int | None = option(None, "Cuts prompt + completion to this many tokens. None: nothing is cut.")
+    penalty: float = option(
+        2.0,
+        "λ of DPOC: loss = L_DPO(chosen, rejected) - λ min(0, r_cho - r_crt) - λ min(0, r_crt - r_rej), "
+        "r being the log-ratio of policy and reference (paper Eq. 5, 6 and A.2). 0: plain DPO.",
     )
-    penalty: float = field(
-        default=2.0,
-        metadata={
-            "help": "λ of DPOC: loss = L_DPO(chosen, rejected) - λ min(0, r_cho - r_crt) - λ min(0, r_crt - r_rej), "
-            "r being the log-ratio of policy and reference (paper Eq. 5, 6 and A.2). 0: plain DPO."
-        },
+    penalty_form: str = option(
+        "paper",
+        "'paper': Eq. 5 and 6. 'released': the authors' code, which adds the two clamped terms inside the "
+        "argument of -log σ(β·); pass penalty 0.5 with it, as they did.",
+        list(PENALTY_FORMS),
     )
-    penalty_form: str = field(
-        default="paper",
-        metadata={
-            "help": "'paper': Eq. 5 and 6. 'released': the authors' code, which adds the two clamped terms inside the "
-            "argument of -log σ(β·); pass penalty 0.5 with it, as they did.",
-            "choices": list(PENALTY_FORMS),
-        },
+    prefix_sharing: str = option(
+        "auto",
+        "Run each prompt through the model once for its three completions. 'auto': where the model and "
+        "the settings allow it, logging which; true: or raise; false: every completion in a row of its own.",
+        ["auto", "true", "false"],
     )
-    prefix_sharing: str = field(  # a bool too, which argument parsers cannot say
-        default="auto",
-        metadata={
-            "help": "Run each prompt through the model once for its three completions. 'auto': where the model and "
-            "the settings allow it, logging which; true: or raise; false: every completion in a row of its own.",
-            "choices": ["auto", "true", "false"],
-        },
-    )
-    max_prompt_length: int | None = field(
-        default=None,
-        metadata={
-            "help": "Keeps the last this many tokens of a longer prompt; how many were cut is logged, but for streams."
-        },
+    max_prompt_length: int | None = option(
+        None, "Keeps the last this many tokens of a longer prompt; how many were cut is logged, but for streams."
     )

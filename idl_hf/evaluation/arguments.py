@@ -1,7 +1,8 @@
 """What `idl-hf evaluate` is asked for. Imports no torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from idl_hf.arguments import option
 from idl_hf.training.data import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP
 
 
@@ -9,68 +10,37 @@ from idl_hf.training.data import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP
 class EvaluateArguments:
     """Which models on which people, or which experiment of the paper."""
 
-    models: list[str] | None = field(
-        default=None, metadata={"help": "Models and adapters to compare: Hub ids, folders, or 'offline'."}
+    models: list[str] | None = option(None, "Models and adapters to compare: Hub ids, folders, or 'offline'.")
+    dataset_name: str = option("idl_hf/convai2_idl", f"Of --models: {DATASET_HELP}")
+    data_dir: str | None = option(None, f"Of --models: {DATA_DIR_HELP}")
+    split: str = option("validation", "Of --models: split of people whom no model trained on.")
+    max_prompt_tokens: int = option(2048, "Of --models: longer prompts lose whole reference dialogues.")
+    dialogues_per_person: int | None = option(None, "Of --models: scores at most this many; default all.")
+    generated_replies: int = option(0, "Of --models: replies to generate and score per model, spread over people.")
+    experiment: str | None = option(
+        None,
+        "Instead of --models: table1, table2, table3, table5, figure4, figure5, low_resource, generalize, "
+        "or a YAML file. Trains what is missing.",
     )
-    dataset_name: str = field(default="idl_hf/convai2_idl", metadata={"help": f"Of --models: {DATASET_HELP}"})
-    data_dir: str | None = field(default=None, metadata={"help": f"Of --models: {DATA_DIR_HELP}"})
-    split: str = field(
-        default="validation", metadata={"help": "Of --models: split of people whom no model trained on."}
+    scale: str = option(
+        "paper",
+        "Of --experiment: which models and how much: paper (LLaMA-2-7B on a GPU), smollm2_cpu, or a YAML file.",
     )
-    max_prompt_tokens: int = field(
-        default=2048, metadata={"help": "Of --models: longer prompts lose whole reference dialogues."}
+    quick: bool = option(False, "Of --experiment: minutes on the included sample data; shows that all of it runs.")
+    conditions: list[str] | None = option(None, "Instead of the experiment's: idl icl ft system gold wo_criterion ...")
+    model_name_or_path: str | None = option(None, "Instead of the scale's: a causal LM, Hub id, folder or 'offline'.")
+    nli_model: str | None = option(None, "Instead of the scale's, for Coh. and Coh-Con.")
+    data_dirs: dict | str | None = option(
+        None,
+        'Of --experiment: folders with raw files as JSON, {"convai2_idl": "path"}; what is not named is downloaded.',
     )
-    dialogues_per_person: int | None = field(
-        default=None, metadata={"help": "Of --models: scores at most this many; default all."}
-    )
-    generated_replies: int = field(
-        default=0, metadata={"help": "Of --models: replies to generate and score per model, spread over people."}
-    )
-    experiment: str | None = field(
-        default=None,
-        metadata={
-            "help": "Instead of --models: table1, table2, table3, table5, figure4, figure5, low_resource, generalize, "
-            "or a YAML file. Trains what is missing."
-        },
-    )
-    scale: str = field(
-        default="paper",
-        metadata={
-            "help": "Of --experiment: which models and how much: paper (LLaMA-2-7B on a GPU), smollm2_cpu, or a YAML "
-            "file."
-        },
-    )
-    quick: bool = field(
-        default=False,
-        metadata={"help": "Of --experiment: minutes on the included sample data; shows that all of it runs."},
-    )
-    conditions: list[str] | None = field(
-        default=None, metadata={"help": "Instead of the experiment's: idl icl ft system gold wo_criterion ..."}
-    )
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "Instead of the scale's: any causal LM, on the Hub, in a folder, or 'offline'."},
-    )
-    nli_model: str | None = field(default=None, metadata={"help": "Instead of the scale's, for Coh. and Coh-Con."})
-    data_dirs: dict | str | None = field(
-        default=None,
-        metadata={
-            "help": 'Of --experiment: folders with raw files as JSON, {"convai2_idl": "path"}; what is not named is '
-            "downloaded."
-        },
-    )
-    encoder: str | None = field(
-        default=None,
-        metadata={"help": "Sentence encoder, or 'offline'; default the paper's, or that of the scale."},
-    )
-    dataset_options: dict | str | None = field(default=None, metadata={"help": OPTIONS_HELP})
-    output_dir: str | None = field(
-        default=None,
-        metadata={
-            "help": "The report (report.html, .md, .json) with all that was measured; default runs/evaluation. Of an "
-            "experiment a folder for each report beside the adapters and measurements of all; default "
-            "runs/experiments."
-        },
+    encoder: str | None = option(None, "Sentence encoder, or 'offline'; default the paper's, or that of the scale.")
+    dataset_options: dict | str | None = option(None, OPTIONS_HELP)
+    output_dir: str | None = option(
+        None,
+        "The report (report.html, .md, .json) with all that was measured; default runs/evaluation. Of an "
+        "experiment a folder for each report beside the adapters and measurements of all; default "
+        "runs/experiments.",
     )
 
     def __post_init__(self) -> None:

@@ -1,9 +1,10 @@
 """A dataset as `idl-hf show` and `idl-hf stats` read it: its options, its dialogues, and how long its prompts are."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from idl_hf.arguments import option
 from idl_hf.models.offline import hub_errors_name_offline, resolve_model
 from idl_hf.persona import patterns, triples
 from idl_hf.prompting import token_counter
@@ -16,12 +17,8 @@ from idl_hf.schema import Dialogue, Message, Turn
 class ExploreArguments(DatasetArguments):
     """What to look at."""
 
-    encoder: str | None = field(
-        default=None, metadata={"help": "Sentence encoder, or 'offline'; goes before the one of dataset_options."}
-    )
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Whose tokens prompts are counted in, or 'offline'; words if not given."}
-    )
+    encoder: str | None = option(None, "Sentence encoder, or 'offline'; goes before the one of dataset_options.")
+    model_name_or_path: str | None = option(None, "Whose tokens prompts are counted in, or 'offline'; else words.")
 
     def builder_options(self, config: str) -> dict[str, Any]:
         """Return what `load_dataset` takes; for sessions no options of the rows, which would build them anew."""

@@ -2,9 +2,10 @@
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from idl_hf.arguments import option, required
 from idl_hf.cache import write_whole
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
@@ -16,17 +17,12 @@ from idl_hf.persona.extractor import PATTERNS, PersonaExtractor
 class ExtractArguments:
     """From which utterances, and how."""
 
-    file: str = field(
-        metadata={
-            "help": "Dialogues (.jsonl, see idl_hf.corpora.jsonl), of which the person's own utterances are read, or "
-            "a text with one utterance a line."
-        }
+    file: str = required(
+        "Dialogues (.jsonl, see idl_hf.corpora.jsonl), of which the person's own utterances are read, or "
+        "a text with one utterance a line."
     )
-    extractor: str = field(
-        default=PATTERNS,
-        metadata={"help": "'patterns' (rules), or an adapter or model: a Hub id, a folder, or 'offline'."},
-    )
-    output: str | None = field(default=None, metadata={"help": "File for the JSON Lines; default: the terminal."})
+    extractor: str = option(PATTERNS, "'patterns' (rules), or an adapter or model: a Hub id, a folder, or 'offline'.")
+    output: str | None = option(None, "File for the JSON Lines; default: the terminal.")
 
 
 def extract_file(args: ExtractArguments) -> None:

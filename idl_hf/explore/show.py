@@ -5,12 +5,13 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from idl_hf.arguments import option
 from idl_hf.conved import Embedded, pairwise_conved
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of
@@ -31,18 +32,12 @@ _BOLD, _GREEN, _DIM, _STRUCK, _PLAIN = "\033[1m", "\033[1;32m", "\033[2m", "\033
 class ShowArguments(ExploreArguments):
     """Whom to look at."""
 
-    dataset_name: str = field(default=DEFAULT_DATASET, metadata={"help": f"{BUILT_IN_HELP}."})
-    split: str = field(default="validation", metadata={"help": "Split in which the person is."})
-    person: str | None = field(default=None, metadata={"help": "person_id; the first of the split if not given."})
-    index: int | None = field(
-        default=None, metadata={"help": "Instead of a person_id: position in the split, from 0."}
-    )
-    target: str | None = field(
-        default=None, metadata={"help": "dialogue_id of which the references, their order and the prompt are shown."}
-    )
-    max_prompt_tokens: int | None = field(
-        default=None, metadata={"help": "Marks the reference dialogues that this budget drops from the prompt."}
-    )
+    dataset_name: str = option(DEFAULT_DATASET, f"{BUILT_IN_HELP}.")
+    split: str = option("validation", "Split in which the person is.")
+    person: str | None = option(None, "person_id; the first of the split if not given.")
+    index: int | None = option(None, "Instead of a person_id: position in the split, from 0.")
+    target: str | None = option(None, "dialogue_id of which the references, their order and the prompt are shown.")
+    max_prompt_tokens: int | None = option(None, "Marks the references that this budget drops from the prompt.")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from idl_hf.arguments import option
 from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of, shows_persona
 from idl_hf.schema import CONFIGS, Dialogue, Message
 
@@ -23,7 +24,7 @@ class StatsArguments(ExploreArguments):
     """What to count."""
 
     configs: list[str] = field(default_factory=lambda: list(CONFIGS), metadata={"help": "Of sessions, msl, dpoc."})
-    html: str | None = field(default=None, metadata={"help": "Also writes this page, with plots."})
+    html: str | None = option(None, "Also writes this page, with plots.")
 
 
 @dataclass

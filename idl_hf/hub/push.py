@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
 
+from idl_hf.arguments import option, required
 from idl_hf.hub import cards
 from idl_hf.models.identity import RECIPE_FILE, load_recipe
 from idl_hf.models.offline import OFFLINE
@@ -34,7 +35,7 @@ _OTHER_FILES = (
 class PushArguments:
     """Where to push."""
 
-    repo_id: str = field(metadata={"help": "Repository on the Hub: <user>/<name>; of a metric the Space."})
+    repo_id: str = required("Repository on the Hub: <user>/<name>; of a metric the Space.")
     private: bool = field(default=False, kw_only=True, metadata={"help": "Makes a new repository private."})
 
 
@@ -42,35 +43,26 @@ class PushArguments:
 class PushDatasetArguments(DatasetArguments, PushArguments):
     """Which rows to push, and where."""
 
-    dataset_name: str = field(
-        default=DEFAULT_DATASET,
-        metadata={"help": "A built-in dataset, a Hub dataset, or a folder written by `idl-hf build`."},
-    )
+    dataset_name: str = option(DEFAULT_DATASET, "Built in, of the Hub, or a folder written by `idl-hf build`.")
     configs: list[str] = field(default_factory=lambda: list(CONFIGS), metadata={"help": "Of sessions, msl, dpoc."})
-    license: str = field(
-        default="", metadata={"help": "Identifier of the Hub, such as cc-by-4.0; default that of the corpus."}
-    )
-    num_proc: int | None = field(default=None, metadata={"help": "Number of processes that build the rows."})
+    license: str = option("", "Identifier of the Hub, such as cc-by-4.0; default that of the corpus.")
+    num_proc: int | None = option(None, "Number of processes that build the rows.")
 
 
 @dataclass
 class PushMetricArguments(PushArguments):
     """Which metric to push, and where."""
 
-    metric: str = field(default="", metadata={"help": "Name of a metric of this package; default that of the Space."})
+    metric: str = option("", "Name of a metric of this package; default that of the Space.")
 
 
 @dataclass
 class PushAdapterArguments(PushArguments):
     """Which adapter to push, and where."""
 
-    adapter: str = field(metadata={"help": "Folder with a trained adapter, such as runs/dpoc."})
-    base_model: str | None = field(
-        default=None, metadata={"help": "Hub id of the base model, where the adapter names a folder on this machine."}
-    )
-    report: str | None = field(
-        default=None, metadata={"help": "report.md of `idl-hf evaluate` for the card; default the one in the folder."}
-    )
+    adapter: str = required("Folder with a trained adapter, such as runs/dpoc.")
+    base_model: str | None = option(None, "Hub id of the base model, where the adapter names a local folder.")
+    report: str | None = option(None, "report.md of `idl-hf evaluate` for the card; default the one in the folder.")
 
 
 def push_dataset(args: PushDatasetArguments) -> str:

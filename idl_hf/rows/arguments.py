@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from idl_hf.arguments import option
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -19,9 +21,9 @@ OPTIONS_HELP = 'Builder options as JSON, such as {"targets": "all", "encoder": "
 class DatasetArguments:
     """Which dataset."""
 
-    dataset_name: str = field(default=DEFAULT_DATASET, metadata={"help": DATASET_HELP})
-    data_dir: str | None = field(default=None, metadata={"help": DATA_DIR_HELP})
-    dataset_options: dict | str | None = field(default=None, metadata={"help": OPTIONS_HELP})
+    dataset_name: str = option(DEFAULT_DATASET, DATASET_HELP)
+    data_dir: str | None = option(None, DATA_DIR_HELP)
+    dataset_options: dict | str | None = option(None, OPTIONS_HELP)
 
     def __post_init__(self) -> None:
         self.dataset_options = parse_options(self.dataset_options)

@@ -14,13 +14,14 @@ import datasets
 from datasets.data_files import DataFilesDict
 from datasets.fingerprint import Hasher
 
+from idl_hf.arguments import option
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.files import check_sha256, unpack
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.models.offline import OFFLINE
 from idl_hf.persona.extractor import PATTERNS, extractor_identity
 from idl_hf.rows.generate import Row, RowBuilder
-from idl_hf.rows.options import PRESETS, RowOptions, option, option_names, preset_options
+from idl_hf.rows.options import PRESETS, RowOptions, option_names, preset_options
 from idl_hf.rows.people import People
 from idl_hf.rows.tally import Tally
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person

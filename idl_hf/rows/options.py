@@ -5,13 +5,12 @@ import math
 import zlib
 from collections.abc import Collection
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from idl_hf import criteria, dpi
+from idl_hf.arguments import option
 from idl_hf.encoding import DEFAULT_ENCODER, ENCODER_VARIABLE, default_encoder
 from idl_hf.persona.extractor import PATTERNS
-
-_T = TypeVar("_T")
 
 # "release": what the authors' released code does, as far as it runs. `person` is an option of ConvAI2 alone
 PRESETS: dict[str, dict[str, int | str]] = {
@@ -25,11 +24,6 @@ PRESETS: dict[str, dict[str, int | str]] = {
         "person": "profile",
     },
 }
-
-
-def option(default: _T, text: str, choices: tuple[_T, ...] = ()) -> _T:
-    """Return a field of a config class: an option with its default, its help and, where these are few, its values."""
-    return field(default=default, metadata={"help": text, **({"choices": choices} if choices else {})})
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from idl_hf.arguments import option
 from idl_hf.cache import write_whole
 from idl_hf.rows.arguments import DatasetArguments
 
@@ -12,7 +13,7 @@ class BuildArguments(DatasetArguments):
     """Which rows to make."""
 
     configs: list[str] = field(default_factory=lambda: ["msl"], metadata={"help": "Of sessions, msl, dpoc."})
-    num_proc: int | None = field(default=None, metadata={"help": "Number of processes."})
+    num_proc: int | None = option(None, "Number of processes.")
     output_dir: str = field(kw_only=True, metadata={"help": "Folder for <config>/<split>.parquet."})
 
 

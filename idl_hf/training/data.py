@@ -1,11 +1,12 @@
 """Which rows a stage trains on: named, loaded, and fitted to a budget of tokens. Imports no torch."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from idl_hf import prompting
+from idl_hf.arguments import option
 from idl_hf.encoding import default_encoder
 from idl_hf.rows.arguments import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP, DatasetArguments, parse_options
 from idl_hf.rows.options import option_names
@@ -22,15 +23,10 @@ logger = logging.getLogger(__name__)
 class DataArguments(DatasetArguments):
     """Which rows to train on."""
 
-    train_split: str = field(default="train", metadata={"help": "Split to train on; slices such as train[:100] work."})
-    eval_split: str | None = field(default=None, metadata={"help": "Split for eval_strategy."})
-    max_prompt_tokens: int | None = field(
-        default=2048,
-        metadata={
-            "help": "Drops whole reference dialogues from the front of longer prompts; never cuts the current one."
-        },
-    )
-    max_rows: int | None = field(default=None, metadata={"help": "Trains on this many rows, drawn at random."})
+    train_split: str = option("train", "Split to train on; slices such as train[:100] work.")
+    eval_split: str | None = option(None, "Split for eval_strategy.")
+    max_prompt_tokens: int | None = option(2048, "Longer prompts lose whole reference dialogues, the first ones.")
+    max_rows: int | None = option(None, "Trains on this many rows, drawn at random.")
 
     def load(self, config: str, split: str) -> "Dataset":
         """Return the rows of a split, `max_rows` of them at most."""

@@ -3,13 +3,14 @@
 examples/train_extractor.py parses its arguments and calls this; examples/prepare_personaext.py makes the samples.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, load_dataset
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
+from idl_hf.arguments import option, required
 from idl_hf.persona.triples import format_prompt, format_sample, parse_sample
 from idl_hf.training.stages import learn_completions_only, model_to_train, train_on
 
@@ -20,20 +21,14 @@ COLUMNS = ("prompt", "completion", "sentences")
 class ExtractorDataArguments:
     """Which samples to train on."""
 
-    data_dir: str = field(
-        metadata={
-            "help": "Folder with train.jsonl and validation.jsonl, as examples/prepare_personaext.py makes them."
-        }
+    data_dir: str = required("Folder with the two files that examples/prepare_personaext.py makes.")
+    dataset_name: str = option("PersonaExt", "What the model card calls the data.")
+    single_share: float = option(
+        0.0,
+        "Share of the samples to take apart into their sentences, as PersonaExtractor.extract asks for "
+        "them; 0 is the paper.",
     )
-    dataset_name: str = field(default="PersonaExt", metadata={"help": "What the model card calls the data."})
-    single_share: float = field(
-        default=0.0,
-        metadata={
-            "help": "Share of the samples to take apart into their sentences, as PersonaExtractor.extract asks for "
-            "them; 0 is the paper."
-        },
-    )
-    max_rows: int | None = field(default=None, metadata={"help": "Trains on this many samples, drawn at random."})
+    max_rows: int | None = option(None, "Trains on this many samples, drawn at random.")
 
     def __post_init__(self) -> None:
         if not 0 <= self.single_share <= 1:

@@ -3,9 +3,11 @@
 import argparse
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from idl_hf.arguments import option
 
 CONFIGS_HELP = "multi_gpu, zero1, zero2, zero3, fsdp2, single_gpu, cpu_ddp, or a file"
 _FOLDER = Path(__file__).parent / "accelerate_configs"
@@ -16,7 +18,7 @@ _MODULE = "idl_hf.cli"
 class AccelerateConfigArguments:
     """Which config."""
 
-    name: str = field(default="", metadata={"help": f"{CONFIGS_HELP}; may stand without --name."})
+    name: str = option("", f"{CONFIGS_HELP}; may stand without --name.")
 
 
 def print_config_path(args: AccelerateConfigArguments) -> None:

@@ -1,0 +1,17 @@
+"""How the options of the verbs, builders and scripts are declared: fields with a help text. Imports nothing heavy."""
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+def option(default: _T, text: str, choices: Sequence[_T] = ()) -> _T:
+    """Return a dataclass field: an option with its default, its help and, where these are few, its values."""
+    return field(default=default, metadata={"help": text, **({"choices": choices} if choices else {})})
+
+
+def required(text: str) -> Any:
+    """Return a dataclass field without a default: an option that must be given, with its help."""
+    return field(metadata={"help": text})
