@@ -21,7 +21,7 @@ LEVELS = [
     {"demo", "cli"},
 ]
 NEIGHBOURS = {("corpora", "prompting"), ("criteria", "persona"), ("registration", "cache")}
-DPOC = {"packing", "cache", "machine", "prompting"}  # a trainer for any dataset, which knows no person
+DPOC = {"packing", "arguments", "cache", "machine", "prompting"}  # a trainer for any dataset, which knows no person
 
 
 def sources(folder: str) -> list[Path]:
