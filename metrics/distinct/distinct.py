@@ -58,20 +58,15 @@ def ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:
     return list(zip(*(tokens[start:] for start in range(order)), strict=False))
 
 
-def share(part: int, whole: int) -> float:
-    """Return part / whole, 0 of nothing."""
-    return part / whole if whole else 0.0
-
-
 def distinct(responses: Sequence[Sequence[str]], order: int, empty: str) -> dict[str, float]:
     """Return the three values of one order."""
     grams = [ngrams(tokens, order) for tokens in responses]
-    rows = [share(len(set(row)), len(row)) for row in grams if row or empty == "zero"]
+    rows = [len(set(row)) / max(1, len(row)) for row in grams if row or empty == "zero"]
     joined = [token for tokens in responses for token in tokens]
     return {
         f"distinct_{order}": math.fsum(rows) / len(rows) if rows else 0.0,
-        f"corpus_distinct_{order}": share(len(set().union(*grams)), sum(map(len, grams))),
-        f"concat_distinct_{order}": share(len(set(ngrams(joined, order))), len(joined)),
+        f"corpus_distinct_{order}": len(set().union(*grams)) / max(1, sum(map(len, grams))),
+        f"concat_distinct_{order}": len(set(ngrams(joined, order))) / max(1, len(joined)),
     }
 
 

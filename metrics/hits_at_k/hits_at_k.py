@@ -1,7 +1,7 @@
 """Hits@k: how often a model prefers the gold reply among candidates."""
 
 import math
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sized
 from numbers import Integral, Real
 
 import evaluate
@@ -46,11 +46,6 @@ Examples:
 """
 
 
-def gold_rank(scores: Sequence[float], gold: int) -> int:
-    """Return 1 + the number of other candidates that score as high as the gold reply or higher."""
-    return sum(score >= scores[gold] for score in scores)
-
-
 def read_ks(ks: Iterable[int]) -> list[int]:
     """Return the numbers of candidates to look at, each once."""
     if isinstance(ks, str) or not isinstance(ks, Iterable):
@@ -76,13 +71,6 @@ def read_row(row: int, scores: Iterable[float], gold: int) -> list[float]:
     return [float(score) for score in scores]
 
 
-def read_rows(predictions: Iterable[Iterable[float]], references: Iterable[int]) -> list[list[float]]:
-    """Return the scores as lists of floats. Raise ValueError for what cannot be ranked."""
-    check_columns("hits_at_k", "entry per context", predictions, references=references)
-    check_each(Sized, predictions, "hits_at_k expected prediction {} to be a list with a score per candidate")
-    return [read_row(row, *pair) for row, pair in enumerate(zip(predictions, references, strict=True))]
-
-
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class HitsAtK(evaluate.Metric):
     """Rank of the gold reply among candidates."""
@@ -98,7 +86,9 @@ class HitsAtK(evaluate.Metric):
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add the scores of the candidates of several contexts, and for each the index of the gold reply."""
-        rows = read_rows(predictions, references)
+        check_columns("hits_at_k", "entry per context", predictions, references=references)
+        check_each(Sized, predictions, "hits_at_k expected prediction {} to be a list with a score per candidate")
+        rows = [read_row(row, *pair) for row, pair in enumerate(zip(predictions, references, strict=True))]
         evaluate.Metric.add_batch(self, predictions=rows, references=references, **kwargs)
 
     def _compute(
@@ -108,7 +98,7 @@ class HitsAtK(evaluate.Metric):
         if len(predictions) == 0:
             raise ValueError("hits_at_k expected at least one prediction, but found none.")
         pairs = list(zip(predictions, references, strict=True))
-        ranks = [gold_rank(scores, gold) for scores, gold in pairs]
+        ranks = [sum(score >= scores[gold] for score in scores) for scores, gold in pairs]
         return {
             **{f"hits_at_{k}": sum(rank <= k for rank in ranks) / len(ranks) for k in ks},
             "mrr": math.fsum(1 / rank for rank in ranks) / len(ranks),

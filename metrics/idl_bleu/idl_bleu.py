@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import evaluate
 from datasets import Features, Value
@@ -76,11 +76,6 @@ def count_matches(hypothesis: Sequence[str], reference: Sequence[str]) -> list[i
     return [(count_ngrams(hypothesis, order) & count_ngrams(reference, order)).total() for order in ORDERS]
 
 
-def count_all(hypothesis: Sequence[str]) -> list[int]:
-    """Return for each order the number of n-grams; where the hypothesis is too short, 1 (unmatched), as in nltk."""
-    return [max(1, len(hypothesis) - order + 1) for order in ORDERS]
-
-
 def brevity_penalty(length: int, reference_length: int) -> float:
     """Return exp(1 - reference length / length) where shorter than the reference, 0 for an empty text, else 1."""
     return math.exp(min(0.0, 1 - reference_length / length)) if length else 0.0
@@ -115,13 +110,6 @@ def read_options(preset: str, given: dict[str, str | bool | None], smoothing: st
     return options
 
 
-def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
-    """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    check_columns("idl_bleu", "text per response", predictions, references=references)
-    check_each(str, predictions, "idl_bleu expected row {} of `predictions` to be a string")
-    check_each(str, references, "idl_bleu expected row {} of `references` to be a string")
-
-
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class IdlBleu(evaluate.Metric):
     """BLEU-1 to BLEU-4 of responses, by sentence and of the whole corpus."""
@@ -137,7 +125,9 @@ class IdlBleu(evaluate.Metric):
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add responses and, for each, its gold reply."""
-        check_rows(predictions, references)
+        check_columns("idl_bleu", "text per response", predictions, references=references)
+        check_each(str, predictions, "idl_bleu expected row {} of `predictions` to be a string")
+        check_each(str, references, "idl_bleu expected row {} of `references` to be a string")
         evaluate.Metric.add_batch(self, predictions=predictions, references=references, **kwargs)
 
     def _compute(
@@ -159,7 +149,8 @@ class IdlBleu(evaluate.Metric):
             predictions, references = ([text.lower().split() for text in side] for side in (predictions, references))
         pairs = list(zip(predictions, references, strict=True))
         matches = [count_matches(hypothesis, reference) for hypothesis, reference in pairs]
-        totals = [count_all(hypothesis) for hypothesis in predictions]
+        # Where a hypothesis is too short for an order, 1 (unmatched), as in nltk
+        totals = [[max(1, len(hypothesis) - order + 1) for order in ORDERS] for hypothesis in predictions]
         penalties = [brevity_penalty(len(hypothesis), len(reference)) for hypothesis, reference in pairs]
         how = options["cumulative"], smoothing
         rows = [bleu(*counts, *how) for counts in zip(matches, totals, penalties, strict=True)]

@@ -1,7 +1,7 @@
 """IDL ROUGE-L: the longest common subsequence of responses and gold replies."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import evaluate
 from datasets import Features, Value
@@ -110,17 +110,8 @@ def read_stemmer(preset: str, stemmer: bool | None) -> bool:
     if stemmer not in (None, True, False):
         raise ValueError(f"idl_rouge_l expected `stemmer` to be True, False or None, but found {stemmer!r}.")
     if stemmer and preset == "dhap":
-        raise ValueError(
-            'idl_rouge_l has no stemmer in the preset "dhap": leave `stemmer` out, or choose another preset.'
-        )
+        raise ValueError('idl_rouge_l has no stemmer in the preset "dhap": leave `stemmer` out, or change `preset`.')
     return preset == "paper" if stemmer is None else stemmer
-
-
-def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
-    """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    check_columns("idl_rouge_l", "text per response", predictions, references=references)
-    check_each(str, predictions, "idl_rouge_l expected row {} of `predictions` to be a string")
-    check_each(str, references, "idl_rouge_l expected row {} of `references` to be a string")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -138,7 +129,9 @@ class IdlRougeL(evaluate.Metric):
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add responses and, for each, its gold reply."""
-        check_rows(predictions, references)
+        check_columns("idl_rouge_l", "text per response", predictions, references=references)
+        check_each(str, predictions, "idl_rouge_l expected row {} of `predictions` to be a string")
+        check_each(str, references, "idl_rouge_l expected row {} of `references` to be a string")
         evaluate.Metric.add_batch(self, predictions=predictions, references=references, **kwargs)
 
     def _compute(

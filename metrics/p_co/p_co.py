@@ -149,15 +149,6 @@ def check_method(method: str, idf: Mapping[str, float] | None) -> None:
             )
 
 
-def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -> None:
-    """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    check_columns("p_co", "entry per response", predictions, histories=histories)
-    check_each(str, predictions, "p_co expected prediction {} to be a string")
-    check_each(Sized, histories, "p_co expected history {} to be a list of utterances")
-    for row, history in enumerate(histories):
-        check_each(str, history, f"p_co expected the utterances of history {row} to be strings")
-
-
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class PCo(evaluate.Metric):
     """Mean closeness of responses to their person's past utterances."""
@@ -182,7 +173,11 @@ class PCo(evaluate.Metric):
 
     def add_batch(self, *, predictions=None, histories=None, **kwargs):
         """Add responses and, for each, the past utterances of its person."""
-        check_rows(predictions, histories)
+        check_columns("p_co", "entry per response", predictions, histories=histories)
+        check_each(str, predictions, "p_co expected prediction {} to be a string")
+        check_each(Sized, histories, "p_co expected history {} to be a list of utterances")
+        for row, history in enumerate(histories):
+            check_each(str, history, f"p_co expected the utterances of history {row} to be strings")
         evaluate.Metric.add_batch(self, predictions=predictions, histories=histories, **kwargs)
 
     def _compute(

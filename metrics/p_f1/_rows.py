@@ -1,4 +1,4 @@
-"""Checks of a metric's rows: metrics/_rows.py, which utils/fix_copies.py copies into the metrics' folders."""
+"""Checks for wrong shapes that `datasets` would turn into strings without a word; copied by utils/fix_copies.py."""
 
 from collections.abc import Iterable, Sized
 

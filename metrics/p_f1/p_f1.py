@@ -104,15 +104,6 @@ def overlap(response: set[str], history: set[str]) -> dict[str, float]:
     return {"p_f1": 2 * precision * recall / (precision + recall), "precision": precision, "recall": recall}
 
 
-def check_rows(predictions: Iterable[str], histories: Iterable[Iterable[str]]) -> None:
-    """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    check_columns("p_f1", "entry per response", predictions, histories=histories)
-    check_each(str, predictions, "p_f1 expected prediction {} to be a string")
-    check_each(Sized, histories, "p_f1 expected history {} to be a list of utterances")
-    for row, history in enumerate(histories):
-        check_each(str, history, f"p_f1 expected the utterances of history {row} to be strings")
-
-
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class P_F1(evaluate.Metric):  # `evaluate` makes the metric's name, p_f1, out of it: hence the underscore
     """Mean word overlap of responses with their person's past utterances."""
@@ -128,7 +119,11 @@ class P_F1(evaluate.Metric):  # `evaluate` makes the metric's name, p_f1, out of
 
     def add_batch(self, *, predictions=None, histories=None, **kwargs):
         """Add responses and, for each, the past utterances of its person."""
-        check_rows(predictions, histories)
+        check_columns("p_f1", "entry per response", predictions, histories=histories)
+        check_each(str, predictions, "p_f1 expected prediction {} to be a string")
+        check_each(Sized, histories, "p_f1 expected history {} to be a list of utterances")
+        for row, history in enumerate(histories):
+            check_each(str, history, f"p_f1 expected the utterances of history {row} to be strings")
         evaluate.Metric.add_batch(self, predictions=predictions, histories=histories, **kwargs)
 
     def _compute(

@@ -4,7 +4,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Sized
+from collections.abc import Sized
 
 import evaluate
 from datasets import Features, List, Value
@@ -66,19 +66,6 @@ def f1(response: list[str], reply: list[str]) -> float:
     return 2 * shared / (len(response) + len(reply)) if shared else 0.0
 
 
-def read_rows(predictions: Iterable[str], references: Iterable[str | Iterable[str]]) -> list[list[str]]:
-    """Return each response's gold replies. Raise ValueError for shapes that `datasets` would silently make strings."""
-    check_columns("parlai_f1", "entry per response", predictions, references=references)
-    check_each(str, predictions, "parlai_f1 expected prediction {} to be a string")
-    rows = [[replies] if isinstance(replies, str) else replies for replies in references]
-    check_each(Sized, rows, "parlai_f1 expected reference {} to be a string or a list of strings")
-    for row, replies in enumerate(rows):
-        if len(replies) == 0:
-            raise ValueError(f"parlai_f1 expected at least one gold reply in reference {row}, but found none.")
-        check_each(str, replies, f"parlai_f1 expected the gold replies of reference {row} to be strings")
-    return [list(replies) for replies in rows]
-
-
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class ParlaiF1(evaluate.Metric):
     """Mean unigram F1 of responses and gold replies."""
@@ -94,8 +81,15 @@ class ParlaiF1(evaluate.Metric):
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add responses and, for each, its gold reply, or several right ones."""
-        rows = read_rows(predictions, references)
-        evaluate.Metric.add_batch(self, predictions=predictions, references=rows, **kwargs)
+        check_columns("parlai_f1", "entry per response", predictions, references=references)
+        check_each(str, predictions, "parlai_f1 expected prediction {} to be a string")
+        rows = [[replies] if isinstance(replies, str) else replies for replies in references]
+        check_each(Sized, rows, "parlai_f1 expected reference {} to be a string or a list of strings")
+        for row, replies in enumerate(rows):
+            if len(replies) == 0:
+                raise ValueError(f"parlai_f1 expected at least one gold reply in reference {row}, but found none.")
+            check_each(str, replies, f"parlai_f1 expected the gold replies of reference {row} to be strings")
+        evaluate.Metric.add_batch(self, predictions=predictions, references=list(map(list, rows)), **kwargs)
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
         if len(predictions) == 0:

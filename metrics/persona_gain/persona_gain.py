@@ -83,19 +83,17 @@ def per_token(nll: Iterable[float], tokens: Iterable[int], people: Iterable[str]
 
 def check_row(row: int, values: Mapping[str, object]) -> None:
     """Raise ValueError for a row that holds no sum, no tokens or nobody, or compares different replies."""
+    expected = f"persona_gain expected row {row} of"
     for name in ("own_nll", "other_nll"):
         nll = values[name]
         if isinstance(nll, bool) or not isinstance(nll, Real) or not 0 <= nll < math.inf:
             raise ValueError(
-                f"persona_gain expected row {row} of `{name}` to be a sum of negative log-likelihoods, "
-                f"a number from 0 on, but found {nll!r}."
+                f"{expected} `{name}` to be a sum of negative log-likelihoods, a number from 0 on, but found {nll!r}."
             )
     for name in ("own_tokens", "other_tokens"):
         tokens = values[name]
         if isinstance(tokens, bool) or not isinstance(tokens, Real) or tokens % 1 or tokens < 1:
-            raise ValueError(
-                f"persona_gain expected row {row} of `{name}` to be a whole number from 1 on, but found {tokens!r}."
-            )
+            raise ValueError(f"{expected} `{name}` to be a whole number from 1 on, but found {tokens!r}.")
     if values["own_tokens"] != values["other_tokens"]:
         raise ValueError(
             f"persona_gain compares the same replies under two conditions, but found {values['own_tokens']} tokens "
@@ -103,7 +101,7 @@ def check_row(row: int, values: Mapping[str, object]) -> None:
         )
     if not isinstance(values["person_id"], str):
         kind = type(values["person_id"]).__name__
-        raise ValueError(f"persona_gain expected row {row} of `person_id` to be a string, but found {kind}.")
+        raise ValueError(f"{expected} `person_id` to be a string, but found {kind}.")
 
 
 def check_rows(columns: Mapping[str, Collection]) -> None:

@@ -1,7 +1,7 @@
 """Persona triples: how right the facts are that an extractor read out of sentences."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import evaluate
 from datasets import Features, Value
@@ -80,20 +80,6 @@ def overlap(predicted: Sequence[set], expected: Sequence[set]) -> dict[str, floa
     }
 
 
-def check_rows(predictions: Iterable[str], references: Iterable[str]) -> None:
-    """Raise ValueError for wrong shapes, and for references out of which less than is there would be read."""
-    check_columns("persona_triples", "text per sample", predictions, references=references)
-    check_each(str, predictions, "persona_triples expected row {} of `predictions` to be a string")
-    check_each(str, references, "persona_triples expected row {} of `references` to be a string")
-    for row, text in enumerate(references):
-        meant = [body for body in BRACKETS.findall(text) if body.strip()]
-        if BRACKETS.sub("", text).strip() or len(parse(text)) < len(meant):
-            raise ValueError(
-                f"persona_triples expected reference {row} to hold nothing but triples <object, relation, subject>, "
-                f"or <> for none, but found {text[:80]!r}."
-            )
-
-
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class PersonaTriples(evaluate.Metric):
     """Accuracy, and precision and recall, of the triples that an extractor wrote."""
@@ -109,7 +95,16 @@ class PersonaTriples(evaluate.Metric):
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Add what the extractor wrote for several samples, and for each the right triples."""
-        check_rows(predictions, references)
+        check_columns("persona_triples", "text per sample", predictions, references=references)
+        check_each(str, predictions, "persona_triples expected row {} of `predictions` to be a string")
+        check_each(str, references, "persona_triples expected row {} of `references` to be a string")
+        for row, text in enumerate(references):
+            meant = [body for body in BRACKETS.findall(text) if body.strip()]
+            if BRACKETS.sub("", text).strip() or len(parse(text)) < len(meant):
+                raise ValueError(
+                    f"persona_triples expected reference {row} to hold nothing but triples "
+                    f"<object, relation, subject>, or <> for none, but found {text[:80]!r}."
+                )
         evaluate.Metric.add_batch(self, predictions=predictions, references=references, **kwargs)
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
