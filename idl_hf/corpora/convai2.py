@@ -30,7 +30,7 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
         try:
             yield _parse(path, block, f"dialogue-{number}")
         except MalformedError as error:
-            log.report(path, error.line, error.problem)
+            log.report(path, *error.args)
 
 
 def _blocks(path: str | Path) -> Iterator[list[tuple[int, bytes]]]:
@@ -63,22 +63,17 @@ def _parse(path: str | Path, block: list[tuple[int, bytes]], dialogue_id: str) -
         if text.startswith(_OWN):
             profile.append(text.removeprefix(_OWN).strip())
         elif not text.startswith("partner's persona: "):
-            exchange = _turns(text)
-            if not exchange:
-                problem = f"Expected 'partner<TAB>self', with or without candidates, found {text[:80]!r}."
-                raise MalformedError(position, problem)
-            turns += exchange
-    first_line = block[0][0]
+            turns += _turns(position, text)
     if not turns:
-        raise MalformedError(first_line, "Expected a dialogue, found persona lines only.")
-    return Dialogue("", dialogue_id, tuple(turns), tuple(filter(None, profile)), f"{Path(path).name}:{first_line}")
+        raise MalformedError(block[0][0], "Expected a dialogue, found persona lines only.")
+    return Dialogue("", dialogue_id, tuple(turns), tuple(filter(None, profile)), f"{Path(path).name}:{block[0][0]}")
 
 
-def _turns(text: str) -> list[Turn]:
-    """Return the turns of a line, none where it is malformed."""
+def _turns(line: int, text: str) -> list[Turn]:
     partner, *rest = (column.strip() for column in text.split("\t"))
     if len(rest) not in (1, 3) or not partner or not rest[0]:
-        return []
+        problem = f"Expected 'partner<TAB>self', with or without candidates, found {text[:80]!r}."
+        raise MalformedError(line, problem)
     reply = rest[0]
     candidates = map(str.strip, rest[2].split("|") if len(rest) == 3 else ())
     own = Turn("self", reply, tuple(candidate for candidate in candidates if candidate not in ("", reply)))

@@ -72,10 +72,9 @@ def read_dialogues(
         seen.add(first_line)
         spoken = [line for line in utterances.values() if line.text]
         if len({line.character for line in spoken}) < 2:
-            log.drop("dialogue in which one side says nothing", 2)
+            log.drops["dialogue in which one side says nothing"] += 2
             continue
-        for _ in range(len(utterances) - len(spoken)):
-            log.note("empty utterance left out of its conversation")
+        log.notes.update(["empty utterance left out of its conversation"] * (len(utterances) - len(spoken)))
         for person in row.fields[:2]:
             turns = tuple(Turn("self" if line.character == person else "partner", line.text) for line in spoken)
             yield Dialogue(person, first_line, turns, source=f"{conversations.name}:{row.number}")

@@ -12,10 +12,7 @@ class CorpusError(ValueError):
 
 
 class MalformedError(Exception):
-    """What is wrong with a line of a dialogue."""
-
-    def __init__(self, line: int, problem: str) -> None:
-        self.line, self.problem = line, problem
+    """What is wrong with a line of a dialogue: the line's number and the problem, as `ErrorLog.report` takes them."""
 
 
 @dataclass
@@ -42,11 +39,3 @@ class ErrorLog:
             raise CorpusError(f"{message} Pass on_error='skip' to leave out such dialogues and have them counted.")
         self.messages.append(message)
         self.drops[MALFORMED] += dialogues
-
-    def drop(self, reason: str, dialogues: int = 1) -> None:
-        """Count dialogues that are left out by design."""
-        self.drops[reason] += dialogues
-
-    def note(self, what: str) -> None:
-        """Count something that was mended."""
-        self.notes[what] += 1

@@ -18,7 +18,7 @@ from idl_hf.cache import write_whole
 from idl_hf.corpora import plain_pickle
 from idl_hf.corpora.errors import CorpusError, ErrorLog, MalformedError
 from idl_hf.corpora.files import find_splits, text_lines
-from idl_hf.schema import Dialogue, Role, Turn
+from idl_hf.schema import Dialogue, Turn
 
 SEEN, UNSEEN = "light-dialog-processed-small7.pkl", "light-unseen-processed2.pkl"  # as published
 _SETUP = (
@@ -47,10 +47,9 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
     log = log or ErrorLog()
     for number, episode in enumerate(_episodes(path), start=1):
         try:
-            source = f"{Path(path).name}:{episode.lines[0][0]}"
-            yield _dialogue(_parse(episode), f"episode-{number}", source)
+            yield _dialogue(_parse(episode), f"episode-{number}", f"{Path(path).name}:{episode.lines[0][0]}")
         except MalformedError as error:
-            log.report(path, error.line, error.problem)
+            log.report(path, *error.args)
 
 
 def _dialogue(player: _Player, dialogue_id: str, source: str) -> Dialogue:
@@ -149,7 +148,7 @@ def read_pickle(path: str | Path, split: str, log: ErrorLog | None = None) -> It
                 number += 1
                 yield _dialogue(player, f"episode-{number}", f"{Path(path).name}:{position + 1}")
             else:
-                log.drop("dialogue in which the player says nothing")
+                log.drops["dialogue in which the player says nothing"] += 1
 
 
 def _members(path: str | Path, split: str, count: int) -> Iterable[int]:
@@ -185,8 +184,7 @@ def _players(record: object) -> list[_Player]:
         return []
     players = []
     for own in (1, 0):
-        roles: list[Role] = ["self" if position % 2 == own else "partner" for position in range(len(speech))]
-        turns = [Turn(role, text) for role, text in zip(roles, speech, strict=True) if text]
+        turns = [Turn("self" if i % 2 == own else "partner", text) for i, text in enumerate(speech) if text]
         while turns and turns[-1].role == "partner":
             turns.pop()
         name, persona = about[own]

@@ -32,18 +32,19 @@ def read_dialogues(files: Sequence[str | Path], log: ErrorLog | None = None) -> 
     A malformed session is reported to `log` with its two dialogues, a line that cannot be read with those of all of
     the sessions that it should hold."""
     log = log or ErrorLog()
-    holders: dict[tuple[str, int], str | Path] = {}
-    for path in sorted(files, key=session_number):
+    holders: dict[tuple[str, int], Path] = {}
+    for path in sorted(map(Path, files), key=session_number):
         own_session = session_number(path)
+        shown = path.name if _NUMBER.search(path.name) else f"{path.parent.name}/{path.name}"
         read_pair = partial(_pair, own_session)
         for number, (pair_id, sessions) in read_json(path, log, read_pair, dialogues=2 * own_session):
             for session, content in enumerate(sessions, start=1):
                 if (pair_id, session) in holders:
                     same = holders[pair_id, session] == path
-                    log.drop(f"session that {'its file holds twice' if same else 'another file holds too'}", 2)
+                    log.drops[f"session that {'its file holds twice' if same else 'another file holds too'}"] += 2
                     continue
                 try:
-                    dialogues = _both_sides(pair_id, session, content, f"{_shown(path)}:{number}")
+                    dialogues = _both_sides(pair_id, session, content, f"{shown}:{number}")
                 except CorpusError as error:
                     log.report(path, number, f"Session {session}: {error}", dialogues=2)
                 else:
@@ -70,11 +71,6 @@ def _names(session: int, split: str) -> list[str]:
     return [f"session_{session}_{split}.txt", *(f"{below}session_{session}/{split}.txt" for below in folders)]
 
 
-def _shown(path: str | Path) -> str:
-    name, folder = Path(path).name, Path(path).parent.name
-    return name if _NUMBER.search(name) else f"{folder}/{name}"
-
-
 def _pair(own_session: int, record: object) -> tuple[str, list[_Session]]:
     """Return the id of a line's pair and its sessions in order; raise CorpusError with what is missing or wrong."""
     keys = ("metadata", "init_personas", "previous_dialogs", "personas", "dialog")
@@ -83,7 +79,7 @@ def _pair(own_session: int, record: object) -> tuple[str, list[_Session]]:
         raise CorpusError(f"Expected a JSON object with {', '.join(keys)}, found {found[:200]}.")
     pair_id = record["metadata"].get("initial_data_id") if isinstance(record["metadata"], dict) else None
     if not is_text(pair_id) or not pair_id.strip():
-        raise CorpusError(f"Expected a text as initial_data_id in metadata, found {_clipped(pair_id)}.")
+        raise CorpusError(f"Expected a text as initial_data_id in metadata, found {repr(pair_id)[:80]}.")
     earlier = record["previous_dialogs"]
     count = own_session - 1
     if not isinstance(earlier, list) or len(earlier) != count:
@@ -119,7 +115,7 @@ def _utterances(dialog: object) -> list[tuple[int, str]]:
     for position, turn in enumerate(dialog):
         text = turn.get("text")
         if not is_text(text) or not text.strip():
-            raise CorpusError(f"Turn {position + 1}: expected words, found {_clipped(text)}.")
+            raise CorpusError(f"Turn {position + 1}: expected words, found {repr(text)[:80]}.")
         utterances.append((_SPEAKERS.get(str(turn.get("id")), position % 2 + 1), text.strip()))
     if {speaker for speaker, _ in utterances} != {1, 2}:
         raise CorpusError(f"Expected turns of both speakers, found {len(utterances)} of one.")
@@ -133,7 +129,3 @@ def _sentences(personas: object, person: int) -> list[str]:
     if not all(is_text(sentence) for sentence in sentences):
         raise CorpusError("Expected each sentence of personas to be a text.")
     return [sentence.strip() for sentence in sentences if sentence.strip()]
-
-
-def _clipped(value: object) -> str:
-    return repr(value)[:80]

@@ -42,10 +42,11 @@ def read_sentences(path: str | Path, log: ErrorLog | None = None) -> list[Senten
     log = log or ErrorLog()
     sentences: dict[str, Sentence] = {}
     for _, sentence in read_json(path, log, _parse):
+        fact = sentence.triple
         if sentence.text in sentences:
-            log.drop("sentence that was there before")  # it could be on both sides of the split
-        elif not _can_be_written(sentence.triple):
-            log.drop("fact with a bracket, or with a comma outside the object, which its text cannot hold")
+            log.drops["sentence that was there before"] += 1  # it could be on both sides of the split
+        elif re.search("[<>,]", f"{fact.subject}{fact.relation}") or re.search("[<>]", fact.object):
+            log.drops["fact with a bracket, or with a comma outside the object, which its text cannot hold"] += 1
         else:
             sentences[sentence.text] = sentence
     if not sentences:
@@ -80,12 +81,6 @@ def _indices(fields: Mapping[str, object], name: str, length: int) -> list[int]:
 def _is_word(value: object) -> TypeGuard[str]:
     """Return whether this is a text without white space that can be written down again, no half surrogate pair."""
     return is_text(value) and value.split() == [value]
-
-
-def _can_be_written(triple: Triple) -> bool:
-    """Return whether `<object, relation, subject>`, as persona.triples writes it, can be read back."""
-    everything = f"{triple.subject}{triple.relation}{triple.object}"
-    return not re.search("[<>]", everything) and "," not in f"{triple.subject}{triple.relation}"
 
 
 def split_sentences(sentences: Sequence[Item], seed: int = 0, held_out: float = 0.1) -> dict[str, list[Item]]:

@@ -81,10 +81,8 @@ def _check(content: bytes) -> None:
             depths[start:] = [1 + max(depths[start:], default=0)]
             if depths[-1] > _MAX_NESTED:
                 raise pickle.UnpicklingError(f"its byte {position} nests tuples more than {_MAX_NESTED} deep")
-        elif name == "POP" and marks[-1:] == [len(depths)]:
-            marks.pop()
         elif name == "POP":
-            depths.pop()
+            (marks if marks[-1:] == [len(depths)] else depths).pop()
         elif name == "DUP":
             depths.append(depths[-1])
         elif name == "FRAME" and argument > len(content):

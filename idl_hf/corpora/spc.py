@@ -42,7 +42,13 @@ def convert(files: Sequence[str | Path], output_dir: str | Path, on_error: str =
     if len(set(targets)) < len(targets):
         raise CorpusError(f"Expected one file for each split, found {', '.join(map(str, files))}.")
     logs = [ErrorLog(on_error) for _ in files]
-    read = [_read_persons(file, log) for file, log in zip(files, logs, strict=True)]
+    read = []
+    for file, log in zip(files, logs, strict=True):
+        # As in ConvAI2 each conversation shows four or five sentences of a persona. By the set of sentences the
+        # validation split has 540 people with one dialogue or more, by two shared sentences 100 with at least 16 each
+        read.append(group_persons(list(read_dialogues(file, log)), "persona", log))
+        if not read[-1]:
+            raise CorpusError(f"{file}:1: Expected at least one conversation, found none that can be read.")
     converted = []
     for file, target, dialogues, log in zip(files, targets, read, logs, strict=True):
         with write_whole(target) as partial, open(partial, "w", encoding="utf-8", newline="\n") as lines:
@@ -63,15 +69,6 @@ def _split(file: str | Path) -> str:
     return split
 
 
-def _read_persons(file: str | Path, log: ErrorLog) -> list[Dialogue]:
-    # As in ConvAI2 each conversation shows four or five sentences of a persona. By the set of sentences the validation
-    # split has 540 people with one dialogue or more, by two shared sentences 100 with at least 16 each
-    dialogues = group_persons(list(read_dialogues(file, log)), "persona", log)
-    if not dialogues:
-        raise CorpusError(f"{file}:1: Expected at least one conversation in the file, found none that can be read.")
-    return dialogues
-
-
 def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Dialogue]:
     """Yield two dialogues for each conversation in file order, person_id empty until `group_persons`. A malformed row
     is reported to `log` with its two dialogues; where columns or quotes are broken CorpusError is raised in any case,
@@ -84,7 +81,7 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
             continue
         utterances = _utterances(row[COLUMNS[2]], log)
         if {user for user, _ in utterances} != {"1", "2"}:
-            log.drop("dialogue that does not say who speaks, or in which one is silent", 2)
+            log.drops["dialogue that does not say who speaks, or in which one is silent"] += 2
             continue
         for user, profile in zip("12", profiles, strict=True):
             turns = tuple(Turn("self" if speaker == user else "partner", text) for speaker, text in utterances)
@@ -137,7 +134,7 @@ def _utterances(conversation: str, log: ErrorLog) -> list[tuple[str, str]]:
                 text = text[1:] if text.startswith("*") else text.removesuffix("*")
             utterances.append((user, text.strip()))
         elif _DIRECTION.fullmatch(line):
-            log.note("stage direction left out of a conversation")
+            log.notes["stage direction left out of a conversation"] += 1
         elif utterances:
             user, text = utterances[-1]
             utterances[-1] = (user, f"{text}\n{line}".strip())

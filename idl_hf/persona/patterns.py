@@ -150,9 +150,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 _COMPILED = tuple((place, relation, re.compile(pattern, re.IGNORECASE)) for place, relation, pattern in _RULES)
 _STARTS = {place: re.compile(pattern, re.IGNORECASE) for place, pattern in _PLACES.items()}
-_MORE = re.compile(
-    rf"(?: ,)? (?:and|or) (?:{_COUNT} |to |my )?(?!{_NO_HABIT}\b){_TWO}", re.IGNORECASE
-)  # cats and a dog
+_MORE = re.compile(rf"(?: ,)? (?:and|or) (?:{_COUNT} |to |my )?(?!{_NO_HABIT}\b){_TWO}", re.IGNORECASE)  # and a dog
 _LISTED = ("like", "own", "dislike", "like_activity", "has_ability")
 # Objects that show nothing of a person: moods, pleasantries, "a lot", "good time"
 _EMPTY = re.compile(

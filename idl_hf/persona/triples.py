@@ -12,6 +12,7 @@ from idl_hf.schema import Triple
 # star only: where a model repeats commas to no end, three would try every way to share them out
 _TRIPLE = re.compile(r"<([^<>\n]*)>")
 _SEPARATOR = "\n\nTriples:\n"
+_Samples = Sequence[Sequence[Triple]]
 
 
 def format_triples(triples: Iterable[Triple]) -> str:
@@ -32,7 +33,7 @@ def format_prompt(sentences: Sequence[str]) -> str:
     return "\n".join(map(_on_one_line, sentences)) + _SEPARATOR
 
 
-def format_sample(triples: Sequence[Sequence[Triple]]) -> str:
+def format_sample(triples: _Samples) -> str:
     """Return what the extractor writes: line i holds the triples of sentence i, or `<>` where it states nothing.
     The paper stacks sentences with one triple each and writes one triple a line; so does this. Utterances of a
     dialogue may state nothing, or more than one thing, and then the line still tells whose triples these are."""
@@ -81,13 +82,13 @@ class Overlap(NamedTuple):
     f1: float
 
 
-def sample_accuracy(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> float:
+def sample_accuracy(predictions: _Samples, references: _Samples) -> float:
     """Return the share of samples in which no element of any triple differs and the order is kept (paper A.2)."""
     pairs = _pairs(predictions, references)
     return sum(list(predicted) == list(expected) for predicted, expected in pairs) / len(pairs)
 
 
-def triple_accuracy(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> float:
+def triple_accuracy(predictions: _Samples, references: _Samples) -> float:
     """Return the share of the expected triples that were predicted at their very place in the sample.
     Surplus ones behind them go unseen. The paper's 87 % may be this: if it is of samples, with 8.75 triples each, 98.4
     % of triples were right."""
@@ -96,12 +97,12 @@ def triple_accuracy(predictions: Sequence[Sequence[Triple]], references: Sequenc
     return _share(right, sum(len(expected) for _, expected in pairs), sum(len(predicted) for predicted, _ in pairs))
 
 
-def precision_recall_f1(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> Overlap:
+def precision_recall_f1(predictions: _Samples, references: _Samples) -> Overlap:
     """Return precision, recall and F1 of all samples together: a sample's distinct triples count, in any order."""
     return _overlap([(set(predicted), set(expected)) for predicted, expected in _pairs(predictions, references)])
 
 
-def object_f1(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]) -> float:
+def object_f1(predictions: _Samples, references: _Samples) -> float:
     """Return the F1 of the objects alone: all that `persona_utterances` looks at."""
     objects = [
         ({triple.object for triple in predicted}, {triple.object for triple in expected})
@@ -110,9 +111,7 @@ def object_f1(predictions: Sequence[Sequence[Triple]], references: Sequence[Sequ
     return _overlap(objects).f1
 
 
-def _pairs(
-    predictions: Sequence[Sequence[Triple]], references: Sequence[Sequence[Triple]]
-) -> list[tuple[Sequence[Triple], Sequence[Triple]]]:
+def _pairs(predictions: _Samples, references: _Samples) -> list[tuple[Sequence[Triple], Sequence[Triple]]]:
     if len(predictions) != len(references) or not references:
         raise ValueError(
             "Expected the triples of at least one sample, as predicted and as they should be, found "
