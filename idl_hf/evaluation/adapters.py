@@ -52,15 +52,18 @@ class Adapters:
         rows = scale.msl_rows if stage == "msl" else scale.dpoc_rows
         data = replace(self.corpus, dataset_options=given, max_rows=rows, max_prompt_tokens=scale.max_prompt_tokens)
         arguments = {**scale.training, **(scale.msl if stage == "msl" else scale.dpoc), **settings}
-        made_of = [stage, model_identity(model), given, rows, scale.max_prompt_tokens, arguments, config]
-        made_of += [
-            data.load(stage, data.train_split)._fingerprint,
-            code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft"),
-        ]
+        content = data.load(stage, data.train_split)._fingerprint
+        code = code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft")
+        base = model_identity(model)
+        made_of = [stage, base, given, rows, scale.max_prompt_tokens, arguments, config, content, code]
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:12]
         target = self.folder / f"{stage}-{digest}"
         if not (target / RECIPE_FILE).is_file():  # the last thing that a training saves
-            _refuse_several_gpus()
+            if (gpus := torch.cuda.device_count()) > 1:  # the Trainer would spread each batch, which changes its size
+                raise ValueError(
+                    f"{gpus} GPUs are visible, and an experiment trains on one. Set CUDA_VISIBLE_DEVICES=0, or train "
+                    "the adapters with `idl-hf msl` and `idl-hf dpoc` and evaluate them with --models."
+                )
             print(f"Training {target.name}: {given}, {arguments}", flush=True)
             arguments |= {"output_dir": str(target), "resume_from_checkpoint": "last"}
             if stage == "msl":
@@ -69,14 +72,3 @@ class Adapters:
                 train_dpoc(data, DPOCConfig(**arguments), ModelConfig(model_name_or_path=model, **config))
             gc.collect()  # a trainer and its model refer to each other, and the next one needs their memory
         return str(target)
-
-
-def _refuse_several_gpus() -> None:
-    """Raise ValueError: the Trainer would spread each batch over them, which changes its size, and packed rows cannot
-    be spread."""
-    if torch.cuda.device_count() > 1:
-        raise ValueError(
-            f"{torch.cuda.device_count()} GPUs are visible, and an experiment trains on one. Set "
-            f"CUDA_VISIBLE_DEVICES=0, "
-            "or train the adapters with `idl-hf msl` and `idl-hf dpoc` and evaluate them with --models."
-        )

@@ -45,15 +45,11 @@ class EvaluateArguments:
 
     def __post_init__(self) -> None:
         if (self.experiment is None) == (not self.models):
-            raise ValueError(
-                "Pass either --models with the models to compare, or --experiment with one of the paper's (or a YAML "
-                "file)."
-            )
+            raise ValueError("Pass either --models with the models to compare, or --experiment (a name or YAML file).")
         other = ("models", "dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person")
         if self.experiment is None:
             other = ("scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs")
-        defaults = {name: EvaluateArguments.__dataclass_fields__[name].default for name in other}
-        given = [f"--{name}" for name, default in defaults.items() if getattr(self, name) != default]
+        given = [f"--{name}" for name in other if getattr(self, name) != getattr(EvaluateArguments, name)]
         if given:
             kind, wanted = ("--models", "--experiment") if self.experiment is None else ("--experiment", "--models")
             raise ValueError(f"{', '.join(given)} cannot be combined with {kind}, only with {wanted}.")

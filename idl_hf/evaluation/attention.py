@@ -90,8 +90,7 @@ def attention_on_sessions(
             offsets[position] = (begin, end)
     if not offsets:
         raise ValueError(
-            f"'{row['dialogue_id']}' has no reference dialogue in its prompt; score rows that have "
-            f"(max_prompt_tokens)."
+            f"'{row['dialogue_id']}' has no reference dialogue in its prompt; score rows with one (max_prompt_tokens)."
         )
     weights = _attention_of_replies(model, **prompting.encode(tokenizer, row["prompt"], row["completion"]))[[*offsets]]
     return TokenAttention(text, lines, list(offsets.values()), weights / weights.sum())

@@ -33,22 +33,18 @@ class EvaluationData:
         options: of the builder, over those of this data.
         """
         options = {"targets": "all", "reply": "all", **self.options, "conditioning": conditioning, **options}
-        rows = load_dataset(self.dataset_name, "msl", split=self.split, **self._data_dir(), **options)
+        rows = load_dataset(self.dataset_name, "msl", data_dir=self.data_dir, split=self.split, **options)
         if self.only is None:
             return rows
         return rows.select([place for place, key in enumerate(keys_of(rows)) if key in self.only])
 
     def choose(
-        self,
-        kinds: Sequence[Mapping[str, Any]],
-        min_dialogues: int,
-        people: int | None,
-        dialogues_per_person: int | None,
+        self, kinds: Sequence[Mapping[str, Any]], min_dialogues: int, people: int | None, per_person: int | None
     ) -> int:
         """Set `only` to dialogues that have a row of each kind (options of `rows`), of so many people, spread over
         those with enough of them. Return how many people only some kinds have rows of.
 
-        Raises ValueError where nobody has enough dialogues.
+        per_person: most dialogues of each. Raises ValueError where nobody has enough dialogues.
         """
         keys = [keys_of(self.rows(**kind)) for kind in kinds]
         common = set(keys[0]).intersection(*keys)
@@ -61,13 +57,11 @@ class EvaluationData:
         if not enough:
             raise ValueError(
                 f"Nobody in the {self.split} split of {self.dataset_name} has {min_dialogues} dialogues with which "
-                f"all "
-                f"lines can be made. Of {len(somewhere)} people, {len(dialogues)} have any. Does the corpus have "
-                f"profiles, "
-                "if they are asked for?"
+                f"all lines can be made. Of {len(somewhere)} people, {len(dialogues)} have any. Does the corpus have "
+                "profiles, if they are asked for?"
             )
         chosen = [enough[place] for place in spread(len(enough), people)]
-        self.only = {key for own in chosen for key in own[:dialogues_per_person]}
+        self.only = {key for own in chosen for key in own[:per_person]}
         return len(somewhere) - len(dialogues)
 
     def sessions(self) -> Dataset:
@@ -75,7 +69,7 @@ class EvaluationData:
         shaping = ("variant", "person", "preset", "on_error")
         options = {name: value for name, value in self.options.items() if name in shaping}
         whole_split = self.split.partition("[")[0]
-        return load_dataset(self.dataset_name, "sessions", split=whole_split, **self._data_dir(), **options)
+        return load_dataset(self.dataset_name, "sessions", data_dir=self.data_dir, split=whole_split, **options)
 
     def histories(self, keys: Iterable[DialogueKey]) -> list[list[str]]:
         """Return for each of these dialogues all utterances of its person in other dialogues."""
@@ -99,9 +93,6 @@ class EvaluationData:
             or list(of_person[session["person_id"]])
             for session in sessions
         }
-
-    def _data_dir(self) -> dict[str, str]:
-        return {} if self.data_dir is None else {"data_dir": self.data_dir}
 
 
 def keys_of(rows: Dataset) -> list[DialogueKey]:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ from idl_hf.models.loading import load_tokenizer
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.schema import Message
 from idl_hf.training.data import fit_rows
+
+Judge = Callable[[Sequence[str], Sequence[Sequence[str]]], list[list[str]]]  # replies, facts of each -> NLI labels
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,7 @@ class MeasuredLine:
     generated: int | None  # how many replies, spread over the dialogues; None: all
     attention_rows: int
     comparable_tokens: bool  # whether the tokenizer is that of the other lines
-    judge: (
-        Callable[[Sequence[str], Sequence[Sequence[str]]], list[list[str]]] | None
-    )  # of replies by profile sentences
+    judge: Judge | None
     _fitted: dict[str, Dataset] = field(default_factory=dict)
 
     @property
@@ -145,17 +144,16 @@ class MeasuredLine:
         asked = {**self.options, **options}
         if repr(asked) in self._fitted:
             return self._fitted[repr(asked)]
-        rows = self._fitted[repr(asked)] = fit_rows(
-            self.data.rows(**asked), self.model.tokenizer, self.data.max_prompt_tokens
-        )
+        rows = fit_rows(self.data.rows(**asked), self.model.tokenizer, self.data.max_prompt_tokens)
+        self._fitted[repr(asked)] = rows
         if asked["conditioning"] not in ("none", "profile") and asked.get("references") != 0:
             chosen, lost = [len(ids) for ids in rows["reference_ids"]], rows["dropped_references"]
             shown = [count - dropped for count, dropped in zip(chosen, lost, strict=True)]
+            most = self.data.max_prompt_tokens
             about = (
                 f"{self.test}, {np.mean(shown):.2f} past dialogues a prompt, of {np.mean(chosen):.2f} chosen; "
-                f"{sum(map(bool, lost))} of {len(rows)} prompts lost some to keep within "
-                f"{self.data.max_prompt_tokens} "
-                f"tokens, {shown.count(0)} hold none"
+                f"{sum(map(bool, lost))} of {len(rows)} prompts lost some to keep within {most} tokens, "
+                f"{shown.count(0)} hold none"
             )
             suffix = ", other person" if asked["conditioning"] == "other_person" else ""
             self.notes.add(about, self.label + suffix)
@@ -199,8 +197,3 @@ class MeasuredLine:
         keys = [DialogueKey(row["person_id"], row["dialogue_id"]) for row in read]
         profiles = self.data.profiles()
         return dict(zip(keys, self.model.attention(read, [profiles[key] for key in keys], self.label), strict=True))
-
-
-def open_cache(folder: Path) -> Cache:
-    """Return what was measured so far in a folder."""
-    return Cache(folder / "measured.sqlite")

@@ -1,18 +1,15 @@
 """An experiment as it goes: the dialogues that all lines answer in, and a line for each condition that is measured."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
+from idl_hf.cache import Cache
 from idl_hf.evaluation.adapters import Adapters
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.data import EvaluationData, spread
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
-from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, open_cache
+from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply
 from idl_hf.evaluation.scores import SCORES, kept_judge, score_line
 from idl_hf.models.loading import load_model, load_tokenizer
 from idl_hf.report.results import Highlighted, Line, Report, Table
@@ -26,20 +23,15 @@ class ExperimentRun:
     is."""
 
     def __init__(
-        self,
-        experiment: Experiment,
-        scale: Scale,
-        folder: Path,
-        tests: Mapping[str, EvaluationData],
-        data: DataArguments,
+        self, experiment: Experiment, scale: Scale, folder: Path, tests: dict[str, EvaluationData], data: DataArguments
     ) -> None:
         """folder: of the adapters and measurements. tests: the data of each test by its name. data: the corpus that
         adapters are trained on, with the options of all rows."""
         self._experiment, self._scale, self._tests = experiment, scale, tests
         self._adapters = Adapters(folder / "adapters", scale, data)
-        self._cache = open_cache(folder)
+        self._cache = Cache(folder / "measured.sqlite")
         self._judge = None if scale.nli_model is None else kept_judge(scale.nli_model, self._cache)
-        self._vocabulary = _vocabulary(load_tokenizer(scale.model_name_or_path))
+        self._vocabulary = load_tokenizer(scale.model_name_or_path).get_vocab()
         self._lines: dict[str, list[Line]] = {test: [] for test in tests}
         self._replies: dict[str, list[Reply]] = {}  # by line, of the first test
         self._highlighted: list[Highlighted] = []
@@ -54,8 +46,7 @@ class ExperimentRun:
         ]
         for test, data in self._tests.items():
             scale, fewest = self._scale, self._experiment.min_dialogues
-            lost = data.choose(kinds, fewest, scale.people, scale.dialogues_per_person)
-            if lost:
+            if lost := data.choose(kinds, fewest, scale.people, scale.dialogues_per_person):
                 about = f"{test}: {lost} people are left out, for whom some line has no rows (such as no profile)."
                 self._notes.add(about)
 
@@ -72,7 +63,7 @@ class ExperimentRun:
                 print(f"{condition.name} is not run: {error}", flush=True)
                 return
         model = MeasuredModel(self._adapters.adapter(condition), self._cache, self._scale.batch_size)
-        comparable = _vocabulary(model.tokenizer) == self._vocabulary
+        comparable = model.tokenizer.get_vocab() == self._vocabulary
         for test, data in self._tests.items():
             for variation in self._experiment.variations:
                 measured = MeasuredLine(
@@ -149,8 +140,7 @@ def _row_options(condition: Condition, variation: Variation) -> dict[str, Any]:
     if both:
         raise ValueError(
             f"The condition '{condition.name}' and the variation '{variation.name}' both set "
-            f"{', '.join(sorted(both))}. "
-            "Leave the condition out of this experiment (--conditions)."
+            f"{', '.join(sorted(both))}. Leave the condition out of this experiment (--conditions)."
         )
     return {"conditioning": "references", **condition.prompt, **variation.options}
 
@@ -158,8 +148,3 @@ def _row_options(condition: Condition, variation: Variation) -> dict[str, Any]:
 def _title(test: str, lines: Sequence[Line]) -> str:
     people = {len(values) for line in lines for values in line.values.values()}
     return f"{test}, {max(people)} people" if people else test
-
-
-def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Tells tokenizers apart whose tokens are not the same."""
-    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()

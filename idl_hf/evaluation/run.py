@@ -29,8 +29,7 @@ _LIKELIHOODS = ["nll", "nll_other", "nll_none", "nll_profile", "gain"]
 _WORDS = ["bleu_1", "bleu_2", "rouge_l", "distinct_1", "distinct_2", "corpus_distinct_1", "p_f1", "p_co"]
 _ABOUT_MODELS = (
     "Models side by side on people none of them trained on. Persona gain is NLL given another person's dialogues "
-    "minus NLL "
-    "given the person's own: zero for a model that ignores the person, whatever else it learnt."
+    "minus NLL given the person's own: zero for a model that ignores the person, whatever else it learnt."
 )
 
 
@@ -103,9 +102,7 @@ def _given(args: EvaluateArguments) -> dict[str, Any]:
 def _run_experiment(args: EvaluateArguments) -> Path:
     started = time.perf_counter()
     if args.quick and (args.data_dirs or args.scale != EvaluateArguments.scale):
-        raise ValueError(
-            "--quick is a scale of its own, on the included sample data: leave --scale and --data_dirs out."
-        )
+        raise ValueError("--quick is a scale of its own, on the sample data: leave --scale and --data_dirs out.")
     scale, experiment = _scale(args), _experiment(args)
     folders = parse_options(args.data_dirs, "--data_dirs")
     unknown = [name for name in folders if name not in dataset_names()]
@@ -133,19 +130,13 @@ def _run_experiment(args: EvaluateArguments) -> Path:
 def _experiment_run(
     experiment: Experiment, scale: Scale, output: Path, folders: Mapping[str, str], options: Mapping[str, Any]
 ) -> ExperimentRun:
-    tests = {
-        test: EvaluationData(
-            f"idl_hf/{test}",
-            folders.get(test),
-            max_prompt_tokens=scale.max_prompt_tokens,
-            options={"encoder": scale.encoder, **options},
-        )
-        for test in experiment.tests
+    shared: dict[str, Any] = {
+        "max_prompt_tokens": scale.max_prompt_tokens,
+        "options": {"encoder": scale.encoder, **options},
     }
+    tests = {test: EvaluationData(f"idl_hf/{test}", folders.get(test), **shared) for test in experiment.tests}
     corpus = experiment.trained_on
-    trained_on = DataArguments(
-        dataset_name=f"idl_hf/{corpus}", data_dir=folders.get(corpus), dataset_options=dict(options)
-    )
+    trained_on = DataArguments(f"idl_hf/{corpus}", folders.get(corpus), dict(options))
     return ExperimentRun(experiment, scale, output, tests, trained_on)
 
 

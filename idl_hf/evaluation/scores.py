@@ -14,12 +14,11 @@ import numpy as np
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from idl_hf.cache import Cache, code_identity, digest
-from idl_hf.evaluation.measured_model import MeasuredLine
+from idl_hf.evaluation.measured_model import Judge, MeasuredLine, Reply
 from idl_hf.models.identity import model_identity
 from idl_hf.registration import folder
 from idl_hf.report.results import Column
 
-Judge = Callable[[Sequence[str], Sequence[Sequence[str]]], list[list[str]]]  # replies, facts of each -> NLI labels
 NLL_OF = {"nll_other": "other_person", "nll_none": "none", "nll_profile": "profile"}  # the prompts' conditioning
 
 
@@ -71,8 +70,7 @@ def _likelihoods(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     if not line.comparable_tokens:
         raise NotMeasuredError(
             f"{line.label} has another tokenizer. Its NLL and persona gain are not shown, since likelihoods per token "
-            f"of "
-            "different tokenizers cannot be compared."
+            "of different tokenizers cannot be compared."
         )
     nll = {"nll": line.nll()}
     for key, conditioning in NLL_OF.items():
@@ -93,11 +91,11 @@ def _words(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     replies, histories = line.replies, line.data.histories(reply.dialogue for reply in line.replies)
     release = any(key.startswith("release_") or key in ("bleu_3", "bleu_4") for key in keys)
     scores: dict[str, dict[str, float]] = defaultdict(dict)
-    for person, own in _of_each_person([reply.dialogue.person_id for reply in replies]).items():
+    for person, own in _of_each_person(replies).items():
         texts, golds = [replies[i].text for i in own], [replies[i].gold for i in own]
         for key, value in score_replies(texts, golds, [histories[i] for i in own], release).items():
             scores[key][person] = value
-    together = _compute("distinct", {"predictions": _tokens([reply.text for reply in replies])})
+    together = _metric("distinct").compute(predictions=_tokens([reply.text for reply in replies]))
     scored = {key: Scored(values, len(replies)) for key, values in scores.items()}
     return scored | {key: Scored(together[key], len(replies)) for key in ("corpus_distinct_1", "corpus_distinct_2")}
 
@@ -114,12 +112,9 @@ def _judged(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     texts = [reply.text for reply in line.replies]
     labels = line.judge(texts, profiles)
     values: dict[str, dict[str, float]] = {"coh": {}, "coh_con": {}}
-    for person, own in _of_each_person([reply.dialogue.person_id for reply in line.replies]).items():
-        columns: dict[str, list[Any]] = {
-            "predictions": [texts[i] for i in own],
-            "profiles": [profiles[i] for i in own],
-        }
-        judged = _compute("coh_con", columns, labels=[labels[i] for i in own])
+    for person, own in _of_each_person(line.replies).items():
+        columns = {"predictions": [texts[i] for i in own], "profiles": [profiles[i] for i in own]}
+        judged = _metric("coh_con").compute(**columns, labels=[labels[i] for i in own])
         for key in values:
             values[key][person] = judged[key]
     return {key: Scored(of_people, len(texts)) for key, of_people in values.items()}
@@ -140,11 +135,11 @@ def _attention(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     return {key: value for key, value in scored.items() if value.values}
 
 
-def _of_each_person(people: Sequence[str]) -> dict[str, list[int]]:
+def _of_each_person(replies: Sequence[Reply]) -> dict[str, list[int]]:
     """Return the places of each person's replies."""
     places: dict[str, list[int]] = defaultdict(list)
-    for place, person in enumerate(people):
-        places[person].append(place)
+    for place, reply in enumerate(replies):
+        places[reply.dialogue.person_id].append(place)
     return places
 
 
@@ -200,24 +195,15 @@ def score_replies(
             f"Expected one reference and one history per prediction, found {len(predictions)} predictions, "
             f"{len(references)} references and {len(histories)} histories."
         )
-    replies: dict[str, list[Any]] = {"predictions": _tokens(predictions)}
-    pairs = {**replies, "references": _tokens(references)}
-    persona: dict[str, list[Any]] = {
-        "predictions": _without_punctuation(predictions),
-        "histories": [_without_punctuation(history) for history in histories],
-    }
-    bleu, distinct = _compute("idl_bleu", pairs), _compute("distinct", replies)
-    return {
-        **{f"bleu_{order}": bleu[f"bleu_{order}"] for order in range(1, 5 if release else 3)},
-        "rouge_l": _compute("idl_rouge_l", pairs)["rouge_l"],
-        "distinct_1": distinct["distinct_1"],
-        "corpus_distinct_1": distinct["corpus_distinct_1"],
-        "distinct_2": distinct["distinct_2"],
-        "corpus_distinct_2": distinct["corpus_distinct_2"],
-        "p_f1": _compute("p_f1", persona)["p_f1"],
-        "p_co": _compute("p_co", persona)["p_co"],
-        **(_as_released(predictions, references) if release else {}),
-    }
+    tokens = {"predictions": _tokens(predictions), "references": _tokens(references)}
+    past = [_without_punctuation(history) for history in histories]
+    persona = {"predictions": _without_punctuation(predictions), "histories": past}
+    computed = _metric("idl_bleu").compute(**tokens) | _metric("idl_rouge_l").compute(**tokens)
+    computed |= _metric("distinct").compute(predictions=tokens["predictions"])
+    computed |= _metric("p_f1").compute(**persona) | _metric("p_co").compute(**persona)
+    keys = [f"bleu_{order}" for order in range(1, 5 if release else 3)] + ["rouge_l"]
+    keys += ["distinct_1", "corpus_distinct_1", "distinct_2", "corpus_distinct_2", "p_f1", "p_co"]
+    return {key: computed[key] for key in keys} | (_as_released(predictions, references) if release else {})
 
 
 _split = Tokenizer13a()  # puts a space between each two tokens
@@ -234,9 +220,9 @@ def _without_punctuation(texts: Sequence[str]) -> list[str]:
 
 def _as_released(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     pairs = {"predictions": list(predictions), "references": list(references)}
-    bleu = _compute("idl_bleu", pairs, preset="paper")
+    bleu, rouge = (_metric(name).compute(**pairs, preset="paper") for name in ("idl_bleu", "idl_rouge_l"))
     orders = {f"release_bleu_{order}": bleu[f"bleu_{order}"] for order in range(1, 5)}
-    return {**orders, "release_rouge_l": _compute("idl_rouge_l", pairs, preset="paper")["rouge_l"]}
+    return {**orders, "release_rouge_l": rouge["rouge_l"]}
 
 
 def kept_judge(model: str, cache: Cache) -> Judge:
@@ -255,10 +241,6 @@ def kept_judge(model: str, cache: Cache) -> Judge:
         return [[next(found).decode() for _ in facts] for facts in profiles]
 
     return labels
-
-
-def _compute(metric: str, columns: Mapping[str, list[Any]], **options: Any) -> dict[str, float]:
-    return _metric(metric).compute(**columns, **options)
 
 
 @functools.cache
