@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 SAMPLE_DATA = Path(__file__).parent / "sample_data"
 _QUESTIONS = ("hi , how is your day going ?", "what do you do for a living ?", "do you have any pets ?")
 _COLUMNS = ["nll", "nll_other", "gain", "bleu_1", "rouge_l", "distinct_1", "p_f1", "p_co"]
+_TRAINING: dict[str, Any] = {  # of both stages
+    "per_device_train_batch_size": 1,
+    "gradient_accumulation_steps": 2,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 2,
+    "num_train_epochs": 1,
+    "gradient_checkpointing": False,
+    "logging_steps": 4,
+    "save_steps": 8,
+    "save_total_limit": 1,
+    "resume_from_checkpoint": "last",
+    "report_to": "none",
+}
 
 
 @dataclass
@@ -52,10 +65,7 @@ def run_demo(settings: DemoSettings) -> Path:
 
     started = time.perf_counter()
     folder = _prepare_folder(settings)
-    print(f"First stage: MSL on {settings.msl_rows} dialogues", flush=True)
-    _train_msl(settings, folder / "msl")
-    print(f"\nSecond stage: DPOC on {settings.dpoc_rows} replies", flush=True)
-    _train_dpoc(settings, folder / "dpoc", str(folder / "msl"))
+    _train(settings, folder)
     print("\nThe model as it is, after MSL and after DPOC, on people never trained on", flush=True)
     report = _measure(settings, folder, started)
     conversation = _chat(settings, folder / "dpoc")
@@ -67,9 +77,7 @@ def _prepare_folder(settings: DemoSettings) -> Path:
     folder = Path(settings.output_dir)
     record, current = folder / "settings.json", json.dumps(asdict(settings), indent=2)
     if folder.exists() and any(folder.iterdir()) and not record.is_file():
-        raise ValueError(
-            f"'{folder}' holds files that are not a demo's. Pass another --output_dir; they would be replaced."
-        )
+        raise ValueError(f"'{folder}' holds files that are no demo's and would be lost. Pass another --output_dir.")
     interrupted = record.is_file() and record.read_text() == current and not (folder / "report.md").exists()
     if not interrupted:
         for name in ("msl", "dpoc"):
@@ -78,26 +86,6 @@ def _prepare_folder(settings: DemoSettings) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     record.write_text(current)
     return folder
-
-
-def _stage(settings: DemoSettings, folder: Path, **options: Any) -> dict[str, Any]:
-    """Return the settings that both stages share."""
-    return {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": 2,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 2,
-        "num_train_epochs": 1,
-        "gradient_checkpointing": False,
-        "logging_steps": 4,
-        "save_steps": 8,
-        "save_total_limit": 1,
-        "resume_from_checkpoint": "last",
-        "report_to": "none",
-        "seed": settings.seed,
-        **options,
-    }
 
 
 def _data(settings: DemoSettings, rows: int, **options: Any) -> "DataArguments":
@@ -112,11 +100,13 @@ def _data(settings: DemoSettings, rows: int, **options: Any) -> "DataArguments":
     )
 
 
-def _train_msl(settings: DemoSettings, folder: Path) -> None:
+def _train(settings: DemoSettings, folder: Path) -> None:
     from trl import ModelConfig
 
-    from idl_hf.training.stages import MSLConfig, train_msl
+    from idl_hf.dpoc.config import DPOCConfig
+    from idl_hf.training.stages import MSLConfig, train_dpoc, train_msl
 
+    print(f"First stage: MSL on {settings.msl_rows} dialogues", flush=True)
     model = ModelConfig(
         model_name_or_path=settings.model_name_or_path,
         use_peft=True,
@@ -125,18 +115,12 @@ def _train_msl(settings: DemoSettings, folder: Path) -> None:
         lora_dropout=0.0,
         lora_target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     )
-    args = MSLConfig(**_stage(settings, folder, learning_rate=2e-3))
+    msl, dpoc, options = str(folder / "msl"), str(folder / "dpoc"), {**_TRAINING, "seed": settings.seed}
+    args = MSLConfig(output_dir=msl, learning_rate=2e-3, **options)
     train_msl(_data(settings, settings.msl_rows, reply="all"), args, model)
-
-
-def _train_dpoc(settings: DemoSettings, folder: Path, adapter: str) -> None:
-    from trl import ModelConfig
-
-    from idl_hf.dpoc.config import DPOCConfig
-    from idl_hf.training.stages import train_dpoc
-
-    args = DPOCConfig(**_stage(settings, folder, learning_rate=1e-4, precompute_ref_log_probs=True))
-    train_dpoc(_data(settings, settings.dpoc_rows), args, ModelConfig(model_name_or_path=adapter))
+    print(f"\nSecond stage: DPOC on {settings.dpoc_rows} replies", flush=True)
+    config = DPOCConfig(output_dir=dpoc, learning_rate=1e-4, precompute_ref_log_probs=True, **options)
+    train_dpoc(_data(settings, settings.dpoc_rows), config, ModelConfig(model_name_or_path=msl))
 
 
 def _held_out(settings: DemoSettings) -> "EvaluationData":
@@ -153,11 +137,7 @@ def _measure(settings: DemoSettings, folder: Path, started: float) -> "Report":
     from idl_hf.evaluation.measuring import ExperimentRun
     from idl_hf.evaluation.run import measure, models_experiment
 
-    models = {
-        "as it is": settings.model_name_or_path,
-        "MSL": str(folder / "msl"),
-        "MSL + DPOC": str(folder / "dpoc"),
-    }
+    models = {"as it is": settings.model_name_or_path, "MSL": str(folder / "msl"), "MSL + DPOC": str(folder / "dpoc")}
     data, test = _held_out(settings), settings.dataset_name.removeprefix("idl_hf/")
     people = len(set(data.rows("references")["person_id"]))
     scale = Scale(

@@ -87,11 +87,14 @@ def experiment_names() -> list[str]:
 def load_experiment(name: str) -> Experiment:
     """Read an experiment by name, or from a YAML file. Raises ValueError for an unknown name or word."""
     found = _read(name, folder("experiments"), "experiment", experiment_names())
-    entries = [entry if isinstance(entry, dict) else {"condition": entry} for entry in found.get("conditions", [])]
-    names = [str(entry.get("condition")) for entry in entries]
-    if len(set(names)) < len(names):
-        raise ValueError(f"'{name}' names a condition twice: {', '.join(names)}.")
-    found["conditions"] = {str(entry.get("condition")): _condition(entry, name) for entry in entries}
+    entries, found["conditions"] = found.get("conditions", []), {}
+    for entry in entries:
+        changes = dict(entry) if isinstance(entry, dict) else {"condition": entry}
+        _refuse_unknown(f"field of a condition of '{name}'", changes, ["condition", "name", "role"])
+        key = str(changes.pop("condition", None))
+        if key in found["conditions"]:
+            raise ValueError(f"'{name}' names the condition '{key}' twice.")
+        found["conditions"][key] = replace(condition(key), **changes)  # what it is called or taken for here
     if "variations" in found:
         found["variations"] = [_filled(Variation, entry, name) for entry in found["variations"]]
     experiment = _filled(Experiment, found, name)
@@ -103,12 +106,6 @@ def load_scale(name: str) -> Scale:
     """Read a scale by name, or from a YAML file. Raises ValueError for an unknown name or word."""
     scales = folder("experiments") / "scales"
     return _filled(Scale, _read(name, scales, "scale", sorted(file.stem for file in scales.glob("*.yaml"))), name)
-
-
-def _condition(entry: dict[str, Any], source: str) -> Condition:
-    """Return a condition with what this experiment calls it or takes it for."""
-    _refuse_unknown(f"field of a condition of '{source}'", entry, ["condition", "name", "role"])
-    return replace(condition(str(entry.get("condition"))), **{k: v for k, v in entry.items() if k != "condition"})
 
 
 def _read(name: str, place: Path, kind: str, known: list[str]) -> dict[str, Any]:

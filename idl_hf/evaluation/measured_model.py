@@ -176,10 +176,8 @@ class MeasuredLine:
         ]
         asked = [asked[place] for place in spread(len(asked), self.generated)]
         texts = self.model.replies([prompt for _, prompt, _ in asked], self.max_new_tokens, self.label)
-        return [
-            Reply(key, prompt[-1]["content"], gold, text)
-            for (key, prompt, gold), text in zip(asked, texts, strict=True)
-        ]
+        pairs = zip(asked, texts, strict=True)
+        return [Reply(key, prompt[-1]["content"], gold, text) for (key, prompt, gold), text in pairs]
 
     @cached_property
     def profiles(self) -> list[list[str]]:

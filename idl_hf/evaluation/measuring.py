@@ -83,36 +83,22 @@ class ExperimentRun:
 
     def report(self, seconds: float, settings: Mapping[str, Any]) -> Report:
         """Return what was measured so far. seconds: how long it took. settings: what was asked for."""
+        title, about, x_label = self._experiment.title, self._experiment.about, self._experiment.x_label
         columns = [SCORES[key].column for key in self._experiment.columns]
-        tables = [
-            Table(_title(test, lines), columns, lines, self._experiment.x_label) for test, lines in self._lines.items()
-        ]
-        return Report(
-            title=self._experiment.title,
-            intro=self._experiment.about,
-            tables=tables,
-            examples=self._examples(),
-            highlighted=self._highlighted,
-            settings=settings,
-            notes=self._notes.lines(),
-            seconds=seconds,
-        )
+        tables = [Table(_title(test, lines), columns, lines, x_label) for test, lines in self._lines.items()]
+        examples, notes = self._examples(), self._notes.lines()
+        return Report(title, about, tables, examples, self._highlighted, settings, notes, seconds)
 
     def _line(self, measured: MeasuredLine, condition: Condition, test: str, variation: Variation) -> Line:
         scored = score_line(measured, self._experiment.columns)
         by_person = {key: score.values for key, score in scored.items() if isinstance(score.values, dict)}
         whole = {key: score.values for key, score in scored.items() if not isinstance(score.values, dict)}
+        rows = {key: score.rows for key, score in scored.items()}
+        paper = self._experiment.paper.get(test, {}).get(measured.label, {})
         curve = condition.name if variation.x is not None else ""
-        return Line(
-            name=measured.label,
-            role=variation.role or condition.role,
-            values=by_person,
-            whole=whole,
-            rows={key: score.rows for key, score in scored.items()},
-            paper=self._experiment.paper.get(test, {}).get(measured.label, {}),
-            x=variation.x,
-            group=curve or (variation.name if len(self._experiment.conditions) > 1 else ""),
-        )
+        group = curve or (variation.name if len(self._experiment.conditions) > 1 else "")
+        role = variation.role or condition.role
+        return Line(measured.label, role, by_person, whole, rows, paper, variation.x, group)
 
     def _keep_texts(self, measured: MeasuredLine, test: str) -> None:
         """For the report: the replies of the first test, and a dialogue with its attention, where they were
@@ -126,11 +112,8 @@ class ExperimentRun:
         """Return the same replies of all lines, spread over people."""
         some: Sequence[Reply] = next(iter(self._replies.values()), [])
         return [
-            {
-                "partner": some[i].said,
-                "the person": some[i].gold,
-                **{name: replies[i].text for name, replies in self._replies.items()},
-            }
+            {"partner": some[i].said, "the person": some[i].gold}
+            | {name: replies[i].text for name, replies in self._replies.items()}
             for i in spread(len(some), _EXAMPLES)
         ]
 

@@ -122,8 +122,7 @@ def _run_experiment(args: EvaluateArguments) -> Path:
             return finish(folder, measure(experiment, run, folder, settings, started))
     except Timeout as error:
         raise ValueError(
-            f"Another experiment runs in '{output}' and would train the same adapters. Wait for it, or pass another "
-            "--output_dir."
+            f"Another experiment runs in '{output}' and trains the same adapters. Wait, or pass another --output_dir."
         ) from error
 
 

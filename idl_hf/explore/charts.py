@@ -6,9 +6,10 @@ from html import escape
 import numpy as np
 
 from idl_hf.cache import write_whole
-from idl_hf.explore.dataset import shows_persona
 from idl_hf.explore.stats import Stats, Table
+from idl_hf.persona import patterns
 from idl_hf.report.page_frame import Figure, colour, frame, new_figure, plot, table
+from idl_hf.rows.people import shows_persona
 from idl_hf.schema import Dialogue
 
 _BARS = 25
@@ -51,13 +52,9 @@ def histogram(values: Mapping[str, Sequence[int]], label: str) -> str:
     edges = (np.arange(low, high + width + 1, width) - 0.5).tolist()
     figure = new_figure(6, 3)
     axes = figure.subplots()
-    axes.hist(
-        list(series.values()),
-        bins=edges,
-        weights=[np.full(len(numbers), 100 / len(numbers)) for numbers in series.values()],
-        label=list(series),
-        color=[colour(i) for i in range(len(series))],
-    )
+    weights = [np.full(len(numbers), 100 / len(numbers)) for numbers in series.values()]
+    colours = [colour(i) for i in range(len(series))]
+    axes.hist(list(series.values()), bins=edges, weights=weights, label=list(series), color=colours)
     axes.locator_params(axis="x", integer=True)
     return _svg(figure, label)
 
@@ -95,7 +92,7 @@ def _table(shown: Table) -> str:
 
 def _example(dialogue: Dialogue) -> str:
     rows = []
-    for turn, shows in zip(dialogue.turns, shows_persona(dialogue), strict=True):
+    for turn, shows in zip(dialogue.turns, shows_persona(dialogue.turns, patterns.extract), strict=True):
         rows.append([escape(turn.role), f"<mark>{escape(turn.text)}</mark>" if shows else escape(turn.text)])
     title = f"The first dialogue: {dialogue.dialogue_id} of {dialogue.person_id}"
     return f"<h2>{escape(title)}</h2>\n<p>Marked: shows a persona fact.</p>\n{table(title, [], {'': rows})}"

@@ -6,7 +6,6 @@ from typing import Any
 
 from idl_hf.arguments import option
 from idl_hf.models.offline import hub_errors_name_offline, resolve_model
-from idl_hf.persona import patterns, triples
 from idl_hf.prompting import token_counter
 from idl_hf.rows.arguments import DatasetArguments
 from idl_hf.rows.options import option_names
@@ -54,10 +53,3 @@ def dialogue_of(session: Mapping[str, Any]) -> Dialogue:
     """Return the dialogue that a row of the sessions config was made of."""
     turns = tuple(Turn(turn["role"], turn["text"], tuple(turn["candidates"])) for turn in session["turns"])
     return Dialogue(session["person_id"], session["dialogue_id"], turns, tuple(session["profile"]), session["source"])
-
-
-def shows_persona(dialogue: Dialogue) -> list[bool]:
-    """Tell of each turn whether the person states or repeats a fact that the dialogue tells of them (paper Eq. 2)."""
-    facts = [triple for stated in patterns.extract(dialogue.texts("self")) for triple in stated]
-    marked = set(triples.persona_utterances([turn.text for turn in dialogue.turns], facts))
-    return [i in marked and turn.role == "self" for i, turn in enumerate(dialogue.turns)]

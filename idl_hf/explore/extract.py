@@ -55,7 +55,5 @@ def read_utterances(file: str | Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"'{file}' is not UTF-8 text (byte {error.start}). Expected one utterance a line."
-        ) from error
+        raise CorpusError(f"'{file}' is not UTF-8 (byte {error.start}). Expected one utterance a line.") from error
     return [line.strip() for line in lines if line.strip()]

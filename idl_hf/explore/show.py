@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idl_hf.arguments import option
-from idl_hf.conved import Embedded, pairwise_conved
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of
 from idl_hf.persona.triples import format_triples
@@ -67,15 +66,11 @@ class PersonView:
 
     def distances(self, target: str) -> NDArray[np.float64]:
         """Return convED between the references of a target in prompt order and, last, its context, (k + 1, k + 1)."""
-        from idl_hf.rows.references import context_of
+        from idl_hf.rows.references import context_of, distances
 
         *references, dialogue = self.dialogues([*self.rows[target]["reference_ids"], target])
         shown = [*(reference.turns for reference in references), context_of(dialogue, self.options)]
-        embedded: list[Embedded] = [
-            ([turn.role for turn in turns], self.people.encoder.encode([turn.text for turn in turns]))
-            for turns in shown
-        ]
-        return pairwise_conved(embedded, self.options.scale)
+        return distances(shown, self.people.encoder.encode, self.options)
 
 
 def show_person(args: ShowArguments) -> None:

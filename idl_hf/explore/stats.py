@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from idl_hf.arguments import option
-from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of, shows_persona
+from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of
+from idl_hf.persona import patterns
+from idl_hf.rows.people import shows_persona
 from idl_hf.schema import CONFIGS, Dialogue, Message
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ def measure_talk(dialogues: Iterable[Dialogue]) -> Talk:
         talk.words_per_utterance += [len(text.split()) for text in texts]
         talk.characters_per_utterance += map(len, texts)
         talk.own_utterances += len(dialogue.texts("self"))
-        talk.persona_utterances += sum(shows_persona(dialogue))
+        talk.persona_utterances += sum(shows_persona(dialogue.turns, patterns.extract))
     return talk
 
 

@@ -6,7 +6,7 @@ Each part stands between two comments, so that the next push replaces it and kee
 import html
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,12 +51,10 @@ def put_section(text: str, name: str, content: str) -> str:
     return f"{text.rstrip()}\n\n{section}\n" if text.strip() else f"{section}\n"
 
 
-def complete_dataset_card(
-    card: "DatasetCard", repo_id: str, rows: "Mapping[str, DatasetDict]", license_id: str
-) -> None:
+def complete_dataset_card(card: "DatasetCard", repo_id: str, rows: "Mapping[str, DatasetDict]", licence: str) -> None:
     """Add to the card that `push_to_hub` keeps what is said of the corpus and of each config in `rows`.
 
-    license_id: as the Hub writes it; "" takes that of the corpus.
+    licence: as the Hub writes it; "" takes that of the corpus.
     """
     pushed = [config["config_name"] for config in card.data["configs"]]
     if _DEFAULT_CONFIG in pushed and "default" not in pushed:
@@ -66,7 +64,7 @@ def complete_dataset_card(
                 config["default"] = True
     info = next(iter(next(iter(rows.values())).values())).info
     stated = (info.license or "").strip().lower().replace(" ", "-")
-    if known := license_id or (stated if stated in _LICENSES or not stated else "other"):
+    if known := licence or (stated if stated in _LICENSES or not stated else "other"):
         card.data["license"] = known
     card.data["task_categories"] = card.data.get("task_categories") or ["text-generation"]
     card.data["tags"] = sorted({*(card.data.get("tags") or []), "dialogue", "persona", "in-dialogue-learning", "trl"})
@@ -75,9 +73,7 @@ def complete_dataset_card(
         card.text = put_section(card.text, f"config {name}", _about_config(name, splits))
 
 
-def _about_dataset(
-    repo_id: str, configs: Sequence[str], rows: "Mapping[str, DatasetDict]", info: "DatasetInfo"
-) -> str:
+def _about_dataset(repo_id: str, configs: list[str], rows: "Mapping[str, DatasetDict]", info: "DatasetInfo") -> str:
     default = _DEFAULT_CONFIG if _DEFAULT_CONFIG in configs else configs[0]
     split = next(iter(next(iter(rows.values()))))
     options = f"--dataset_name {repo_id} --train_split {split}"
@@ -111,9 +107,7 @@ def _about_config(name: str, splits: "DatasetDict") -> str:
     # Of folders on this machine, which an option may name, only the last part
     recipe = re.sub(r"'/[^']*/([^'/]+)'", r"'\1'", (info.description or "").partition(_RECIPE)[2]).strip()
     counts = "\n".join(f"| {split} | {len(rows)} |" for split, rows in splits.items())
-    columns = "\n".join(
-        f"| `{column}` | {_type_name(kind)} | {COLUMNS.get(column, '')} |" for column, kind in features.items()
-    )
+    columns = "\n".join(f"| `{key}` | {_type_name(kind)} | {COLUMNS.get(key, '')} |" for key, kind in features.items())
     made = f"Made with `idl_hf`: {recipe}" if recipe else "How the rows were made is not recorded in them."
     tables = f"| split | rows |\n|---|---|\n{counts}\n\n| column | type | |\n|---|---|---|\n{columns}"
     return f"## Config `{name}`\n\n{tables}\n\n{made}"

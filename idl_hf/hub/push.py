@@ -92,8 +92,7 @@ def _rows(args: PushDatasetArguments, config: str) -> "DatasetDict":
         return args.load_all(config, args.num_proc)
     if args.data_dir is not None or args.dataset_options:
         raise ValueError(
-            f"'{args.dataset_name}' holds rows that are made already; --data_dir and --dataset_options are for a "
-            "builder."
+            f"'{args.dataset_name}' holds rows that are made already; --data_dir and --dataset_options need a builder."
         )
     return DatasetArguments(args.dataset_name, config).load_all("default")
 
@@ -174,9 +173,7 @@ def _adapter_config(source: Path) -> dict[str, Any]:
         raise ValueError(f"The folder '{source}' does not exist. Pass --adapter with the output_dir of a training.")
     advice = "Pass the output_dir of a finished training."
     if (source / "adapter_model.bin").is_file():
-        advice = (
-            "Adapter_model.bin is a pickle, which is never pushed; save the adapter again with PEFT as safetensors."
-        )
+        advice = "Adapter_model.bin is a pickle, which is never pushed; save it again with PEFT as safetensors."
     elif any(source.glob("model*.safetensors")):
         advice = "It holds a whole model, which `model.push_to_hub` of transformers pushes."
     raise ValueError(f"'{source}' holds no adapter: {' and '.join(missing)} missing. {advice}")
@@ -245,9 +242,7 @@ def _why_refused(repo_id: str, error: HfHubHTTPError) -> str:
     status = error.response.status_code
     said = f" The Hub said: {error.server_message}" if error.server_message else ""
     if status == 401:
-        return (
-            f"The Hub does not accept your token for '{repo_id}'. Make a new one with write access and {_LOGIN}.{said}"
-        )
+        return f"The Hub does not accept your token for '{repo_id}'. Make one with write access and {_LOGIN}.{said}"
     if status == 403:
         return (
             f"Your token may not write to '{repo_id}': push to your own user or organisation, with a token that has "

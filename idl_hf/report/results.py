@@ -40,9 +40,7 @@ class Line:
     def __post_init__(self) -> None:
         twice = sorted(self.values.keys() & self.whole.keys())
         if twice:
-            raise ValueError(
-                f"The line '{self.name}' has {', '.join(twice)} both by person and as a whole. Expected one."
-            )
+            raise ValueError(f"Line '{self.name}' has {', '.join(twice)} both by person and as a whole. Expected one.")
 
     @property
     def curve(self) -> str:
@@ -62,13 +60,9 @@ class Table:
     def __post_init__(self) -> None:
         if 0 < sum(line.x is None for line in self.lines) < len(self.lines):
             without = ", ".join(f"'{line.name}'" for line in self.lines if line.x is None)
-            raise ValueError(
-                f"'{self.title}' has lines with x and lines without ({without}). Put them into two tables."
-            )
-        places = Counter(
-            (line.curve, f"x = {line.x}") if self.on_x else (line.group, line.name) for line in self.lines
-        )
-        twice = [", ".join(filter(None, place)) for place, count in places.items() if count > 1]
+            raise ValueError(f"'{self.title}' has lines with x and lines without ({without}). Put them in two tables.")
+        keys = Counter((line.curve, f"x = {line.x}") if self.on_x else (line.group, line.name) for line in self.lines)
+        twice = [", ".join(filter(None, key)) for key, count in keys.items() if count > 1]
         if twice:
             raise ValueError(f"'{self.title}' has several lines for '{twice[0]}'. Expected one.")
 

@@ -155,8 +155,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
             log = ErrorLog(self.config.on_error)
             persons = self.read_persons(split, [str(path) for path in paths], log)
             rows = self.row_builder(persons)
-            problem = rows.why_none()
-            if problem:
+            if problem := rows.why_none():
                 problems.append(f"Left out the split '{split}': {problem}.")
                 logger.warning(problems[-1])
                 continue

@@ -109,9 +109,7 @@ class RowOptions:
                 f"clusters={self.clusters}, references={self.references}, seed={self.seed}."
             )
         if not self.dpi and self.order not in ("free", "input"):
-            raise ValueError(
-                f"dpi=False leaves the references in input order, so order={self.order!r} has no meaning."
-            )
+            raise ValueError(f"dpi=False leaves references in input order, so order={self.order!r} has no meaning.")
         many = self.references == "all" or self.references > dpi.MAX_REFERENCES
         if many and not self.input_order and self.order != "random":
             raise ValueError(

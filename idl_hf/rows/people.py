@@ -62,10 +62,8 @@ class People:
             self.triples(list(texts))
 
     def shows_persona(self, turns: Sequence[Turn]) -> list[bool]:
-        """Tell of each turn whether the person mentions in it a fact that they state in these turns (paper Eq. 2)."""
-        facts = [fact for stated in self.triples([t.text for t in turns if t.role == "self"]) for fact in stated]
-        mentioning = persona_utterances([turn.text for turn in turns], facts)
-        return [i in mentioning and turn.role == "self" for i, turn in enumerate(turns)]
+        """Tell of each turn whether it shows a fact of the person."""
+        return shows_persona(turns, self.triples)
 
     @cached_property
     def extractor_identity(self) -> str:
@@ -133,6 +131,13 @@ class People:
     def speakers(self) -> list[Person]:
         """All who say something."""
         return [person for person in self.persons if any(dialogue.replies() for dialogue in person.dialogues)]
+
+
+def shows_persona(turns: Sequence[Turn], extract: Extract) -> list[bool]:
+    """Tell of each turn whether the person mentions in it a fact that they state in these turns (paper Eq. 2)."""
+    facts = [fact for stated in extract([turn.text for turn in turns if turn.role == "self"]) for fact in stated]
+    mentioning = persona_utterances([turn.text for turn in turns], facts)
+    return [i in mentioning and turn.role == "self" for i, turn in enumerate(turns)]
 
 
 def usable_dialogues(person: Person, drops: Counter[str] | None = None) -> list[Dialogue]:

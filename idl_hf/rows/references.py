@@ -139,14 +139,17 @@ def ordered(
         return references
     if options.order == "random" or options.conditioning == "random":
         return [references[i] for i in rng.permutation(len(references))]
-    embedded: list[Embedded] = [
-        ([turn.role for turn in turns], vectors([turn.text for turn in turns]) if turns else [])
-        for turns in [*(reference.turns for reference in references), context]
-    ]
-    distances = pairwise_conved(embedded, options.scale)
+    apart = distances([*(reference.turns for reference in references), context], vectors, options)
     mode: dpi.OrderMode = "target_last" if options.order == "target_last" else "free"
-    order = dpi.order_references(distances[:-1, :-1], distances[-1, :-1], mode)
-    return [references[i] for i in order]
+    return [references[i] for i in dpi.order_references(apart[:-1, :-1], apart[-1, :-1], mode)]
+
+
+def distances(shown: Iterable[Sequence[Turn]], vectors: Vectors, options: RowOptions) -> NDArray[np.float64]:
+    """Return convED between dialogues or parts of them, each given by its turns, (n, n)."""
+    embedded: list[Embedded] = [
+        ([turn.role for turn in turns], vectors([turn.text for turn in turns]) if turns else []) for turns in shown
+    ]
+    return pairwise_conved(embedded, options.scale)
 
 
 def _cache() -> Cache:
