@@ -20,22 +20,22 @@ import platform
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import datasets
 import numpy as np
+from datasets import DatasetDict, disable_progress_bars, load_dataset
 from numpy.typing import NDArray
+from transformers import HfArgumentParser
 from transformers.utils import logging
 
 import idl_hf.rows.generate
-from common import Timed, head, memory, parse, progress, ratios, row, run_elsewhere, take_turns, timed, write
+from common import Timed, head, memory, progress, ratios, row, run_elsewhere, take_turns, timed, write
 from idl_hf.arguments import option
 from idl_hf.conved import Embedded, pairwise_conved
 from idl_hf.demo import SAMPLE_DATA, DemoSettings
@@ -49,9 +49,8 @@ from idl_hf.rows.people import People, usable_dialogues
 from idl_hf.rows.references import Choice, choose_once, context_of
 from idl_hf.schema import Dialogue, Person, Turn, group_by_person
 
-if TYPE_CHECKING:
-    import torch
-
+disable_progress_bars()
+logging.disable_progress_bar()
 BATCH_SIZE = inspect.signature(SentenceEncoder).parameters["batch_size"].default
 QUICK = {"repeats": 1, "people": 1, "memory_factor": 2, "dialogues": 6, "configs": ["dpoc"]}
 Record = dict[str, Any]  # a row of a table: {column: text, number, truth or the numbers of all turns}
@@ -79,7 +78,6 @@ class Settings:
     dialogues: int = option(17878, "scale: how many, made by repeating all with new words.")
     output_dir: str = option("runs/build_dataset", "Where the two files go.")
     quick: bool = option(False, "All parts, tiny, one turn: shows that it runs, no more.")
-    build: str | None = option(None, "Only one build of this config; prints what it took.")
 
     def __post_init__(self) -> None:
         if self.quick:
@@ -114,7 +112,7 @@ def numpy_cosine(a: NDArray, b: NDArray) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def torch_cosine(a: "torch.Tensor", b: "torch.Tensor") -> float:  # as the released code takes it
+def torch_cosine(a: Any, b: Any) -> float:  # as the released code takes it
     import torch
 
     return torch.nn.functional.cosine_similarity(a, b, dim=0).item()
@@ -133,7 +131,7 @@ def path_cost(path: Sequence[int], distances: Distances) -> float:
     return sum(distances[i][j] for i, j in itertools.pairwise(path))
 
 
-def slow_dpi(target: Dialogue, references: list[Dialogue], encode: Callable[[str], "torch.Tensor"]) -> Ordered:
+def slow_dpi(target: Dialogue, references: list[Dialogue], encode: Callable[[str], Any]) -> Ordered:
     def embed(turns: tuple[Turn, ...]) -> Embedded:
         return [turn.role for turn in turns], [encode(turn.text) for turn in turns]
 
@@ -144,23 +142,18 @@ def slow_dpi(target: Dialogue, references: list[Dialogue], encode: Callable[[str
     return Ordered(slow_order(distances, to_target), distances)
 
 
-def load_rows(config: str, settings: Settings) -> datasets.DatasetDict:
-    name = DemoSettings(data_dir=settings.data_dir).dataset_name
-    options = {"data_dir": settings.data_dir, "encoder": settings.encoder}
-    with tempfile.TemporaryDirectory() as folder:
-        return datasets.load_dataset(name, config, cache_dir=folder, **options)
+def load_rows(config: str, settings: Settings) -> DatasetDict:
+    name, folder = DemoSettings(data_dir=settings.data_dir).dataset_name, settings.data_dir
+    with tempfile.TemporaryDirectory() as cache:
+        return load_dataset(name, config, data_dir=folder, encoder=settings.encoder, cache_dir=cache)
 
 
-class Build(NamedTuple):
-    took: Record  # in seconds, without loading the encoder
-    texts: list[str]  # all that went through the encoder
-
-
-def build(config: str, settings: Settings) -> Build:
+def build(config: str, settings: Settings) -> Record:
+    """Return the number of rows, the texts that went through the encoder, and seconds, without loading it in all."""
     with watched() as (stages, texts):
         total, rows = timed(lambda: load_rows(config, settings))
     seconds = {"seconds": total - stages["loading"], **stages, "rest": total - sum(stages.values())}
-    return Build({"rows": sum(rows.num_rows.values()), "texts": len(texts), **seconds}, texts)
+    return {"rows": sum(rows.num_rows.values()), "texts": texts, **seconds}
 
 
 @contextmanager
@@ -174,23 +167,17 @@ def watched() -> Iterator[tuple[dict[str, float], list[str]]]:
     def watch(stage: str, function: Callable) -> Callable:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            inner, start = sum(stages.values()), time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                stages[stage] += time.perf_counter() - start - (sum(stages.values()) - inner)
+            before = sum(stages.values())
+            took, result = timed(lambda: function(*args, **kwargs))
+            stages[stage] += took - (sum(stages.values()) - before)
+            texts.extend(args[1] if stage == "encoding" else ())
+            return result
 
         return run
 
-    encode = SentenceTransformer.encode
-
-    def keep(model: SentenceTransformer, said: list[str], **options: Any) -> Any:
-        texts.extend(said)
-        return encode(model, said, **options)
-
     with (
         patch.object(SentenceTransformer, "__init__", watch("loading", SentenceTransformer.__init__)),
-        patch.object(SentenceTransformer, "encode", watch("encoding", keep)),
+        patch.object(SentenceTransformer, "encode", watch("encoding", SentenceTransformer.encode)),
         patch.object(idl_hf.rows.generate, "choose_once", watch("choosing", choose_once)),
     ):
         yield stages, texts
@@ -209,22 +196,19 @@ def forget_choices(cache: Path) -> None:
             shutil.rmtree(folder)
 
 
-def build_here(settings: Settings) -> Record:
-    """Return what a build took, with the peak memory of this process in MiB."""
-    if "scale" in settings.parts:
-        took, _ = build(str(settings.build), settings)
-    else:  # watching imports torch, beside which the growth of a build that encodes nothing would look small
-        took = {"rows": sum(load_rows(str(settings.build), settings).num_rows.values())}
+def build_here(config: str, settings: Settings, watching: bool) -> Record:
+    """Return the peak memory of this process in MiB with a build, and what it took."""
+    # Watching imports torch, beside which the growth of a build that encodes nothing would look small
+    took = build(config, settings) if watching else {"rows": load_rows(config, settings).num_rows}
     return {**took, "peak": memory("VmHWM") / 2**20}
 
 
 def read_people(settings: Settings) -> list[Person]:
-    dialogues = []
-    for split, rows in load_rows("sessions", settings).items():
-        dialogues += [
-            Dialogue(f"{split}-{own.person_id}", own.dialogue_id, own.turns) for own in map(dialogue_of, rows)
-        ]
-    return group_by_person(dialogues)
+    return group_by_person(
+        Dialogue(f"{split}-{own.person_id}", own.dialogue_id, own.turns)
+        for split, rows in load_rows("sessions", settings).items()
+        for own in map(dialogue_of, rows)
+    )
 
 
 def write_dialogues(people: list[Person], folder: str, count: int) -> str:
@@ -242,10 +226,6 @@ def write_dialogues(people: list[Person], folder: str, count: int) -> str:
             turns = tuple(Turn(role, text + mark, tuple(candidates)) for role, text, candidates in said)
             file.write(json.dumps(asdict(replace(dialogue, person_id=dialogue.person_id + mark, turns=turns))) + "\n")
     return str(target)
-
-
-def count_dialogues(people: list[Person]) -> int:
-    return sum(len(person.dialogues) for person in people)
 
 
 def compared(ours: list[float], peer: list[float], unit: str = "s", factor: float = 1.0) -> Record:
@@ -325,9 +305,8 @@ def _cold_build(people: list[Person], config: str, settings: Settings) -> Record
 
     def whole() -> Timed:
         with fresh_cache():
-            took, encoded = build(config, settings)
-        builds.append(took)
-        return Timed(took["seconds"], encoded)
+            builds.append(build(config, settings))
+        return Timed(builds[-1]["seconds"], builds[-1]["texts"])
 
     def alone() -> Timed:
         model = SentenceTransformer(resolve_encoder(settings.encoder))
@@ -346,14 +325,14 @@ def measure_warm(settings: Settings) -> list[Record]:
     for config in ["sessions", *settings.configs]:
         builds: dict[str, list[Record]] = {"nothing": [], "vectors": [], "vectors and choices": []}
         with fresh_cache() as cache:
-            builds["nothing"].append(build(config, settings).took)
+            builds["nothing"].append(build(config, settings))
             for turn in range(settings.repeats):
                 forget_choices(cache)
-                builds["vectors"].append(build(config, settings).took)
-                builds["vectors and choices"].append(build(config, settings).took)
+                builds["vectors"].append(build(config, settings))
+                builds["vectors and choices"].append(build(config, settings))
                 progress(f"  {config}, turn {turn + 1} of {settings.repeats}")
         for cached, took in builds.items():
-            first = {"config": config, "cached": cached, "texts encoded": took[-1]["texts"]}
+            first = {"config": config, "cached": cached, "texts encoded": len(took[-1]["texts"])}
             records.append({**first, "build, s": [record["seconds"] for record in took], **stages_of(took)})
     return records
 
@@ -404,7 +383,7 @@ def _compare_person(person: Person, encoder: SentenceEncoder, model: Any) -> Rec
 def measure_memory(settings: Settings) -> list[Record]:
     """Measure the peak resident memory of a process that builds, with vectors cached and choices not."""
     people, records = read_people(settings)[: settings.memory_people], []
-    counts = [count_dialogues(people), settings.memory_factor * count_dialogues(people)]
+    counts = [factor * sum(len(person.dialogues) for person in people) for factor in (1, settings.memory_factor)]
     for config in settings.configs:
         peaks: list[list[float]] = [[], []]
         with fresh_cache() as cache, tempfile.TemporaryDirectory() as folder:
@@ -412,7 +391,7 @@ def measure_memory(settings: Settings) -> list[Record]:
             build(config, data[1])
             for turn, i in itertools.product(range(settings.repeats), (0, 1)):
                 forget_choices(cache)
-                peaks[i].append(run_elsewhere(f"Building '{config}'", data[i], parts=["memory"], build=config)["peak"])
+                peaks[i].append(run_elsewhere(build_here, config, data[i], False)["peak"])
                 progress(f"  {config}, {counts[i]} dialogues, turn {turn + 1} of {settings.repeats}")
         growth = [100 * (ratio - 1) for ratio in ratios(peaks[1], peaks[0])]
         few, many = (f"{settings.memory_factor if i else 1} x the people, MiB" for i in (0, 1))
@@ -427,8 +406,8 @@ def measure_scale(settings: Settings) -> list[Record]:
         large = replace(settings, data_dir=write_dialogues(read_people(settings), folder, settings.dialogues))
         for config in settings.configs:
             with fresh_cache():
-                took = run_elsewhere(f"Building '{config}'", large, parts=["scale"], build=config)
-            counts = {"dialogues": settings.dialogues, "rows": took["rows"], "unique texts": took["texts"]}
+                took = run_elsewhere(build_here, config, large, True)
+            counts = {"dialogues": settings.dialogues, "rows": took["rows"], "unique texts": len(took["texts"])}
             seconds = {"build, s": took["seconds"], **stages_of([took])}
             records.append({"config": config, **counts, **seconds, "peak, MiB": took["peak"]})
     return records
@@ -479,11 +458,6 @@ def sample(settings: Settings, folder: str) -> Settings:
 
 
 def main(settings: Settings) -> None:
-    datasets.disable_progress_bars()
-    logging.disable_progress_bar()
-    if settings.build is not None:
-        print(json.dumps(build_here(settings)))
-        return
     results: dict[str, list[Record]] = {}
     with tempfile.TemporaryDirectory() as folder:
         small = sample(settings, folder)
@@ -500,4 +474,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(parse(Settings))
+    main(HfArgumentParser(Settings).parse_args_into_dataclasses()[0])

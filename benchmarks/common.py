@@ -1,25 +1,18 @@
-"""What the benchmarks share: taking turns, medians with their spread, rows of tables, settings, a tiny model."""
+"""What the benchmarks share: taking turns, medians with their spread, rows of tables, a tiny model."""
 
 import itertools
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-from transformers import HfArgumentParser
+from typing import Any, NamedTuple
 
 from idl_hf.cache import write_whole
-
-if TYPE_CHECKING:  # torch would stand in the memory of builds that need none
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
-
-T = TypeVar("T")
 
 
 class Timed(NamedTuple):
@@ -81,23 +74,10 @@ def write(file: Path, content: Any) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def parse(kind: type[T]) -> T:
-    """Return the settings on the command line, or in the one JSON file that it names."""
-    parser = HfArgumentParser(kind)
-    if len(sys.argv) == 2 and sys.argv[1].endswith(".json"):
-        return parser.parse_json_file(sys.argv[1])[0]
-    return parser.parse_args_into_dataclasses()[0]
-
-
-def run_elsewhere(what: str, settings: Any, **changes: Any) -> Any:
-    """Return the JSON that this script prints last in a process of its own, with some settings changed."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump({**asdict(settings), "quick": False, **changes}, file)
-        file.flush()
-        done = subprocess.run([sys.executable, sys.argv[0], file.name], stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"{what} in a process of its own failed with {done.returncode}, see above.")
-    return json.loads(done.stdout.splitlines()[-1])
+def run_elsewhere(function: Callable[..., Any], *args: Any) -> Any:
+    """Return what a function returns in a new process, which shares no memory with this one."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
 
 
 def memory(name: str) -> int:
@@ -109,19 +89,16 @@ def memory(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def tiny_model(**sizes: Any) -> "tuple[LlamaForCausalLM, PreTrainedTokenizerBase]":
+def tiny_model(**sizes: Any) -> tuple[Any, Any]:
     """Return a Llama of two layers with random weights, the same each time, and the tokenizer of SmolLM2."""
-    import torch
+    import torch  # here, since it would stand in the memory of builds that need none
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     from idl_hf.models.offline import resolve_model
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model("offline"))
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        **sizes,
-    )  # fmt: skip
+    sizes |= {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)
-    model = LlamaForCausalLM(config).eval()
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).eval()
     model.generation_config.update(pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
     return model, tokenizer

@@ -24,10 +24,10 @@ import trl.trainer.utils
 from datasets import Dataset
 from matplotlib.figure import Figure
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, LlamaConfig, PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
-from common import Timed, head, memory, parse, progress, ratios, row, run_elsewhere, spread, take_turns, timed, write
+from common import Timed, head, memory, progress, ratios, row, run_elsewhere, spread, take_turns, timed, write
 from idl_hf import DPOCConfig, DPOCTrainer
 from idl_hf.arguments import option
 from idl_hf.machine import fast_precision
@@ -43,11 +43,8 @@ OURS, THREE_ROWS, TRL, TWO_ROWS = "DPOC, shared prompt", "DPOC, three rows", "DP
 PRECOMPUTED = ", precomputed"
 COMPLETIONS = ("chosen", "criterion", "rejected")
 VARIANTS = [OURS, OURS + PRECOMPUTED, THREE_ROWS, TRL, TRL + PRECOMPUTED, TWO_ROWS, TWO_ROWS + PRECOMPUTED]
-PEERS = {
-    OURS: (TRL, TWO_ROWS),
-    OURS + PRECOMPUTED: (TRL, TRL + PRECOMPUTED, TWO_ROWS, TWO_ROWS + PRECOMPUTED),
-    THREE_ROWS: (TRL,),
-}
+PEERS = {OURS: (TRL, TWO_ROWS), OURS + PRECOMPUTED: VARIANTS[3:], THREE_ROWS: (TRL,)}
+Times = dict[int, dict[str, list[float]]]  # seconds of each step, by length of the prompt and variant
 
 
 @dataclass
@@ -63,7 +60,6 @@ class Settings:
     model_shape: str = option("smollm2-135m", f"Its weights, or random: {', '.join(SHAPES)}.")
     output_dir: str = option("runs/benchmarks", "Where the three files go.")
     quick: bool = option(False, "A tiny model and one turn: shows that it runs, no more.")
-    memory_of: str | None = option(None, "Only the peak memory of this variant, in bytes.")
 
     def __post_init__(self) -> None:
         if self.quick:
@@ -89,8 +85,7 @@ def build_trainer(variant: str, model: PreTrainedModel, settings: Settings) -> D
         "gradient_checkpointing": settings.gradient_checkpointing, "max_length": None, "report_to": "none",
         "per_device_train_batch_size": 1, "disable_tqdm": True,
     }  # fmt: skip
-    if ours:
-        options["prefix_sharing"] = variant.startswith(OURS)
+    options |= {"prefix_sharing": variant.startswith(OURS)} if ours else {}
     trainer = (DPOCTrainer if ours else DPOTrainer)(
         model=copy.deepcopy(model, {id(weight): weight for weight in model.parameters()}),
         args=(DPOCConfig if ours else DPOConfig)(**options),
@@ -113,12 +108,9 @@ def build_batch(trainer: DPOTrainer, prompt: int, settings: Settings) -> dict[st
     generator = torch.Generator().manual_seed(prompt)
     vocabulary = min(32000, trainer.model.config.vocab_size)
     lengths = {"prompt": prompt, **dict.fromkeys(COMPLETIONS, settings.completion)}
-    texts: dict[str, Any] = {
-        f"{name}_ids": torch.randint(10, vocabulary, (length,), generator=generator).tolist()
-        for name, length in lengths.items()
-    }
-    if trainer.precompute_ref_logps:
-        texts |= {f"ref_{name}_logps": -100.0 for name in COMPLETIONS}
+    texts: dict[str, Any] = {f"ref_{name}_logps": -100.0 for name in COMPLETIONS if trainer.precompute_ref_logps}
+    for name, length in lengths.items():
+        texts[f"{name}_ids"] = torch.randint(10, vocabulary, (length,), generator=generator).tolist()
     return trainer.data_collator([texts])
 
 
@@ -140,11 +132,10 @@ def step(trainer: DPOTrainer, batch: dict[str, Any], variant: str) -> Timed:
         return timed(run)
 
 
-def measure_times(settings: Settings) -> dict[int, dict[str, list[float]]]:
-    """Return the seconds of each step, by length of the prompt and variant."""
+def measure_times(settings: Settings) -> Times:
     model = build_model(settings)
     trainers = {variant: build_trainer(variant, model, settings) for variant in VARIANTS}
-    times: dict[int, dict[str, list[float]]] = {}
+    times: Times = {}
     for prompt in settings.prompts:
         progress(f"prompt {prompt}")
         batches = {variant: build_batch(trainer, prompt, settings) for variant, trainer in trainers.items()}
@@ -154,9 +145,8 @@ def measure_times(settings: Settings) -> dict[int, dict[str, list[float]]]:
     return times
 
 
-def peak_memory(settings: Settings) -> int:
+def peak_memory(variant: str, settings: Settings) -> int:
     """Return the bytes that one step at the longest prompt takes above the built trainer, in a process of its own."""
-    variant = str(settings.memory_of)
     trainer = build_trainer(variant, build_model(settings), settings)
     batch = build_batch(trainer, settings.prompts[-1], settings)
     if settings.device == "cuda":
@@ -172,14 +162,11 @@ def peak_memory(settings: Settings) -> int:
 
 def measure_memory(settings: Settings) -> dict[int, dict[str, int]]:
     """Return the peak memory at the longest prompt, by that length and variant."""
-    longest, peaks = settings.prompts[-1:], {}
-    for variant in [OURS, TRL] if settings.quick else VARIANTS:
-        what = f"Measuring the memory of '{variant}'"
-        peaks[variant] = run_elsewhere(what, settings, prompts=longest, memory_of=variant)
-    return {longest[0]: peaks}
+    variants = [OURS, TRL] if settings.quick else VARIANTS
+    return {settings.prompts[-1]: {variant: run_elsewhere(peak_memory, variant, settings) for variant in variants}}
 
 
-def table(settings: Settings, times: dict[int, dict[str, list[float]]], peaks: dict[int, dict[str, int]]) -> str:
+def table(settings: Settings, times: Times, peaks: dict[int, dict[str, int]]) -> str:
     """Return Markdown: seconds, throughput and memory of each variant, then ours against each peer."""
     checkpointing = "with" if settings.gradient_checkpointing else "without"
     lines = [
@@ -207,7 +194,7 @@ def machine(settings: Settings) -> str:
     return f"{os.cpu_count()} cores of {platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def plot(path: Path, times: dict[int, dict[str, list[float]]]) -> None:
+def plot(path: Path, times: Times) -> None:
     """Write a figure of seconds over the length of the prompt, a line for each variant."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -222,10 +209,7 @@ def plot(path: Path, times: dict[int, dict[str, list[float]]]) -> None:
 
 
 def main(settings: Settings) -> None:
-    """Measure, write the three files and print the table; with `memory_of`, print that number only."""
-    if settings.memory_of is not None:
-        print(peak_memory(settings))
-        return
+    """Measure, write the three files and print the table."""
     times, peaks = measure_times(settings), measure_memory(settings)
     folder, report = Path(settings.output_dir), table(settings, times, peaks)
     results = {"settings": asdict(settings), "machine": machine(settings), "seconds": times, "peak_bytes": peaks}
@@ -236,4 +220,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(parse(Settings))
+    main(HfArgumentParser(Settings).parse_args_into_dataclasses()[0])
