@@ -120,11 +120,9 @@ def torch_cosine(a: Any, b: Any) -> float:  # as the released code takes it
 
 def slow_order(distances: Distances, to_target: list[float]) -> list[int]:
     """Return the best of all permutations; ties as in `order_references`."""
-
-    def rank(path: tuple[int, ...]) -> tuple[float, float, tuple[int, ...]]:
-        return round(path_cost(path, distances), 6), round(to_target[path[-1]], 6), path
-
-    return list(min(itertools.permutations(range(len(distances))), key=rank))
+    paths = itertools.permutations(range(len(distances)))
+    ranked = ((round(path_cost(path, distances), 6), round(to_target[path[-1]], 6), path) for path in paths)
+    return list(min(ranked)[2])
 
 
 def path_cost(path: Sequence[int], distances: Distances) -> float:

@@ -170,10 +170,8 @@ def train_adapter(settings: Settings, folder: Path) -> str:
     if not (folder / "adapter_model.safetensors").exists():
         data = replace(data_arguments(settings, reply="all"), max_rows=settings.msl_rows)
         schedule = {"learning_rate": 2e-3, "lr_scheduler_type": "cosine", "warmup_steps": 2, "num_train_epochs": 1}
-        model = ModelConfig(
-            settings.model_name_or_path, use_peft=True, lora_r=8, lora_alpha=16, lora_dropout=0.0,
-            lora_target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-        )  # fmt: skip
+        lora = {"lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "lora_target_modules": ["all-linear"]}
+        model = ModelConfig(settings.model_name_or_path, use_peft=True, **lora)
         train_msl(data, SFTConfig(**common_arguments(settings, folder), **schedule), model)
     return str(folder)
 

@@ -160,12 +160,6 @@ def peak_memory(variant: str, settings: Settings) -> int:
     return memory("VmHWM") - before
 
 
-def measure_memory(settings: Settings) -> dict[int, dict[str, int]]:
-    """Return the peak memory at the longest prompt, by that length and variant."""
-    variants = [OURS, TRL] if settings.quick else VARIANTS
-    return {settings.prompts[-1]: {variant: run_elsewhere(peak_memory, variant, settings) for variant in variants}}
-
-
 def table(settings: Settings, times: Times, peaks: dict[int, dict[str, int]]) -> str:
     """Return Markdown: seconds, throughput and memory of each variant, then ours against each peer."""
     checkpointing = "with" if settings.gradient_checkpointing else "without"
@@ -210,7 +204,8 @@ def plot(path: Path, times: Times) -> None:
 
 def main(settings: Settings) -> None:
     """Measure, write the three files and print the table."""
-    times, peaks = measure_times(settings), measure_memory(settings)
+    times, variants = measure_times(settings), [OURS, TRL] if settings.quick else VARIANTS
+    peaks = {settings.prompts[-1]: {variant: run_elsewhere(peak_memory, variant, settings) for variant in variants}}
     folder, report = Path(settings.output_dir), table(settings, times, peaks)
     results = {"settings": asdict(settings), "machine": machine(settings), "seconds": times, "peak_bytes": peaks}
     write(folder / "dpoc_step.json", results)

@@ -61,18 +61,15 @@ def one_by_one(model: Any, tokenizer: Any, prompts: Prompts, args: argparse.Name
 def in_batches(model: Any, tokenizer: Any, prompts: Prompts, args: argparse.Namespace) -> list[str]:
     encoded = [prompting.prompt_ids(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
-    replies = [""] * len(prompts)
+    options = {"max_new_tokens": args.max_new_tokens, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+    replies: dict[int, str] = {}
     for start in tqdm(range(0, len(order), args.batch_size), desc="In batches"):
         batch = order[start : start + args.batch_size]
         inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, padding_side="left", return_tensors="pt")
-        output = model.generate(
-            **inputs.to(model.device), max_new_tokens=args.max_new_tokens, do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+        output = model.generate(**inputs.to(model.device), **options)
         texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for i, text in zip(batch, texts, strict=True):
-            replies[i] = text.strip()
-    return replies
+        replies |= zip(batch, map(str.strip, texts), strict=True)
+    return [replies[i] for i in range(len(prompts))]
 
 
 WAYS: dict[str, Callable[..., list[str]]] = {"shared": share, "in batches": in_batches, "one by one": one_by_one}

@@ -63,11 +63,10 @@ def nltk_characters(columns: Columns) -> Values:
 
 
 def nltk_distinct(columns: Columns) -> Values:
-    values = {}
-    for order in (1, 2):
-        grams = [list(nltk.ngrams(text.lower().split(), order)) for text in columns["predictions"]]
-        values[f"distinct_{order}"] = float(np.mean([len(set(own)) / len(own) if own else 0.0 for own in grams]))
-    return values
+    words = [text.lower().split() for text in columns["predictions"]]
+    grams = {order: [list(nltk.ngrams(own, order)) for own in words] for order in (1, 2)}
+    shares = {order: [len(set(own)) / max(1, len(own)) for own in given] for order, given in grams.items()}
+    return {f"distinct_{order}": float(np.mean(values)) for order, values in shares.items()}
 
 
 def rouge_score(columns: Columns, use_stemmer: bool = False) -> Values:
@@ -100,16 +99,16 @@ def compute(name: str, given: dict[str, Any]) -> Values:
     return evaluate.load(name, keep_in_memory=True).compute(**given)
 
 
-def compare(ours: Callable[[], Values], peer: Peer, columns: Columns, repeats: int) -> tuple[float, list[str]]:
-    """Return the median seconds of ours, and the cells of one row."""
+def measure(label: str, ours: Callable[[], Values], peer: Peer, columns: Columns, repeats: int) -> float:
+    """Print a row and return the median seconds of ours."""
     ways = {"ours": ours} if peer is None else {"ours": ours, "peer": lambda: peer(columns)}
     (own, *others), (values, *peer_values) = take_turns(ways, repeats)
-    seconds = statistics.median(own)
-    if peer is None:
-        return seconds, [f"{seconds:.2f}", "", "", "", ""]
-    difference = max(abs(values[name] - value) for name, value in peer_values[0].items())
-    cells = [peer.__name__, f"{statistics.median(others[0]):.2f}", spread(ratios(others[0], own)), f"{difference:.0e}"]
-    return seconds, [f"{seconds:.2f}", *cells]
+    cells = [""] * 4
+    for taken, found in zip(others, peer_values, strict=True):
+        difference = max(abs(values[name] - value) for name, value in found.items())
+        cells = [peer.__name__, f"{statistics.median(taken):.2f}", spread(ratios(taken, own)), f"{difference:.0e}"]
+    print(row(label, f"{statistics.median(own):.2f}", *cells), flush=True)
+    return statistics.median(own)
 
 
 def main() -> None:
@@ -127,12 +126,10 @@ def main() -> None:
     print(head("metric", "ours, s", "peer", "peer, s", "times faster", "largest difference"))
     total = 0.0
     for name, options, read, peer in RUNS:
-        given = {column: columns[column] for column in read} | options
-        seconds, cells = compare(partial(compute, name, given), peer, columns, args.repeats)
-        total += seconds
-        print(row(", ".join([name, *options.values()]), *cells), flush=True)
+        ours = partial(compute, name, {column: columns[column] for column in read} | options)
+        total += measure(", ".join([name, *options.values()]), ours, peer, columns, args.repeats)
     print(f"| all of the above | {total:.2f} | | | | |")
-    print(row("score_replies", *compare(lambda: score_replies(**columns), None, columns, args.repeats)[1]))
+    measure("score_replies", lambda: score_replies(**columns), None, columns, args.repeats)
 
 
 if __name__ == "__main__":

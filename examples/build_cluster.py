@@ -28,19 +28,17 @@ import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.arguments import option, required
 from idl_hf.cache import write_whole
 from idl_hf.corpora.errors import ErrorLog
-from idl_hf.rows.builder import IDLBuilder
-from idl_hf.training.data import parse_options
+from idl_hf.rows.arguments import DatasetArguments
 
 
-@dataclass
-class ClusterArguments:
+@dataclass(kw_only=True)
+class ClusterArguments(DatasetArguments):
     """Which rows to make, and where."""
 
     data_dir: str = required("Folder with the raw files of the corpus, which all machines see.")
     output_dir: str = required("Folder for <config>/<split>-<task>.parquet, which all machines see.")
     dataset_name: str = option("idl_hf/convai2_idl", "A built-in dataset.")
     config_name: str = option("msl", "sessions, msl or dpoc.")
-    dataset_options: dict | str | None = option(None, "Builder options as JSON.")
     executor: Literal["local", "slurm", "ray"] = option("local", "Where the tasks run.")
     tasks: int = option(8, "Number of shares, and of files of each split.")
     workers: int = option(1, "Tasks at a time.")
@@ -50,7 +48,7 @@ class ClusterArguments:
 
 def main(args: ClusterArguments) -> None:
     """Run the tasks that are not finished. Exits where the folder holds the rows of another build."""
-    builder = _builder(args)
+    builder = load_dataset_builder(args.dataset_name, args.config_name, **args.builder_options(args.config_name))
     output = Path(args.output_dir, args.config_name).absolute()
     # A file of another build among these would be taken for one of this
     made_of = sha256(f"{builder.cache_dir} {args.tasks}".encode()).hexdigest()[:16]
@@ -62,7 +60,7 @@ def main(args: ClusterArguments) -> None:
 
 def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_size: int) -> None:
     """Write the rows of the rank-th of `world_size` equal shares of each split's persons."""
-    builder = _builder(args)
+    builder = load_dataset_builder(args.dataset_name, args.config_name, **args.builder_options(args.config_name))
     for split, files in builder.config.data_files.items():
         everyone = builder.read_persons(split, [str(file) for file in files], ErrorLog(builder.config.on_error))
         persons = everyone[len(everyone) * rank // world_size : len(everyone) * (rank + 1) // world_size]
@@ -75,11 +73,6 @@ def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_
             while batch := list(islice(rows, builder.DEFAULT_WRITER_BATCH_SIZE)):
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema))
         target.with_suffix(".left_out.json").write_text(json.dumps(+row_builder.drops))
-
-
-def _builder(args: ClusterArguments) -> IDLBuilder:
-    options = parse_options(args.dataset_options)
-    return load_dataset_builder(args.dataset_name, args.config_name, data_dir=args.data_dir, **options)
 
 
 def _executor(args: ClusterArguments, pipeline: list, logs: str) -> PipelineExecutor:

@@ -4,39 +4,30 @@ python examples/convert_spc.py Synthetic-Persona-Chat_train.csv Synthetic-Person
 """
 
 import argparse
-import sys
 
 from idl_hf.corpora.errors import CorpusError
-from idl_hf.corpora.spc import Converted, convert
+from idl_hf.corpora.spc import convert
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Convert the files that are named and return the exit status."""
+def main() -> None:
+    """Convert the files that are named, and say what of each was written, left out and mended."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", metavar="CSV", help="..._train.csv, ..._valid.csv or ..._test.csv")
     parser.add_argument("--output_dir", required=True, help="Folder for train.jsonl, validation.jsonl, test.jsonl.")
     parser.add_argument("--on_error", choices=["raise", "skip"], default="raise", help="What to do at malformed rows.")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     try:
-        for converted in convert(options.files, options.output_dir, options.on_error):
-            print(summary(converted))
+        read = convert(options.files, options.output_dir, options.on_error)
     except (CorpusError, OSError) as error:
-        print(f"convert_spc: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def summary(converted: Converted) -> str:
-    """Return lines on what of a file was written, left out and mended."""
-    drops, notes = converted.log.drops, converted.log.notes
-    lines = [
-        f"{converted.source}: {converted.dialogues + drops.total()} dialogues, two for each conversation.",
-        f"  wrote {converted.dialogues} of {converted.persons} people to {converted.target}",
-    ]
-    lines += [f"  left out {count} x {reason}" for reason, count in sorted(drops.items())]
-    lines += [f"  mended {count} x {what}" for what, count in sorted(notes.items())]
-    return "\n".join([*lines, *(f"  {message}" for message in converted.log.messages[:10])])
+        raise SystemExit(f"convert_spc: {error}") from error
+    for converted in read:
+        drops, notes = converted.log.drops, converted.log.notes
+        print(f"{converted.source}: {converted.dialogues + drops.total()} dialogues, two for each conversation.")
+        lines = [f"wrote {converted.dialogues} of {converted.persons} people to {converted.target}"]
+        lines += [f"left out {count} x {reason}" for reason, count in sorted(drops.items())]
+        lines += [f"mended {count} x {what}" for what, count in sorted(notes.items())]
+        print(*(f"  {line}" for line in [*lines, *converted.log.messages[:10]]), sep="\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,11 +8,11 @@ rows are made, and the paper's stacked form, as the model wrote it.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, cycle
 from pathlib import Path
-from typing import Any
 
 from trl import TrlParser
 
@@ -58,31 +58,50 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    """Score one extractor after the other."""
+    """Score one extractor after the other, written after each: a failure with a later model loses nothing."""
     lines = Path(args.data).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines if line.strip()][: args.max_samples]
     turns = accuracy.read_labelled_turns(args.labels, str(args.convai2)) if args.labels is not None else []
     turns = [turn for turn in turns if args.labels_of in (None, turn.file)]
-    table = Table(rows, turns, Path(args.output))
-    table.add("patterns", accuracy.one_by_one(patterns.extract))
+    sentences = sum(len(row["sentences"]) for row in rows)
+    titles = ["extractor", *COLUMNS, "sentences/s", *(f"turns: {name}" for name in OF_TURNS if turns)]
+    labelled = f" The last columns: {len(turns)} labelled turns of ConvAI2." if turns else ""
+    table = [
+        f"{len(rows)} samples of {sentences} sentences in all; scores x 100.{labelled}\n",
+        f"| {' | '.join(titles).replace('_', ' ')} |",
+        "|---" * len(titles) + "|",
+    ]
+    for label, extract_samples in extractors(args):
+        scores = accuracy.evaluate_extractor(extract_samples, rows)
+        cells = ["-" if math.isnan(scores[name]) else f"{100 * scores[name]:.1f}" for name in COLUMNS]
+        cells.append(f"{scores['sentences_per_second']:.1f}")
+        if turns:
+            triples = [own for (own,) in extract_samples([[turn.text] for turn in turns])]
+            scores = accuracy.score_labelled_turns(turns, triples)
+            cells += [f"{100 * scores[name]:.1f}" for name in OF_TURNS]
+        table.append(f"| {label} | {' | '.join(cells)} |")
+        Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.output).write_text("\n".join(table) + "\n", encoding="utf-8")
+        print(table[-1])
+
+
+def extractors(args: Arguments) -> Iterator[tuple[str, accuracy.ExtractSamples]]:
+    """Yield the label and the extractor of each row."""
+    yield "patterns", accuracy.one_by_one(patterns.extract)
     if args.instruct:
-        table.add(f"{args.instruct}, three examples", accuracy.one_by_one(instructed(args.instruct, args.batch_size)))
+        yield f"{args.instruct}, three examples", accuracy.one_by_one(instructed(args.instruct, args.batch_size))
     for name in args.models:
         extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size)
-        table.add(name, accuracy.one_by_one(uncached(extractor)))
+        yield name, accuracy.one_by_one(partial(uncached, extractor))
         refused = ", ".join(f"{count} x {reason}" for reason, count in extractor.refused.most_common())
         print(f"Refused: {refused or 'nothing'}.")
         extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size, copy_only=False)
-        table.add(f"{name}, stacked", extractor.extract_samples)
+        yield f"{name}, stacked", extractor.extract_samples
 
 
-def uncached(extractor: PersonaExtractor) -> Extract:
-    """Return an extractor that asks the model for each sentence by itself, whatever it wrote before."""
-
-    def extract(sentences: Sequence[str]) -> list[list[Triple]]:
-        return [triples for (triples,) in extractor.extract_samples([[sentence] for sentence in sentences])]
-
-    return extract
+def uncached(extractor: PersonaExtractor, sentences: Sequence[str]) -> list[list[Triple]]:
+    """Ask the model for each sentence by itself, whatever it wrote before."""
+    return [triples for (triples,) in extractor.extract_samples([[sentence] for sentence in sentences])]
 
 
 def instructed(name: str, batch_size: int) -> Extract:
@@ -104,36 +123,6 @@ def ask(sentence: str) -> list[Message]:
     (first, answer), *others = EXAMPLES
     said = [f"{INSTRUCTION}\n\n{first}", answer, *chain.from_iterable(others), sentence]
     return [{"role": role, "content": text} for role, text in zip(cycle(("user", "assistant")), said, strict=False)]
-
-
-class Table:
-    """Scores in percent, written after each row, so that a failure with a later model loses nothing."""
-
-    def __init__(self, rows: list[dict[str, Any]], turns: list[accuracy.LabelledTurn], file: Path) -> None:
-        self.rows, self.turns, self.file = rows, turns, file
-        sentences = sum(len(row["sentences"]) for row in rows)
-        titles = [column.replace("_", " ") for column in COLUMNS] + ["sentences/s"]
-        titles += [f"turns: {name.replace('_', ' ')}" for name in OF_TURNS] if turns else []
-        labelled = f" The last columns: {len(turns)} labelled turns of ConvAI2." if turns else ""
-        self.lines = [
-            f"{len(rows)} samples of {sentences} sentences in all; scores x 100.{labelled}\n",
-            f"| extractor | {' | '.join(titles)} |",
-            "|---" * (len(titles) + 1) + "|",
-        ]
-
-    def add(self, label: str, extract_samples: accuracy.ExtractSamples) -> None:
-        """Score an extractor, and add and print its row."""
-        scores = accuracy.evaluate_extractor(extract_samples, self.rows)
-        cells = ["-" if math.isnan(scores[name]) else f"{100 * scores[name]:.1f}" for name in COLUMNS]
-        cells.append(f"{scores['sentences_per_second']:.1f}")
-        if self.turns:
-            triples = [own for (own,) in extract_samples([[turn.text] for turn in self.turns])]
-            scores = accuracy.score_labelled_turns(self.turns, triples)
-            cells += [f"{100 * scores[name]:.1f}" for name in OF_TURNS]
-        self.lines.append(f"| {label} | {' | '.join(cells)} |")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
-        print(self.lines[-1])
 
 
 if __name__ == "__main__":

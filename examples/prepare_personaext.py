@@ -86,10 +86,8 @@ def taught(args: PrepareArguments, passed: set[str]) -> list[Sample]:
     known: dict[str, tuple[Triple, ...]] = {}
     for source in args.taught:
         log = ErrorLog(args.on_error)
-        texts = _other_texts(source, passed, log)
-        for text, triples in zip(texts, patterns.extract(texts), strict=True):
-            if triples or is_plainly_no_statement(text):
-                known[text] = tuple(triples)
+        stated = _stated(source, passed, log)
+        known |= {text: own for text, own in stated.items() if own or is_plainly_no_statement(text)}
         _show(log)
     rng = random.Random(args.seed)
     rows = rng.sample(list(known.items()), min(args.taught_turns, len(known)))
@@ -107,11 +105,10 @@ def silent_turns(sources: Sequence[str], sentences: set[str], on_error: str) -> 
     is_plain: dict[str, bool] = {}
     for source in sources:
         log = ErrorLog(on_error)
-        texts = _other_texts(source, sentences, log)
-        silent = [text for text, triples in zip(texts, patterns.extract(texts), strict=True) if not triples]
-        plain = {text: is_plainly_no_statement(text) for text in silent}
-        shown = f"{len(silent)} of {len(texts)} different turns state nothing, {sum(plain.values())} plainly so"
-        print(f"{source}: {shown}")
+        stated = _stated(source, sentences, log)
+        plain = {text: is_plainly_no_statement(text) for text, triples in stated.items() if not triples}
+        share = f"{len(plain)} of {len(stated)} different turns state nothing"
+        print(f"{source}: {share}, {sum(plain.values())} plainly so")
         _show(log)
         is_plain |= plain
     plain_turns = [text for text, plain in is_plain.items() if plain]
@@ -123,9 +120,11 @@ def spelled_apart(text: str) -> str:
     return " ".join(re.sub(r"([.,!?;:])", r" \1 ", text.lower()).split())
 
 
-def _other_texts(source: str, passed: set[str], log: ErrorLog) -> list[str]:
-    texts = (spelled_apart(turn.text) for dialogue in _dialogues(source, log) for turn in dialogue.turns)
-    return [text for text in dict.fromkeys(texts) if text not in passed]
+def _stated(source: str, passed: set[str], log: ErrorLog) -> dict[str, tuple[Triple, ...]]:
+    """Return what the rules find in each different turn that is not among `passed`."""
+    every = (spelled_apart(turn.text) for dialogue in _dialogues(source, log) for turn in dialogue.turns)
+    texts = [text for text in dict.fromkeys(every) if text not in passed]
+    return dict(zip(texts, map(tuple, patterns.extract(texts)), strict=True))
 
 
 def _dialogues(source: str, log: ErrorLog) -> Iterator[Dialogue]:
@@ -140,10 +139,9 @@ def _dialogues(source: str, log: ErrorLog) -> Iterator[Dialogue]:
 
 
 def _show(log: ErrorLog) -> None:
-    for reason, count in sorted(log.drops.items()):
-        print(f"  left out {count} x {reason}")
-    for message in log.messages[:10]:
-        print(f"  {message}")
+    reasons = [f"left out {count} x {reason}" for reason, count in sorted(log.drops.items())]
+    for line in reasons + log.messages[:10]:
+        print(f"  {line}")
 
 
 def write(output_dir: str, splits: dict[str, list[Sample]]) -> None:
@@ -155,7 +153,9 @@ def write(output_dir: str, splits: dict[str, list[Sample]]) -> None:
             rows = (json.dumps(_row(sample), ensure_ascii=False) + "\n" for sample in samples)
             partial.write_text("".join(rows), encoding="utf-8", newline="\n")
     for split, samples in splits.items():
-        print(f"{targets[split]}: {_counts(samples)}")
+        silent = [not own for sample in samples for own in sample.triples]
+        counts = f"{len(samples)} samples of {len(silent)} sentences, {sum(silent)} of which state nothing"
+        print(f"{targets[split]}: {counts}")
 
 
 def _row(sample: Sample) -> dict[str, str | list]:
@@ -165,12 +165,6 @@ def _row(sample: Sample) -> dict[str, str | list]:
         "sentences": list(sample.sentences),
         "triples": [[[t.object, t.relation, t.subject] for t in own] for own in sample.triples],
     }
-
-
-def _counts(samples: Sequence[Sample]) -> str:
-    sentences = sum(len(sample.sentences) for sample in samples)
-    silent = sum(not own for sample in samples for own in sample.triples)
-    return f"{len(samples)} samples of {sentences} sentences, {silent} of which state nothing"
 
 
 if __name__ == "__main__":
