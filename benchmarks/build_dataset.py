@@ -1,5 +1,4 @@
-"""What building rows takes: convED, DPI and the references of a person against their straightforward form, a build
-against encoding its texts and nothing else, the stages of builds with and without caches, and memory.
+"""What building rows takes: its parts against their straightforward form, its stages by what is cached, memory.
 
     python benchmarks/build_dataset.py                                           # all but scale, on the sample data
     python benchmarks/build_dataset.py --data_dir <ConvAI2 files> --parts cold warm peer memory
@@ -34,7 +33,6 @@ from numpy.typing import NDArray
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-import idl_hf.rows.generate
 from common import Timed, head, memory, progress, ratios, row, run_elsewhere, take_turns, timed, write
 from idl_hf.arguments import option
 from idl_hf.conved import Embedded, pairwise_conved
@@ -73,7 +71,6 @@ class Settings:
     configs: list[str] = field(default_factory=lambda: ["msl", "dpoc"], metadata={"help": "Which rows are built."})
     repeats: int = option(3, "Turns; ten times as many of what takes milliseconds.")
     people: int = option(3, "peer: how many, the first ones.")
-    memory_people: int = option(30, "memory: how many at most, the first ones.")
     memory_factor: int = option(10, "memory: how many times as many it is compared with.")
     dialogues: int = option(17878, "scale: how many, made by repeating all with new words.")
     output_dir: str = option("runs/build_dataset", "Where the two files go.")
@@ -176,7 +173,7 @@ def watched() -> Iterator[tuple[dict[str, float], list[str]]]:
     with (
         patch.object(SentenceTransformer, "__init__", watch("loading", SentenceTransformer.__init__)),
         patch.object(SentenceTransformer, "encode", watch("encoding", SentenceTransformer.encode)),
-        patch.object(idl_hf.rows.generate, "choose_once", watch("choosing", choose_once)),
+        patch("idl_hf.rows.generate.choose_once", watch("choosing", choose_once)),
     ):
         yield stages, texts
 
@@ -186,12 +183,6 @@ def fresh_cache() -> Iterator[Path]:
     """Yield a cache folder without vectors and choices, which is that of all builds; models are kept elsewhere."""
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, IDL_HF_CACHE=folder):
         yield Path(folder)
-
-
-def forget_choices(cache: Path) -> None:
-    for folder in cache.iterdir():
-        if folder.name != "embeddings":
-            shutil.rmtree(folder)
 
 
 def build_here(config: str, settings: Settings, watching: bool) -> Record:
@@ -320,12 +311,12 @@ def _cold_build(people: list[Person], config: str, settings: Settings) -> Record
 def measure_warm(settings: Settings) -> list[Record]:
     """Measure builds by what is cached. Choosing is SPI and DPI with reading vectors; the rest renders and writes."""
     records = []
-    for config in ["sessions", *settings.configs]:
+    for config in ["sessions", *settings.configs]:  # the former makes no choices
         builds: dict[str, list[Record]] = {"nothing": [], "vectors": [], "vectors and choices": []}
         with fresh_cache() as cache:
             builds["nothing"].append(build(config, settings))
             for turn in range(settings.repeats):
-                forget_choices(cache)
+                shutil.rmtree(cache / "references", ignore_errors=True)
                 builds["vectors"].append(build(config, settings))
                 builds["vectors and choices"].append(build(config, settings))
                 progress(f"  {config}, turn {turn + 1} of {settings.repeats}")
@@ -380,7 +371,7 @@ def _compare_person(person: Person, encoder: SentenceEncoder, model: Any) -> Rec
 
 def measure_memory(settings: Settings) -> list[Record]:
     """Measure the peak resident memory of a process that builds, with vectors cached and choices not."""
-    people, records = read_people(settings)[: settings.memory_people], []
+    people, records = read_people(settings)[:30], []
     counts = [factor * sum(len(person.dialogues) for person in people) for factor in (1, settings.memory_factor)]
     for config in settings.configs:
         peaks: list[list[float]] = [[], []]
@@ -388,7 +379,7 @@ def measure_memory(settings: Settings) -> list[Record]:
             data = [replace(settings, data_dir=write_dialogues(people, folder, count)) for count in counts]
             build(config, data[1])
             for turn, i in itertools.product(range(settings.repeats), (0, 1)):
-                forget_choices(cache)
+                shutil.rmtree(cache / "references", ignore_errors=True)
                 peaks[i].append(run_elsewhere(build_here, config, data[i], False)["peak"])
                 progress(f"  {config}, {counts[i]} dialogues, turn {turn + 1} of {settings.repeats}")
         growth = [100 * (ratio - 1) for ratio in ratios(peaks[1], peaks[0])]
@@ -448,17 +439,12 @@ def machine() -> str:
     return f"{model}, {cores} cores, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
 
 
-def sample(settings: Settings, folder: str) -> Settings:
-    """Return the settings with the beginnings of a few sample dialogues as their data."""
-    people = read_people(replace(settings, data_dir=str(SAMPLE_DATA)))[:2]
-    short = [replace(dialogue, turns=dialogue.turns[:4]) for person in people for dialogue in person.dialogues[:3]]
-    return replace(settings, data_dir=write_dialogues(group_by_person(short), folder, len(short)))
-
-
 def main(settings: Settings) -> None:
     results: dict[str, list[Record]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        small = sample(settings, folder)
+        people = read_people(replace(settings, data_dir=str(SAMPLE_DATA)))[:2]
+        few = [replace(own, turns=own.turns[:4]) for person in people for own in person.dialogues[:3]]
+        small = replace(settings, data_dir=write_dialogues(group_by_person(few), folder, len(few)))
         with fresh_cache():
             build("dpoc", small)  # what the first build of a process imports is in no number
         for part in settings.parts:

@@ -1,5 +1,6 @@
 """What the benchmarks share: taking turns, medians with their spread, rows of tables, a tiny model."""
 
+import argparse
 import itertools
 import json
 import statistics
@@ -72,6 +73,18 @@ def write(file: Path, content: Any) -> None:
     with write_whole(file) as partial:
         text = content if isinstance(content, str) else json.dumps(content, indent=1, default=asdict)
         partial.write_text(text, encoding="utf-8")
+
+
+def arguments(doc: str | None, quick: dict[str, Any], **defaults: Any) -> argparse.Namespace:
+    """Return the options on the command line, each of the type of its default; --quick sets those in `quick`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    for name, default in defaults.items():
+        kind = {"type": type(default[0]), "nargs": "+"} if isinstance(default, list) else {"type": type(default)}
+        parser.add_argument(f"--{name}", default=default, **kind, help=f"default {default}")
+    args = parser.parse_args()
+    vars(args).update(quick if args.quick else {})
+    return args
 
 
 def run_elsewhere(function: Callable[..., Any], *args: Any) -> Any:

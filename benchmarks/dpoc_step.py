@@ -27,18 +27,13 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, LlamaConfig, PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
-from common import Timed, head, memory, progress, ratios, row, run_elsewhere, spread, take_turns, timed, write
+from common import head, memory, progress, ratios, row, run_elsewhere, spread, take_turns, timed, tiny_model, write
 from idl_hf import DPOCConfig, DPOCTrainer
 from idl_hf.arguments import option
 from idl_hf.machine import fast_precision
 from idl_hf.models.offline import resolve_model
 
-SHAPES = {
-    "llama-2-7b": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
-                   "num_attention_heads": 32, "num_key_value_heads": 32},
-    "tiny": {"vocab_size": 49152, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-             "num_attention_heads": 4, "num_key_value_heads": 2},
-}  # fmt: skip
+SHAPES = ("smollm2-135m", "llama-2-7b", "tiny")
 OURS, THREE_ROWS, TRL, TWO_ROWS = "DPOC, shared prompt", "DPOC, three rows", "DPO, TRL", "DPO, completions only"
 PRECOMPUTED = ", precomputed"
 COMPLETIONS = ("chosen", "criterion", "rejected")
@@ -57,7 +52,7 @@ class Settings:
     device: str = option("cpu", "cpu or cuda.")
     dtype: str = option("", "bfloat16, on a CPU by autocast, or float32; or by the machine.")
     gradient_checkpointing: bool = option(True, "As TRL's default.")
-    model_shape: str = option("smollm2-135m", f"Its weights, or random: {', '.join(SHAPES)}.")
+    model_shape: str = option(SHAPES[0], "The first has its weights, others random ones.", SHAPES)
     output_dir: str = option("runs/benchmarks", "Where the three files go.")
     quick: bool = option(False, "A tiny model and one turn: shows that it runs, no more.")
 
@@ -72,9 +67,10 @@ def build_model(settings: Settings) -> PreTrainedModel:
     dtype = getattr(torch, settings.dtype) if settings.device == "cuda" else torch.float32
     if settings.model_shape == "smollm2-135m":
         return AutoModelForCausalLM.from_pretrained(resolve_model("offline"), dtype=dtype).to(settings.device)
-    with torch.device(settings.device):
-        config = LlamaConfig(max_position_embeddings=4096, **SHAPES[settings.model_shape])
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    if settings.model_shape == "tiny":
+        return tiny_model(num_key_value_heads=2)[0].to(settings.device, dtype)
+    with torch.device(settings.device):  # LlamaConfig's defaults are the sizes of LLaMA-7B
+        return AutoModelForCausalLM.from_config(LlamaConfig(max_position_embeddings=4096), dtype=dtype)
 
 
 def build_trainer(variant: str, model: PreTrainedModel, settings: Settings) -> DPOTrainer:
@@ -114,7 +110,7 @@ def build_batch(trainer: DPOTrainer, prompt: int, settings: Settings) -> dict[st
     return trainer.data_collator([texts])
 
 
-def step(trainer: DPOTrainer, batch: dict[str, Any], variant: str) -> Timed:
+def step(trainer: DPOTrainer, batch: dict[str, Any], variant: str) -> Any:
     """Take the time of one forward and backward pass and the optimizer's step."""
 
     def run() -> None:

@@ -1,17 +1,17 @@
 """Utterances a second of the persona extractors: the rules, and a model one by one against in batches.
 
     python benchmarks/extract.py --model runs/extractor            # a fine-tuned adapter
+    python benchmarks/extract.py --file said.txt                   # dialogues as .jsonl, or one utterance a line
     python benchmarks/extract.py --quick                           # a tiny model of random weights, for the test suite
 
 Both take turns on the same utterances in one process, nothing is read from a cache; the ratio is that of one turn. The
 last column says for how many utterances the model wrote the very same text.
 """
 
-import argparse
 import statistics
 from itertools import cycle, islice
 
-from common import head, ratios, row, spread, take_turns, timed, tiny_model
+from common import arguments, head, ratios, row, spread, take_turns, timed, tiny_model
 from idl_hf.demo import SAMPLE_DATA
 from idl_hf.explore.extract import read_utterances
 from idl_hf.models.lines import generate_lines
@@ -21,17 +21,10 @@ from idl_hf.persona.triples import format_prompt
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="offline", help="Adapter or model: a Hub id, a folder, or 'offline'.")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--file", default=SAMPLE_DATA / "train.jsonl", help="Dialogues, or one utterance a line.")
-    parser.add_argument("--utterances", type=int, default=128)
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[8, 32, 64])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
-    args = parser.parse_args()
-    if args.quick:
-        args.utterances, args.batch_sizes, args.repeats = 12, [4], 2
+    args = arguments(
+        __doc__, {"utterances": 12, "batch_sizes": [4], "repeats": 2}, model="offline", dtype="float32",
+        file=SAMPLE_DATA / "train.jsonl", utterances=128, batch_sizes=[8, 32, 64], repeats=3,
+    )  # fmt: skip
     texts = list(dict.fromkeys(read_utterances(args.file)))[: args.utterances]
     model, tokenizer = tiny_model(num_key_value_heads=2) if args.quick else load_merged(args.model, args.dtype)
     prompts = [tokenizer(format_prompt([text]))["input_ids"] for text in texts]

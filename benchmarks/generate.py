@@ -1,8 +1,7 @@
-"""Replies a second: prompts that share their beginnings computed once, against `model.generate` on each and in
-batches.
+"""Replies a second: prompts that share their beginnings, against `model.generate` on each and in batches.
 
     python benchmarks/generate.py --dataset_name idl_hf/convai2_idl --data_dir path/to/convai2    # 1,000 replies
-    python benchmarks/generate.py --replies 8 --turns 1                                           # of the sample data
+    python benchmarks/generate.py --model runs/msl --replies 8 --turns 1          # of an adapter, on the sample data
     python benchmarks/generate.py --quick                             # a tiny random model, for the test suite
 
 The prompts are those of an evaluation: every reply of whole held-out dialogues after their references, cut to 2,048
@@ -24,7 +23,7 @@ from datasets import load_dataset
 from tqdm.auto import tqdm
 
 import idl_hf  # noqa: F401 (registers the datasets)
-from common import head, ratios, row, spread, timed, tiny_model
+from common import arguments, head, ratios, row, spread, timed, tiny_model
 from idl_hf import prompting
 from idl_hf.demo import SAMPLE_DATA
 from idl_hf.models.loading import load_model
@@ -88,22 +87,13 @@ def print_prompts(tokenizer: Any, dialogues: list[Prompts], replies: list[str]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="offline", help="Adapter or model: a Hub id, a folder, or 'offline'.")
-    parser.add_argument("--dataset_name", default="idl_hf/dialogues_idl")
-    parser.add_argument("--data_dir", default=str(SAMPLE_DATA), help="Folder with the raw files of the corpus.")
-    parser.add_argument("--split", default="validation")
-    parser.add_argument("--replies", type=int, default=1000, help="At least; dialogues are whole.")
-    parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--turns_one_by_one", type=int, default=1, help="So many, the first, generate one by one too.")
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--max_new_tokens", type=int, default=40)
-    parser.add_argument("--quick", action="store_true")
-    args = parser.parse_args()
-    if args.quick:
-        args.replies, args.turns, args.batch_size, args.max_new_tokens = 12, 2, 4, 8
+    args = arguments(
+        __doc__, {"replies": 12, "turns": 2, "batch_size": 4, "max_new_tokens": 8}, model="offline",
+        dataset_name="idl_hf/dialogues_idl", data_dir=str(SAMPLE_DATA), split="validation", replies=1000, turns=10,
+        turns_one_by_one=1, batch_size=8, max_new_tokens=40,
+    )  # fmt: skip
     if args.turns_one_by_one < 1:
-        parser.error("--turns_one_by_one must be at least 1: one by one is what the replies are compared with.")
+        raise SystemExit("--turns_one_by_one must be at least 1: one by one is what the replies are compared with.")
     model, tokenizer = tiny_model(num_key_value_heads=2) if args.quick else load_model(args.model)
     dialogues = read_dialogues(args, tokenizer)
     for generate in WAYS.values():  # to warm up

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import NamedTuple
 from unittest.mock import patch
 
 import torch
@@ -27,23 +26,13 @@ HEADS, KEY_HEADS, WIDTH, COMPLETION = 9, 3, 64, 20
 MODULE = SimpleNamespace(is_causal=True, num_key_value_groups=HEADS // KEY_HEADS)
 
 
-class Case(NamedTuple):
-    """What is attended: query, key, value and the upstream gradient in float64, and the distances of the row."""
-
-    tensors: list[Tensor]
-    distances: Tensor
-
-
 def kernel(query: Tensor, key: Tensor, value: Tensor, distances: Tensor) -> Tensor:
     with patch.object(attention, "_takes_tiles", lambda query: False):
         return attention.packed_attention(MODULE, query, key, value, distances, scaling=WIDTH**-0.5)[0]
 
 
-def tiles(query: Tensor, key: Tensor, value: Tensor, distances: Tensor) -> Tensor:
-    return tiled_attention(query, key, value, distances, WIDTH**-0.5)
-
-
-def draw(prompt: int) -> Case:
+def draw(prompt: int) -> list[Tensor]:
+    """Return query, key, value and the upstream gradient in float64, and the distances of the row."""
     ids = list(range(COMPLETION))
     texts = {"prompt_ids": list(range(prompt)), "chosen_ids": ids, "criterion_ids": ids, "rejected_ids": ids}
     batch = DataCollatorForPrefixSharing(0)([texts])
@@ -51,16 +40,17 @@ def draw(prompt: int) -> Case:
     generator = torch.Generator().manual_seed(prompt)
     length = distances.shape[3]
     shapes = [(1, heads, length, WIDTH) for heads in (HEADS, KEY_HEADS, KEY_HEADS)] + [(1, length, HEADS, WIDTH)]
-    return Case([torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes], distances)
+    return [*(torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes), distances]
 
 
-def run(attend: Callable[..., Tensor], case: Case, dtype: torch.dtype) -> Timed:
+def run(attend: Callable[..., Tensor], case: list[Tensor], dtype: torch.dtype) -> Timed:
     """Run forward and backward once in this precision and return the output and the three gradients."""
-    *inputs, upstream = (tensor.to(dtype) for tensor in case.tensors)
+    *tensors, distances = case
+    *inputs, upstream = (tensor.to(dtype) for tensor in tensors)
     inputs = [tensor.requires_grad_() for tensor in inputs]
 
     def attend_both_ways() -> list[Tensor]:
-        output = attend(*inputs, case.distances)
+        output = attend(*inputs, distances)
         return [output.detach(), *torch.autograd.grad(output, inputs, upstream)]
 
     return timed(attend_both_ways)
@@ -76,7 +66,8 @@ def main(quick: bool) -> None:
         case = draw(prompt)
         exact = run(kernel, case, torch.float64).result
         for dtype in (torch.float32, torch.bfloat16):
-            ways = {attend.__name__: partial(run, attend, case, dtype) for attend in (kernel, tiles)}
+            tiles = partial(tiled_attention, scaling=WIDTH**-0.5)
+            ways = {"kernel": partial(run, kernel, case, dtype), "tiles": partial(run, tiles, case, dtype)}
             take_turns(ways, 1)  # to warm up
             seconds, results = take_turns(ways, 2 if quick else 12)
             medians = (f"{1e3 * statistics.median(taken):.1f}" for taken in seconds)

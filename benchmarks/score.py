@@ -9,7 +9,6 @@ that `score_replies` computes for a report. Replies are made of halves of uttera
 that they share words with their references.
 """
 
-import argparse
 import random
 import statistics
 import warnings
@@ -23,7 +22,7 @@ import numpy as np
 from nltk.translate.bleu_score import sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from common import head, ratios, row, spread, take_turns
+from common import arguments, head, ratios, row, spread, take_turns
 from idl_hf.demo import SAMPLE_DATA
 from idl_hf.evaluation.scores import score_replies
 from idl_hf.explore.extract import read_utterances
@@ -112,14 +111,8 @@ def measure(label: str, ours: Callable[[], Values], peer: Peer, columns: Columns
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--replies", type=int, default=10_000)
-    parser.add_argument("--utterances", type=int, default=100, help="Past utterances of each person.")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
-    args = parser.parse_args()
-    if args.quick:
-        args.replies, args.utterances, args.repeats = 200, 10, 1
+    quick = {"replies": 200, "utterances": 10, "repeats": 1}
+    args = arguments(__doc__, quick, replies=10_000, utterances=100, repeats=3)
     warnings.filterwarnings("ignore", message=r"\s*The hypothesis contains", category=UserWarning)  # of nltk
     columns = make_replies(args.replies, args.utterances)
     print(f"{args.replies:,} replies, {args.utterances} past utterances for each. Medians of {args.repeats}.\n")

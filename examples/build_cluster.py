@@ -21,7 +21,6 @@ import pyarrow
 import pyarrow.parquet
 from datasets import load_dataset_builder
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
-from datatrove.executor.base import PipelineExecutor
 from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
@@ -55,7 +54,14 @@ def main(args: ClusterArguments) -> None:
     logs = output / "logs" / made_of
     if any(path != logs for path in output.glob("logs/*")):
         raise SystemExit(f"'{output}' holds the rows of another build. Delete it or name another --output_dir.")
-    _executor(args, [partial(make_share, args, str(output))], str(logs)).run()
+    pipeline, options = [partial(make_share, args, str(output))], {}
+    if args.executor == "slurm":
+        if args.partition is None:
+            raise SystemExit("--executor slurm needs --partition.")
+        options = {"time": args.time, "partition": args.partition, "job_name": "idl_hf"}
+    executor = {"local": LocalPipelineExecutor, "slurm": SlurmPipelineExecutor, "ray": RayPipelineExecutor}
+    shared = {"tasks": args.tasks, "workers": args.workers, "logging_dir": str(logs)}
+    executor[args.executor](pipeline, **shared, **options).run()
 
 
 def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_size: int) -> None:
@@ -73,15 +79,6 @@ def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_
             while batch := list(islice(rows, builder.DEFAULT_WRITER_BATCH_SIZE)):
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema))
         target.with_suffix(".left_out.json").write_text(json.dumps(+row_builder.drops))
-
-
-def _executor(args: ClusterArguments, pipeline: list, logs: str) -> PipelineExecutor:
-    options = {"tasks": args.tasks, "workers": args.workers, "logging_dir": logs}
-    if args.executor != "slurm":
-        return (LocalPipelineExecutor if args.executor == "local" else RayPipelineExecutor)(pipeline, **options)
-    if args.partition is None:
-        raise SystemExit("--executor slurm needs --partition.")
-    return SlurmPipelineExecutor(pipeline, time=args.time, partition=args.partition, job_name="idl_hf", **options)
 
 
 if __name__ == "__main__":

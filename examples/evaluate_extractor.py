@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, cycle
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from trl import TrlParser
 
@@ -20,9 +21,9 @@ from idl_hf.arguments import option, required
 from idl_hf.models.lines import generate_lines
 from idl_hf.models.loading import load_model
 from idl_hf.persona import accuracy, patterns
-from idl_hf.persona.extractor import Extract, PersonaExtractor
+from idl_hf.persona.extractor import PersonaExtractor
 from idl_hf.persona.triples import parse_triples
-from idl_hf.schema import Message, Triple
+from idl_hf.schema import Triple
 
 INSTRUCTION = (
     "Say what the sentence states of its speaker as <object, relation, subject>, where object and subject are words "
@@ -66,11 +67,8 @@ def main(args: Arguments) -> None:
     sentences = sum(len(row["sentences"]) for row in rows)
     titles = ["extractor", *COLUMNS, "sentences/s", *(f"turns: {name}" for name in OF_TURNS if turns)]
     labelled = f" The last columns: {len(turns)} labelled turns of ConvAI2." if turns else ""
-    table = [
-        f"{len(rows)} samples of {sentences} sentences in all; scores x 100.{labelled}\n",
-        f"| {' | '.join(titles).replace('_', ' ')} |",
-        "|---" * len(titles) + "|",
-    ]
+    table = [f"{len(rows)} samples of {sentences} sentences in all; scores x 100.{labelled}\n"]
+    table += [f"| {' | '.join(titles).replace('_', ' ')} |", "|---" * len(titles) + "|"]
     for label, extract_samples in extractors(args):
         scores = accuracy.evaluate_extractor(extract_samples, rows)
         cells = ["-" if math.isnan(scores[name]) else f"{100 * scores[name]:.1f}" for name in COLUMNS]
@@ -89,7 +87,8 @@ def extractors(args: Arguments) -> Iterator[tuple[str, accuracy.ExtractSamples]]
     """Yield the label and the extractor of each row."""
     yield "patterns", accuracy.one_by_one(patterns.extract)
     if args.instruct:
-        yield f"{args.instruct}, three examples", accuracy.one_by_one(instructed(args.instruct, args.batch_size))
+        chat = partial(instructed, *load_model(args.instruct), args.batch_size)
+        yield f"{args.instruct}, three examples", accuracy.one_by_one(chat)
     for name in args.models:
         extractor = PersonaExtractor.from_pretrained(name, batch_size=args.batch_size)
         yield name, accuracy.one_by_one(partial(uncached, extractor))
@@ -104,25 +103,16 @@ def uncached(extractor: PersonaExtractor, sentences: Sequence[str]) -> list[list
     return [triples for (triples,) in extractor.extract_samples([[sentence] for sentence in sentences])]
 
 
-def instructed(name: str, batch_size: int) -> Extract:
-    """Return an extractor that tells a chat model what to do."""
-    model, tokenizer = load_model(name)
-
-    def extract(sentences: Sequence[str]) -> list[list[Triple]]:
-        texts = [tokenizer.apply_chat_template(ask(s), tokenize=False, add_generation_prompt=True) for s in sentences]
-        prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size)
-        written = {i: text for batch in batches for i, text in batch.items()}
-        return [parse_triples(written[i].split("\n")[0]) for i in range(len(prompts))]
-
-    return extract
-
-
-def ask(sentence: str) -> list[Message]:
-    """Return the chat that asks for a sentence's triples, with the examples before it."""
+def instructed(model: Any, tokenizer: Any, batch_size: int, sentences: Sequence[str]) -> list[list[Triple]]:
+    """Ask a chat model for the triples of each sentence, with the examples before it."""
     (first, answer), *others = EXAMPLES
-    said = [f"{INSTRUCTION}\n\n{first}", answer, *chain.from_iterable(others), sentence]
-    return [{"role": role, "content": text} for role, text in zip(cycle(("user", "assistant")), said, strict=False)]
+    said = [[f"{INSTRUCTION}\n\n{first}", answer, *chain.from_iterable(others), sentence] for sentence in sentences]
+    chats = [[{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(own)] for own in said]
+    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+    prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size)
+    written = {i: text for batch in batches for i, text in batch.items()}
+    return [parse_triples(written[i].split("\n")[0]) for i in range(len(prompts))]
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ SFTTrainer trains on.
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -127,15 +128,13 @@ def _stated(source: str, passed: set[str], log: ErrorLog) -> dict[str, tuple[Tri
     return dict(zip(texts, map(tuple, patterns.extract(texts)), strict=True))
 
 
-def _dialogues(source: str, log: ErrorLog) -> Iterator[Dialogue]:
+def _dialogues(source: str, log: ErrorLog) -> Iterable[Dialogue]:
     if Path(source).is_file():
-        yield from jsonl.read_dialogues(source, log)
-        return
+        return jsonl.read_dialogues(source, log)
     files = convai2.split_files(source)
     if "train" not in files:  # the paper's results are of the validation split, which must stay unseen
         raise CorpusError(f"Expected ConvAI2's train split in '{source}', found only: {', '.join(files)}.")
-    for file in files["train"]:
-        yield from convai2.read_dialogues(file, log)
+    return chain.from_iterable(convai2.read_dialogues(file, log) for file in files["train"])
 
 
 def _show(log: ErrorLog) -> None:
@@ -150,21 +149,17 @@ def write(output_dir: str, splits: dict[str, list[Sample]]) -> None:
     with ExitStack() as stack:
         for split, samples in splits.items():
             partial = stack.enter_context(write_whole(targets[split]))
-            rows = (json.dumps(_row(sample), ensure_ascii=False) + "\n" for sample in samples)
-            partial.write_text("".join(rows), encoding="utf-8", newline="\n")
+            partial.write_text("".join(map(_line, samples)), encoding="utf-8", newline="\n")
     for split, samples in splits.items():
         silent = [not own for sample in samples for own in sample.triples]
         counts = f"{len(samples)} samples of {len(silent)} sentences, {sum(silent)} of which state nothing"
         print(f"{targets[split]}: {counts}")
 
 
-def _row(sample: Sample) -> dict[str, str | list]:
-    return {
-        "prompt": format_prompt(sample.sentences),
-        "completion": format_sample(sample.triples),
-        "sentences": list(sample.sentences),
-        "triples": [[[t.object, t.relation, t.subject] for t in own] for own in sample.triples],
-    }
+def _line(sample: Sample) -> str:
+    row = {"prompt": format_prompt(sample.sentences), "completion": format_sample(sample.triples)}
+    triples = [[[triple.object, triple.relation, triple.subject] for triple in own] for own in sample.triples]
+    return json.dumps({**row, "sentences": sample.sentences, "triples": triples}, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

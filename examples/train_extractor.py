@@ -4,8 +4,7 @@
     accelerate launch examples/train_extractor.py --config examples/recipes/extractor_smollm2_cpu.yaml \
         --data_dir <folder>
 
-Any field of SFTConfig, ModelConfig and ExtractorDataArguments can stand in the YAML file or on the command line
-(`--help`).
+Any field of SFTConfig, ModelConfig and ExtractorDataArguments can stand in the file or on the line (`--help`).
 """
 
 from trl import ModelConfig, TrlParser
