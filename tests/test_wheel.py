@@ -26,7 +26,7 @@ def test_the_wheel_holds_scripts_metrics_recipes_and_samples(wheel):
         "idl_hf/dataset_scripts/convai2_idl.py", "idl_hf/dataset_scripts/dialogues_idl.py",
         "idl_hf/metrics/p_co/p_co.py",
         "idl_hf/metrics/p_f1/README.md", "idl_hf/recipes/msl_llama2_7b_chat.yaml", "idl_hf/sample_data/train.jsonl",
-        "idl_hf/sample_data/validation.jsonl", "idl_hf/py.typed", "idl_hf/accelerate_configs/zero3.yaml",
+        "idl_hf/sample_data/validation.jsonl", "idl_hf/py.typed", "idl_hf/training/accelerate_configs/zero3.yaml",
         "idl_hf/experiments/table3.yaml", "idl_hf/experiments/scales/paper.yaml",
     }  # fmt: skip
     assert expected <= names

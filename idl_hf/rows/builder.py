@@ -174,6 +174,23 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         tally: Tally = split_generator.gen_kwargs["tally"]
         self.info.description += f"\n\n{tally.report(split_generator.name)}"
 
+    def as_dataset(self, split: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return the rows of a split, or of all that have any. Raises CorpusError, which says why, for none."""
+        splits = {str(name): info.num_examples for name, info in (self.info.splits or {}).items()}
+        lines = self.info.description.splitlines()
+        empty = {name: self._why_empty(name, lines) for name, rows in splits.items() if not rows}
+        if split is None and len(empty) < len(splits):
+            for problem in empty.values():
+                logger.warning(problem)
+            split = {name: name for name in splits if name not in empty}
+        elif asked := [problem for name, problem in empty.items() if split is None or str(split) == name]:
+            raise CorpusError(" ".join(asked))
+        return super().as_dataset(split, *args, **kwargs)
+
+    def _why_empty(self, split: str, lines: Sequence[str]) -> str:
+        left_out = [line for line in lines if line.startswith(f"Left out of {split}: ")]
+        return " ".join([f"The split '{split}' has no {self.config.name} rows.", *left_out])
+
     def read_persons(self, split: str, paths: list[str], log: ErrorLog) -> list[Person]:
         """Return all persons of a split, in the order of its files."""
         persons = group_by_person(self.read_split(split, paths, log))
@@ -194,12 +211,15 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     def _generate_examples(
         self, persons: list[Person], everyone: tuple[Person, ...], split: str, tally: Tally | None
     ) -> Iterator[tuple[str, Row]]:
-        builder = self.row_builder(everyone)
+        builder, made = self.row_builder(everyone), 0
         for person in persons:
             for number, row in enumerate(builder.rows(person)):
                 yield f"{person.person_id}/{row['dialogue_id']}/{number}", row
+                made += 1
         if tally:
             tally.add(builder.drops)
+        elif not made and len(persons) == len(everyone):  # a whole stream, and no worker's share of one
+            raise CorpusError(self._why_empty(split, Tally.lines(split, builder.drops)))
         for reason, count in (+builder.drops).items():
             logger.warning(f"{self.dataset_name}, {split}: left out {count} x {reason}.")
 

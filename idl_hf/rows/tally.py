@@ -35,6 +35,11 @@ class Tally:
         folder.mkdir(exist_ok=True)
         (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps(drops))
 
+    @staticmethod
+    def lines(split: str, drops: Counter[str]) -> list[str]:
+        """Return a sentence for each reason why something was left out."""
+        return [f"Left out of {split}: {count} x {reason}." for reason, count in sorted((+drops).items())]
+
     def report(self, split: str) -> str:
         """Return all counts as text, one sentence a line, and remove the folder.
         Dialogues in the files = dialogues that rows show + those left out as "dialogue ..."."""
@@ -43,6 +48,6 @@ class Tally:
             drops.update(json.loads(file.read_text()))
         shutil.rmtree(self.folder, ignore_errors=True)
         lines = [f"Read of {split}: {self.dialogues} dialogues, {self.people} people."]
-        lines += [f"Left out of {split}: {count} x {reason}." for reason, count in sorted((+drops).items())]
+        lines += self.lines(split, drops)
         lines += [f"Mended in {split}: {count} x {what}." for what, count in sorted(self.log.notes.items())]
         return "\n".join(lines)
