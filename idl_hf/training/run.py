@@ -108,8 +108,10 @@ def _what_a_run_depends_on(trainer: SFTTrainer | DPOTrainer, model_args: ModelCo
 def _name_offline_base(model: object) -> None:
     """Have an adapter of the offline model name its base "offline"; a path into the cache is found on no other."""
     base = str(offline_folder())
-    if not isinstance(model, PeftModel) or model.peft_config["default"].base_model_name_or_path != base:
+    if not isinstance(model, PeftModel) or model.peft_config["default"].base_model_name_or_path not in (base, OFFLINE):
         return
+    # Until it is written the folder's own name: PEFT looks at the base model's config as it saves
+    model.peft_config["default"].base_model_name_or_path = base
     save = model.save_pretrained
 
     def save_pretrained(folder: str, **options: Any) -> None:
