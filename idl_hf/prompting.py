@@ -3,13 +3,18 @@ Training, evaluation and chat all call it, so they cannot drift apart. Partner -
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from idl_hf.schema import Message, Turn
+from idl_hf.token_ids import encode, prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+__all__ = [
+    "SILENCE", "Fitted", "Prompt", "drop_references", "encode", "fit_to_budget", "prompt_ids", "render",
+    "render_replies", "token_counter",
+]  # fmt: skip
 SILENCE = "__SILENCE__"  # ConvAI2's own convention for a partner who has not spoken yet
 # Paper A.1
 PROFILE_PROMPT = "Here are your persona settings, your reply must be consistent with the persona: {profile}"
@@ -80,7 +85,7 @@ def _append_dialogue(messages: list[Message], turns: Sequence[Turn]) -> Start | 
 
 
 def fit_to_budget(
-    messages: Sequence[Message], starts: Sequence[Start], max_tokens: int, count_tokens: CountTokens
+    messages: Sequence[Message], starts: Sequence[Start], max_tokens: float, count_tokens: CountTokens
 ) -> Fitted:
     """Drop whole references, the first (farthest from the reply) before the others, until the prompt fits.
     The current dialogue is never cut, so that a prompt with no reference left may still exceed `max_tokens`."""
@@ -106,40 +111,3 @@ def drop_references(messages: Sequence[Message], starts: Sequence[Start], count:
 def token_counter(tokenizer: "PreTrainedTokenizerBase") -> CountTokens:
     """Return a function that counts the tokens which the chat template makes of a prompt."""
     return lambda messages: len(prompt_ids(tokenizer, messages))
-
-
-def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
-    """Return the tokens of a prompt, up to where the reply begins."""
-    return tokenizer(_text(tokenizer, messages, True), add_special_tokens=False)["input_ids"]
-
-
-def _text(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], opens_reply: bool) -> str:
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=opens_reply)
-    return cast(str, text)
-
-
-def encode(
-    tokenizer: "PreTrainedTokenizerBase", prompt: Sequence[Message], completion: Sequence[Message]
-) -> dict[str, list[int]]:
-    """Return the tokens of a row, with 1 in `completion_mask` on the person's replies, end-of-turn tokens included.
-    It is 0 elsewhere: with several replies (`reply="all"`) the partner's utterances between them are masked out.
-    Raises ValueError where the chat template does not render a conversation as a prefix of its continuation."""
-    messages = [*prompt, *completion]
-    text = _text(tokenizer, messages, False)
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    mask = [0] * len(encoded["input_ids"])
-    for i in range(len(prompt), len(messages)):
-        if messages[i]["role"] != "assistant":
-            continue
-        head = _text(tokenizer, messages[:i], True)
-        tail = _text(tokenizer, messages[: i + 1], False)
-        if not (text.startswith(head) and text.startswith(tail.rstrip()) and tail.startswith(head)):
-            raise ValueError(
-                "The tokenizer's chat template renders the start of a conversation differently once it goes on, so "
-                "the person's replies cannot be located in it. Set a template that appends messages without changing "
-                "earlier ones."
-            )
-        for position, (begin, end) in enumerate(encoded["offset_mapping"]):
-            if begin >= len(head) and end <= len(tail.rstrip()) and end > begin:
-                mask[position] = 1
-    return {"input_ids": encoded["input_ids"], "completion_mask": mask}

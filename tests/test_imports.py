@@ -11,7 +11,7 @@ PRIVATE_FACTORIES = ("dataset_module_factory", "evaluation_module_factory")
 # Each folder is one promise; it imports from the rows above its own, and from its neighbours named here
 LEVELS = [
     {"schema", "arguments", "cache", "machine", "report", "packing", "registration"},
-    {"prompting", "corpora"},
+    {"chat_template", "token_ids", "prompting", "corpora"},
     {"models"},
     {"encoding", "persona", "conved", "spi", "dpi", "criteria"},
     {"rows"},
@@ -20,8 +20,12 @@ LEVELS = [
     {"evaluation", "hub", "explore"},
     {"demo", "cli"},
 ]
-NEIGHBOURS = {("corpora", "prompting"), ("criteria", "persona"), ("registration", "cache")}
-DPOC = {"packing", "arguments", "cache", "machine", "prompting"}  # a trainer for any dataset, which knows no person
+NEIGHBOURS = {
+    ("corpora", "prompting"), ("prompting", "token_ids"), ("token_ids", "chat_template"), ("criteria", "persona"),
+    ("registration", "cache"),
+}  # fmt: skip
+# A trainer for any dataset, which knows no person
+DPOC = {"packing", "arguments", "cache", "machine", "token_ids"}
 
 
 def sources(folder: str) -> list[Path]:
@@ -116,7 +120,7 @@ def test_only_registration_touches_the_private_factories(folder):
 
 # What costs seconds to import, and may not be at the top of these folders' files
 FREE_OF = {
-    ("corpora", "conved", "spi", "dpi", "criteria", "prompting", "report"): {
+    ("corpora", "chat_template", "token_ids", "conved", "spi", "dpi", "criteria", "prompting", "report"): {
         "torch",
         "transformers",
         "trl",

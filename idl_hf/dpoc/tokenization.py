@@ -6,10 +6,11 @@ from typing import Any
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import get_logger
-from trl.data_utils import common_prefix_length, is_conversational
+from trl.data_utils import is_conversational
 
 from idl_hf.dpoc.collator import COMPLETIONS
 from idl_hf.dpoc.config import DPOCConfig
+from idl_hf.token_ids import continue_prompt, continue_text
 
 logger = get_logger(__name__)
 _COLUMNS = ("prompt", *COMPLETIONS)
@@ -67,33 +68,22 @@ def tokenize_row(
 ) -> dict[str, Any]:
     """Return `prompt_ids`, `<completion>_ids` and `prompt_cut`, whether the prompt was cut.
 
-    As in TRL, a completion starts where prompt and prompt + completion diverge, plain text gets an end-of-sequence
-    token, and the columns `tools` (a list, or JSON) and `chat_template_kwargs` go to the chat template.
+    As in TRL, plain text gets an end-of-sequence token, and the columns `tools` (a list, or JSON) and
+    `chat_template_kwargs` go to the chat template. Unlike there, the prompt's tokens are those of the prompt alone, as
+    it is sent in use, and no content of a message becomes a control token.
     """
     if conversational:
-        # One template over the whole conversation: a template over a part of it may add a system message
         tools = row.get("tools")
         tools = json.loads(tools) if isinstance(tools, str) else tools
         options = {"tools": tools, **(row.get("chat_template_kwargs") or {})}
-        prompt = _chat_ids(tokenizer, row["prompt"], add_generation_prompt=True, **options)
-        whole = {name: _chat_ids(tokenizer, row["prompt"] + row[name], **options) for name in COMPLETIONS}
+        continued = continue_prompt(tokenizer, row["prompt"], [row[name] for name in COMPLETIONS], **options)
+        prompt, after = continued.prompt.ids, [tokens.ids for tokens in continued.after]
     else:
         prompt = tokenizer(row["prompt"])["input_ids"]
-        whole = {name: tokenizer(row["prompt"] + _ended(row[name], tokenizer))["input_ids"] for name in COMPLETIONS}
-    length = min(common_prefix_length(prompt, ids) for ids in whole.values())
-    if length < len(prompt):
-        logger.warning_once(
-            "The tokens of a prompt do not begin those of prompt + completion, because the chat template renders them "
-            f"differently or tokens merge at the border. {tokenizer.decode(prompt[length:])!r} at the end of the "
-            "prompt is left out of the training, so the model sees another context than in use. Shown once."
-        )
-    first = 0 if max_prompt_length is None else max(0, length - max_prompt_length)
-    completions = {f"{name}_ids": ids[length:] for name, ids in whole.items()}
-    return {"prompt_ids": prompt[first:length], **completions, "prompt_cut": first > 0}
-
-
-def _chat_ids(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -> list[int]:
-    return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
+        after = [continue_text(tokenizer, _ended(row[name], tokenizer)).ids for name in COMPLETIONS]
+    first = 0 if max_prompt_length is None else max(0, len(prompt) - max_prompt_length)
+    completions = {f"{name}_ids": ids for name, ids in zip(COMPLETIONS, after, strict=True)}
+    return {"prompt_ids": prompt[first:], **completions, "prompt_cut": first > 0}
 
 
 def _ended(text: str, tokenizer: Any) -> str:

@@ -12,7 +12,8 @@ import torch
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from idl_hf import prompting
+from idl_hf import prompting, token_ids
+from idl_hf.chat_template import GUARD, conversation
 from idl_hf.report.results import Span
 
 TOP_TOKENS = 100  # paper A.5
@@ -81,9 +82,9 @@ def attention_on_sessions(
     dialogues.
     """
     text, lines = _session_lines(tokenizer, row)
-    offset_mapping = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     offsets = {}  # of the tokens that count, by position
-    for position, (begin, end) in enumerate(offset_mapping):
+    continued = token_ids.continue_prompt(tokenizer, row["prompt"], [row["completion"]])
+    for position, (begin, end) in enumerate(continued.prompt.spans):
         token = text[begin:end]
         begin, end = end - len(token.lstrip()), begin + len(token.rstrip())
         if position > 0 and begin < end and any(line.begin <= begin and end <= line.end for line in lines):
@@ -100,7 +101,7 @@ def _session_lines(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]) -
     """Return the rendered row and the lines of its reference dialogues, found by rendering it again with marks around
     them."""
     messages = [dict(message) for message in (*row["prompt"], *row["completion"])]
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    text = conversation(tokenizer, messages)
     # After fit_rows, the first reference left follows a system message, and a silent partner if the person opens it
     current, first = row["dialogue_starts"][-1], row["dialogue_starts"][row.get("dropped_references", 0)]
     system = int(messages[0]["role"] == "system")
@@ -112,11 +113,11 @@ def _session_lines(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any]) -
         marked, count = _LINE.subn(rf"{_MARK}\g<0>{_MARK}", message["content"][:until])
         message["content"] = marked + message["content"][until:]
         prefixes += [_PREFIX[message["role"]]] * count
-    pieces = str(tokenizer.apply_chat_template(messages, tokenize=False)).split(_MARK)
+    pieces = conversation(tokenizer, messages).split(_MARK)
     if "".join(pieces) != text:
         raise ValueError("The tokenizer's chat template alters messages; set one that renders them as they are.")
     ends = np.cumsum([len(piece) for piece in pieces]).tolist()
-    return text, list(map(SessionLine, prefixes, ends[:-1:2], ends[1::2]))
+    return text.replace(GUARD, "\u200b"), list(map(SessionLine, prefixes, ends[:-1:2], ends[1::2]))
 
 
 @torch.inference_mode()

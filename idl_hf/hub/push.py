@@ -27,7 +27,7 @@ _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # All else stays: checkpoints, optimizer states, and pickles, such as training_args.bin, which may hold a token
 _OTHER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "chat_template.jinja", RECIPE_FILE,
+    "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json", RECIPE_FILE,
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What a causal LM writes after prompts, so many lines of it, in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,20 +15,23 @@ def generate_lines(
     prompts: Sequence[Sequence[int]],
     lines: Sequence[int],
     batch_size: int,
+    ends: Collection[int],
 ) -> Iterator[dict[int, str]]:
-    """Yield {index: what follows a prompt greedily} of each batch, until so many lines or the model's own end.
+    """Yield {index: what follows a prompt greedily} of each batch, until so many lines or a token that ends a reply.
 
     prompts: token ids; those of similar length go together.
     """
     order = sorted(range(len(prompts)), key=lambda i: (lines[i], len(prompts[i])), reverse=True)
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        written = _write(model, tokenizer, [prompts[i] for i in batch], [lines[i] for i in batch])
+        written = _write(model, tokenizer, [prompts[i] for i in batch], [lines[i] for i in batch], ends)
         yield dict(zip(batch, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True))
 
 
 @torch.inference_mode()
-def _write(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], lines: Sequence[int]) -> list[list[int]]:
+def _write(
+    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], lines: Sequence[int], ends: Collection[int]
+) -> list[list[int]]:
     """Greedy decoding in which a row leaves the batch once it is done. Lines have 2 to 20 tokens, and `generate` would
     compute all rows until the longest is written."""
     ids, mask = _padded(prompts, tokenizer.pad_token_id, model.device)
@@ -46,7 +49,7 @@ def _write(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], lines: 
             row = rows[place]
             written[row].append(token)
             missing[row] -= tokenizer.decode([token]).count("\n")
-            ended = token == tokenizer.eos_token_id or len(written[row]) >= MAX_NEW_TOKENS * lines[row]
+            ended = token in ends or len(written[row]) >= MAX_NEW_TOKENS * lines[row]
             if missing[row] > 0 and not ended:
                 going.append(place)
         if going and len(going) < len(rows):

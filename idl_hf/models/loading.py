@@ -1,23 +1,15 @@
 """Models and adapters, from the Hub or a folder. One adapter serves all people: the persona arrives in the prompt."""
 
-import re
 from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from idl_hf.chat_template import PLAIN_TEMPLATE
 from idl_hf.machine import default_device, fast_precision
 from idl_hf.models.identity import has_tokenizer, is_adapter
 from idl_hf.models.offline import hub_errors_name_offline, resolve_model
 
-# For base models such as GPT-2, which have none: "user: hello\nassistant: hi<|endoftext|>\n"
-PLAIN_TEMPLATE = (
-    "{% if bos_token %}{{ bos_token }}{% endif %}"
-    "{% for message in messages %}{{ message['role'] + ':' }}{% if message['content'] %}{{ ' ' + message['content'] }}"
-    "{% endif %}{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
-)
-_PLAIN_TURN = re.compile(r"\n(?:system|user|assistant):")
 _HINT = "--model_name_or_path offline (PersonaChat.from_pretrained('offline'))"
 
 
@@ -82,12 +74,6 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         )
         tokenizer.chat_template = PLAIN_TEMPLATE
     return tokenizer
-
-
-def first_turn(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """Return a reply without what an untrained model goes on with under the plain template, where nothing but its own
-    end of text ends a turn."""
-    return _PLAIN_TURN.split(text)[0] if tokenizer.chat_template == PLAIN_TEMPLATE else text
 
 
 def _adapter_and_base(name: str) -> tuple[str | None, str]:

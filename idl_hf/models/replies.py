@@ -1,7 +1,7 @@
 """Replies to held-out contexts; what their prompts share, references and the dialogue so far, is computed once."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import get_logger
 
-from idl_hf import prompting
+from idl_hf import prompting, token_ids
 from idl_hf.models.tree_decoding import TreeDecoder, tree_obstacle
 from idl_hf.schema import Message
 
@@ -47,13 +47,24 @@ def generate_replies(
 
 @torch.inference_mode()
 def generate_reply(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], **options: object
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], **options: Any
 ) -> str:
     """Return the reply to one prompt by the model's own `generate`, greedy unless its `options` say otherwise."""
     ids = torch.tensor([prompting.prompt_ids(tokenizer, prompt)], device=model.device)
-    options = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id, **options}
-    output: Any = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)  # type: ignore[operator]
-    return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+    settings = generation_settings(model, tokenizer, options)
+    output: Any = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)  # type: ignore[operator]
+    return token_ids.reply_text(tokenizer, output[0, ids.shape[1] :])
+
+
+def generation_settings(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what `generate` takes: greedy, ended where replies are, unless `options` or their generation_config say
+    otherwise."""
+    given = options.get("generation_config")
+    ends = token_ids.end_ids(tokenizer, model.generation_config, given)
+    settings = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": ends, "tokenizer": tokenizer}
+    return {**settings, **({} if given else {"do_sample": False}), **options}
 
 
 def _share(
@@ -69,11 +80,12 @@ def _share(
     same = [list(group) for _, group in groupby(order, key=encoded.__getitem__)]  # a repeated prompt costs once
     distinct = [encoded[group[0]] for group in same]
     shared = [0, *map(common_length, distinct, distinct[1:])]
-    decoder = TreeDecoder(model, max_new_tokens)
+    decoder = TreeDecoder(model, max_new_tokens, token_ids.end_ids(tokenizer, model.generation_config))
     for batch in _batches(list(map(len, distinct)), shared, batch_size, max_tokens, max_new_tokens):
         written = decoder.write(distinct[batch], shared[batch])
-        for group, text in zip(same[batch], tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
-            yield from ((i, text.strip()) for i in group)
+        for group, ids in zip(same[batch], written, strict=True):
+            text = token_ids.reply_text(tokenizer, ids)
+            yield from ((i, text) for i in group)
 
 
 def common_length(first: Ids, second: Ids) -> int:

@@ -1,19 +1,20 @@
 """The one seam behind which anything that answers stands, and the model on this machine behind it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, Protocol
 
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextIteratorStreamer
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase, TextIteratorStreamer
 
-from idl_hf import prompting
+from idl_hf import prompting, token_ids
 from idl_hf.models import lines
 from idl_hf.models.likelihood import reply_logprobs
-from idl_hf.models.loading import first_turn, load_model
-from idl_hf.models.replies import generate_replies, generate_reply
+from idl_hf.models.loading import load_model
+from idl_hf.models.replies import generate_replies, generate_reply, generation_settings
 from idl_hf.schema import Message
 
 
@@ -67,16 +68,13 @@ class LocalModel:
         """Yield (place of the prompt, reply to it), greedy ones over prompts that share what they have in common."""
         if sampling.options:
             length = sampling.max_new_tokens
-            written: Iterator[tuple[int, str]] = (
-                (place, generate_reply(self.model, self.tokenizer, prompt, max_new_tokens=length, **sampling.options))
-                for place, prompt in enumerate(prompts)
-            )
+            for place, prompt in enumerate(prompts):
+                options = {"max_new_tokens": length, **sampling.options}
+                yield place, generate_reply(self.model, self.tokenizer, prompt, **options)
         else:
-            written = generate_replies(
+            yield from generate_replies(
                 self.model, self.tokenizer, prompts, sampling.max_new_tokens, label, self._batch_size
             )
-        for place, text in written:
-            yield place, first_turn(self.tokenizer, text)
 
     def logprobs(self, prompt: Sequence[Message], completion: Sequence[Message]) -> NDArray:
         """Return the log-prob of each token of the replies in a completion, float32 of shape (tokens,)."""
@@ -84,11 +82,17 @@ class LocalModel:
 
     def lines(self, texts: Sequence[str], counts: Sequence[int], batch_size: int) -> Iterator[dict[int, str]]:
         """Yield {place of a text: so many lines that follow it}, a batch at a time. The texts are no messages."""
-        prompts = [self.tokenizer(text)["input_ids"] for text in texts]
-        return lines.generate_lines(self.model, self.tokenizer, prompts, counts, batch_size)
+        prompts = [token_ids.text_ids(self.tokenizer, text) for text in texts]
+        ends = token_ids.end_ids(self.tokenizer, self.model.generation_config)
+        return lines.generate_lines(self.model, self.tokenizer, prompts, counts, batch_size, ends)
 
     def stream(self, prompt: Sequence[Message], sampling: Sampling) -> Iterator[str]:
-        """Yield the reply piece by piece. What the prompt shares with the one before it is not computed again."""
+        """Yield the reply piece by piece, or at once where beams are searched, of which the last piece decides the
+        first. What the prompt shares with the one before it is not computed again."""
+        if _beams(sampling) > 1:
+            self.forget()
+            yield from (text for _, text in self.replies([prompt], sampling))
+            return
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         errors: list[BaseException] = []
         stop = Event()
@@ -96,7 +100,7 @@ class LocalModel:
         worker = Thread(target=self._generate, args=(ids, streamer, stop, sampling, errors), daemon=True)
         worker.start()
         try:
-            yield from streamer
+            yield from token_ids.reply_pieces(self.tokenizer, streamer)
         finally:  # also where the caller takes no more pieces: two generations must not share the cache
             stop.set()
             worker.join()
@@ -118,22 +122,28 @@ class LocalModel:
     ) -> None:
         """Write a reply in a thread, as the streamer wants; what goes wrong is handed to the caller."""
         try:
-            shared = self._keep_shared_prefix(ids)
+            settings = generation_settings(
+                self.model, self.tokenizer, {"max_new_tokens": sampling.max_new_tokens, **sampling.options}
+            )
+            # A cache of another kind than the usual one is the model's own affair, as is none
+            kept = settings.get("use_cache", True) and settings.get("cache_implementation") is None
+            shared = self._keep_shared_prefix(ids) if kept else 0
             self.prompt_tokens, self.new_tokens = len(ids), len(ids) - shared
             inputs = torch.tensor([ids], device=self.model.device)
-            settings = {"do_sample": False, "pad_token_id": self.tokenizer.pad_token_id, **sampling.options}
+            stopped = [lambda *_: torch.full((1,), stop.is_set(), device=self.model.device)]
+            settings["stopping_criteria"] = [*(settings.get("stopping_criteria") or []), *stopped]
             output: Any = self.model.generate(  # type: ignore[operator]
                 input_ids=inputs,
                 attention_mask=torch.ones_like(inputs),
-                max_new_tokens=sampling.max_new_tokens,
-                past_key_values=self._cache,
                 streamer=streamer,
-                return_dict_in_generate=True,
-                stopping_criteria=[lambda *_: torch.full((1,), stop.is_set(), device=self.model.device)],
-                **settings,
+                **{**settings, "return_dict_in_generate": True},
+                **({"past_key_values": self._cache} if kept else {}),
             )
-            self._cache = output.past_key_values
-            self._cached_ids = output.sequences[0].tolist()[: self._cache.get_seq_length()]
+            self._cache, self._cached_ids = None, []
+            if kept and isinstance(getattr(output, "past_key_values", None), Cache):
+                with suppress(ValueError):  # recurrent layers have no length
+                    self._cached_ids = output.sequences[0].tolist()[: output.past_key_values.get_seq_length()]
+                    self._cache = output.past_key_values
         except BaseException as error:
             errors.append(error)
             self._cache, self._cached_ids = None, []
@@ -157,3 +167,8 @@ class LocalModel:
             self._cache = None
             return 0
         return shared
+
+
+def _beams(sampling: Sampling) -> int:
+    config = sampling.options.get("generation_config")
+    return sampling.options.get("num_beams") or (config.num_beams if config is not None else None) or 1

@@ -11,7 +11,7 @@ Nothing is padded or copied for a reply, and the next batch goes on with what it
 one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,11 +56,11 @@ def _base_model(model: Any) -> Any:
 class TreeDecoder:
     """Writer of replies to one batch of prompts after the other; between them it keeps what the next prompt shares."""
 
-    def __init__(self, model: PreTrainedModel, max_new_tokens: int) -> None:
+    def __init__(self, model: PreTrainedModel, max_new_tokens: int, ends: Collection[int]) -> None:
+        """Take the tokens that end a reply, `ends`, beside what it is written by and how long it may be."""
         self._model = model
         self._max_new_tokens = max_new_tokens
-        ends = _base_model(model).generation_config.eos_token_id
-        self._ends = set(ends) if isinstance(ends, list) else {ends}
+        self._ends = set(ends)
         # Without the config, so that layers with a sliding window keep their past too: the mask hides it from them
         self._cache: Any = DynamicCache()
         self._positions = torch.empty(0, dtype=torch.long, device=model.device)  # of the slots

@@ -4,13 +4,18 @@ examples/train_extractor.py parses its arguments and calls this; examples/prepar
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, load_dataset
+from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
+from idl_hf import token_ids
 from idl_hf.arguments import option, required
+from idl_hf.chat_template import guarded
 from idl_hf.persona.triples import format_prompt, format_sample, parse_sample
 from idl_hf.training.stages import learn_completions_only, model_to_train, train_on
 
@@ -59,8 +64,18 @@ def train_extractor(data: ExtractorDataArguments, args: SFTConfig, model_args: M
     rows = {"train": take_apart(train, data.single_share, args.seed)}
     if args.eval_strategy != "no":
         rows["eval"] = data.load("validation")
-    # SFTTrainer ends each completion with the tokenizer's end of text
-    return train_on(SFTTrainer, loaded, rows, data, args, model_args)
+    encode = partial(_encode, loaded.tokenizer)
+    encoded = {name: part.map(encode, remove_columns=part.column_names) for name, part in rows.items()}
+    return train_on(SFTTrainer, loaded, encoded, data, args, model_args)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> dict[str, list[int]]:
+    prompt = token_ids.text_ids(tokenizer, row["prompt"])
+    completion = [
+        *token_ids.continue_text(tokenizer, guarded(tokenizer, row["completion"])).ids,
+        tokenizer.eos_token_id,
+    ]
+    return {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
 
 
 def take_apart(rows: Dataset, share: float, seed: int = 0) -> Dataset:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 from accelerate import Accelerator
 from datasets import Dataset
 from peft import PeftModel
+from transformers import GenerationConfig
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOTrainer, ModelConfig, SFTTrainer
 
 from idl_hf.dpoc.card import append_section
 from idl_hf.models.identity import save_recipe
 from idl_hf.models.offline import OFFLINE, offline_folder
+from idl_hf.token_ids import end_ids
 from idl_hf.training.data import DataArguments
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ def run(
         resume = _last_checkpoint_of_this_run(folder, trainer, model_args)
     trainer.train(resume_from_checkpoint=None if resume == "never" else resume)
     trainer.save_model(str(folder))
+    _save_ends(trainer, folder)
     trainer.create_model_card(dataset_name=data.dataset_name)
     if trainer.is_world_process_zero():
         given = {name: value for name, value in asdict(data).items() if value is not None and name != "data_dir"}
@@ -47,6 +51,15 @@ def run(
             save_recipe(folder, data.row_options(), data.max_prompt_tokens)
     if trainer.args.push_to_hub:
         trainer.push_to_hub(dataset_name=data.dataset_name)
+
+
+def _save_ends(trainer: SFTTrainer | DPOTrainer, folder: Path) -> None:
+    """Write a generation config that stops at what ends a reply, for whatever else generates with the model."""
+    tokenizer: Any = trainer.processing_class
+    config = deepcopy(getattr(trainer.model, "generation_config", None)) or GenerationConfig()
+    if trainer.is_world_process_zero():
+        config.update(eos_token_id=end_ids(tokenizer, config), pad_token_id=tokenizer.pad_token_id)
+        config.save_pretrained(folder)
 
 
 def _refuse_processes_that_train_alone(accelerator: Accelerator) -> None:

@@ -130,10 +130,13 @@ def test_a_reference_and_the_current_dialogue_in_one_message(tiny_llama, tokeniz
 
 
 def test_the_first_token_is_a_sink_and_does_not_count(tiny_llama, tokenizer):
-    bare = template(tokenizer, "{% for message in messages %}{{ message.content + '\n' }}{% endfor %}")
+    bare = template(tokenizer, f"{{% for m in messages %}}{{{{ m.content }}}}{END}{{{{ '\n' }}}}{{% endfor %}}")
     found = attention_on_sessions(tiny_llama(), bare, make_row([OPENED]))
     assert found.text.startswith("hello\n")
     assert found.text[slice(*found.offsets[0])] != "hello"
+
+
+END = "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}"
 
 
 def template(tokenizer, text):
@@ -143,7 +146,7 @@ def template(tokenizer, text):
 
 
 def test_templates_may_strip_messages(tiny_llama, tokenizer):
-    messages = "{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}[end]{% endfor %}"
+    messages = f"{{% for m in messages %}}[{{{{ m.role }}}}] {{{{ m.content | trim }}}}{END}[end]{{% endfor %}}"
     stripping = template(tokenizer, messages + "{% if add_generation_prompt %}[assistant] {% endif %}")
     model, row = tiny_llama(), make_row([SEA, GOATS])
     expected = lines_of(attention_on_sessions(model, tokenizer, row))

@@ -10,10 +10,10 @@ import pytest
 
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.explore.extract import ExtractArguments, extract_file, read_utterances
-from idl_hf.models import lines as line_generation
 from idl_hf.models.identity import model_identity
 from idl_hf.models.lines import MAX_NEW_TOKENS, generate_lines
 from idl_hf.models.loading import load_merged
+from idl_hf.models.responder import LocalModel
 from idl_hf.persona import patterns
 from idl_hf.persona.extractor import PersonaExtractor, extractor_identity, load_extractor
 from idl_hf.persona.triples import format_prompt, format_sample
@@ -68,11 +68,11 @@ def extractor(loaded, **settings):
 def written_by(monkeypatch, **lines):
     """An extractor whose model wrote these lines for these utterances."""
 
-    def generate(model, tokenizer, prompts, *_):
+    def write(self, prompts, *_):
         yield {i: lines.get(prompt.partition("\n")[0], "<>") for i, prompt in enumerate(prompts)}
 
-    monkeypatch.setattr(line_generation, "generate_lines", generate)
-    return extractor((None, lambda prompt: {"input_ids": prompt}))
+    monkeypatch.setattr(LocalModel, "lines", write)
+    return extractor((None, None))
 
 
 # What the model knows
@@ -135,7 +135,7 @@ def test_prompts_of_any_length_give_the_same_in_any_batch(tiny_llama, tokenizer)
     prompts = [tokenizer(format_prompt([text]))["input_ids"] for text in texts]
 
     def written(batch_size):
-        batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size)
+        batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size, {EOS})
         return {i: text for batch in batches for i, text in batch.items()}
 
     alone = written(1)
@@ -157,7 +157,7 @@ def test_what_is_written_is_what_generate_writes(tokenizer, window):
     model = MistralForCausalLM(config).eval()
     texts = ["hi", "i have two dogs and a cat at home .", "i like tea"]
     prompts = [tokenizer(format_prompt([text]))["input_ids"] for text in texts]
-    (written,) = generate_lines(model, tokenizer, prompts, [1, 2, 1], batch_size=3)
+    (written,) = generate_lines(model, tokenizer, prompts, [1, 2, 1], 3, {EOS})
     for i, prompt in enumerate(prompts):
         ids = torch.tensor([prompt])
         limit = MAX_NEW_TOKENS * (2 if i == 1 else 1)
@@ -170,7 +170,7 @@ def test_what_is_written_is_what_generate_writes(tokenizer, window):
 def test_generation_stops_at_the_number_of_lines_of_each(learnt):
     model, tokenizer = learnt
     prompt = tokenizer(format_prompt(SENTENCES))["input_ids"]
-    (written,) = generate_lines(model, tokenizer, [prompt] * 3, [1, 2, 4], batch_size=3)
+    (written,) = generate_lines(model, tokenizer, [prompt] * 3, [1, 2, 4], 3, {EOS})
     whole = format_sample(list(FACTS.values()))
     assert written == {0: whole[: whole.index("\n") + 1], 1: "\n".join(whole.split("\n")[:2]) + "\n", 2: whole}
 
@@ -188,7 +188,8 @@ def test_a_model_that_never_ends_its_lines_is_cut_off(tiny_llama, tokenizer):
 def test_an_endless_utterance_is_read_up_to_a_point(monkeypatch):
     some = written_by(monkeypatch)
     seen = []
-    monkeypatch.setattr(some, "_load", lambda: (None, lambda prompt: seen.append(prompt) or {"input_ids": prompt}))
+    write = LocalModel.lines
+    monkeypatch.setattr(LocalModel, "lines", lambda *given: seen.extend(given[1]) or write(*given))
     assert some.extract(["dogs " * 5000, "x" * 5000]) == [[], []]
     assert max(map(len, seen)) < 1100
 
