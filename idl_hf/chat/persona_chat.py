@@ -1,5 +1,6 @@
 """Chat with a person known from past dialogues alone."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from idl_hf import prompting
 from idl_hf.corpora.jsonl import parse_turns
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.models.identity import load_recipe
+from idl_hf.models.limits import position_count
 from idl_hf.models.loading import load_model
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.rows.options import RowOptions, option_names
@@ -112,15 +114,16 @@ class PersonaChat:
 
     def stream(self, text: str, **generation: Any) -> Iterator[str]:
         """Yield the reply piece by piece; the turn counts once the last was taken, so not one that is broken off."""
-        prompt = self._prompt(text)
-        sampling = Sampling(generation.pop("max_new_tokens", 60), generation)
+        config = generation.get("generation_config")
+        length = generation.pop("max_new_tokens", None) or (config and config.max_new_tokens) or 60
+        prompt, sampling = self._prompt(text, length), Sampling(length, generation)
         said = ""
         for piece in self._model.stream(prompt, sampling):
             said += piece
             yield piece
         self._turns += [Turn("partner", text.strip()), Turn("self", said.strip())]
 
-    def _prompt(self, text: str) -> list[Message]:
+    def _prompt(self, text: str, max_new_tokens: int) -> list[Message]:
         if not text.strip():
             raise ValueError("The message is empty; pass what the partner says.")
         context = [*self._turns, Turn("partner", text.strip())]
@@ -130,6 +133,13 @@ class PersonaChat:
             self._references = choose_for_context(person, context, people, self._options)
         prompt = prompting.render([reference.turns for reference in self._references], context)
         count = prompting.token_counter(self._model.tokenizer)
-        fitted = prompting.fit_to_budget(prompt.messages, prompt.starts, self._max_prompt_tokens, count)
+        positions = position_count(self._model.model) or math.inf
+        budget = min(self._max_prompt_tokens, positions - max_new_tokens)
+        fitted = prompting.fit_to_budget(prompt.messages, prompt.starts, budget, count)
+        if (length := count(fitted.messages)) + max_new_tokens > positions:
+            raise ValueError(
+                f"The conversation takes {length} tokens and a reply up to {max_new_tokens}, but the model has "
+                f"{positions} positions. Begin a new one with reset(), or lower max_new_tokens."
+            )
         self.dropped_references = fitted.dropped
         return fitted.messages

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from idl_hf import prompting
+from idl_hf.models.limits import position_count
 from idl_hf.schema import Message
 
 
@@ -54,7 +55,7 @@ def reply_logprobs(
     Raises ValueError where the dialogue has more tokens than the model has positions.
     """
     encoded = prompting.encode(tokenizer, prompt, completion)
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions = position_count(model)
     if positions is not None and len(encoded["input_ids"]) > positions:
         raise ValueError(
             f"A dialogue with its references takes {len(encoded['input_ids'])} tokens, and the model has {positions} "

@@ -14,6 +14,7 @@ from idl_hf import prompting
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.trainer import DPOCTrainer
 from idl_hf.machine import settle_precision
+from idl_hf.models.limits import position_count
 from idl_hf.models.loading import LoadedModel, load_model
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.run import run
@@ -35,7 +36,7 @@ def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> 
     learnt = "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues"
     learn_completions_only(args, learnt)
     loaded = model_to_train(args, model_args)
-    fitted = _fitted_rows("msl", data, args, loaded.tokenizer)
+    fitted = _fitted_rows("msl", data, args, loaded)
     with args.main_process_first(desc="tokenizing"):
         encoded = {name: _encode(rows, loaded.tokenizer) for name, rows in fitted.items()}
     return train_on(SFTTrainer, loaded, encoded, data, args, model_args)
@@ -44,7 +45,7 @@ def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> 
 def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -> DPOCTrainer:
     """Train on the dpoc rows, from an MSL adapter (which becomes the reference) or a plain model, and save."""
     loaded = model_to_train(args, model_args)
-    fitted = _fitted_rows("dpoc", data, args, loaded.tokenizer)
+    fitted = _fitted_rows("dpoc", data, args, loaded)
     return train_on(DPOCTrainer, loaded, fitted, data, args, model_args)
 
 
@@ -97,14 +98,17 @@ def train_on(
 
 
 def _fitted_rows(
-    config: str, data: DataArguments, args: SFTConfig | DPOConfig, tokenizer: PreTrainedTokenizerBase
+    config: str, data: DataArguments, args: SFTConfig | DPOConfig, loaded: LoadedModel
 ) -> dict[str, Dataset]:
     """Return the rows to train on ("train") and, where there is evaluation, those for it ("eval")."""
     splits = {"train": data.load(config, data.train_split)}
     if data.eval_split is not None and args.eval_strategy != "no":
         splits["eval"] = data.load(config, data.eval_split)
     with args.main_process_first(desc="fitting prompts"):
-        return {name: fit_rows(rows, tokenizer, data.max_prompt_tokens) for name, rows in splits.items()}
+        positions = position_count(loaded.model)
+        return {
+            name: fit_rows(rows, loaded.tokenizer, data.max_prompt_tokens, positions) for name, rows in splits.items()
+        }
 
 
 def _encode(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
