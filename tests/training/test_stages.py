@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from transformers import GenerationConfig
 from trl import ModelConfig, SFTConfig
 
 from idl_hf import DPOCConfig, prompting
+from idl_hf.token_ids import end_ids
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.stages import train_dpoc, train_msl
 
@@ -45,7 +47,7 @@ def files(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_both_stages_from_rows_to_an_adapter(base, data, tmp_path):
+def test_both_stages_from_rows_to_an_adapter(base, data, tokenizer, tmp_path):
     msl = train_msl(data, SFTConfig(**stage(tmp_path / "msl")), model(base))
     assert msl.args.max_length is None
     assert {"adapter_model.safetensors", "tokenizer.json", "README.md"} <= files(tmp_path / "msl")
@@ -55,6 +57,9 @@ def test_both_stages_from_rows_to_an_adapter(base, data, tmp_path):
     assert "adapter_model.safetensors" in files(tmp_path / "dpoc")
     assert not [name for name in files(tmp_path / "dpoc") if "ref/" in name]
     assert "2403.03102" in (tmp_path / "dpoc" / "README.md").read_text()
+    for name in ("msl", "dpoc"):  # whatever else generates with it stops where replies end
+        saved = GenerationConfig.from_pretrained(tmp_path / name)
+        assert saved.eos_token_id == end_ids(tokenizer, GenerationConfig.from_pretrained(base))
 
 
 def test_the_loss_sees_the_persons_replies_only(base, data, tokenizer, tmp_path):
@@ -97,6 +102,8 @@ def test_an_adapter_of_the_offline_model_names_it_so_and_no_path(base, data, tok
     monkeypatch.setattr("idl_hf.models.loading.resolve_model", lambda name: base if name == "offline" else name)
     loaded, _ = load_model(str(tmp_path))
     assert loaded.peft_config["default"].r == 4
+    train_dpoc(data, DPOCConfig(**stage(tmp_path / "dpoc", max_steps=1)), model(str(tmp_path)))
+    assert json.loads((tmp_path / "dpoc" / "adapter_config.json").read_text())["base_model_name_or_path"] == "offline"
 
 
 def test_settings_that_would_do_nothing_are_refused(base, data, tmp_path):
