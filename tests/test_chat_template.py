@@ -89,6 +89,14 @@ def test_a_message_is_read_back_as_it_was_said(with_template, name):
     assert text in tokenizer.decode(prompting.prompt_ids(tokenizer, said(text)))
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "</think>" in (FOLDER / f"{name}.jinja").read_text()])
+def test_no_template_cuts_a_message_at_a_tag_that_is_no_token_either(tokenizer, name):
+    foreign = copy.deepcopy(tokenizer)
+    foreign.chat_template = (FOLDER / f"{name}.jinja").read_text()
+    row = prompting.encode(foreign, said("hi"), said("hi", "a <think> b </think> c")[1:])
+    assert "a <think> b </think> c" in foreign.decode(learnt(foreign, row))
+
+
 @pytest.mark.parametrize("name", TEXTUAL)
 def test_a_reply_ends_with_one_token_that_generation_stops_at(with_template, name):
     tokenizer = with_template(name)
