@@ -52,10 +52,13 @@ class Adapters:
         rows = scale.msl_rows if stage == "msl" else scale.dpoc_rows
         data = replace(self.corpus, dataset_options=given, max_rows=rows, max_prompt_tokens=scale.max_prompt_tokens)
         arguments = {**scale.training, **(scale.msl if stage == "msl" else scale.dpoc), **settings}
+        kind = MSLConfig if stage == "msl" else DPOCConfig
+        args = kind(**arguments, output_dir=str(self.folder))
+        precision = ["bfloat16"] * bool(args.bf16) + ["float16"] * bool(args.fp16)  # the machine's, if not the scale's
         content = data.load(stage, data.train_split)._fingerprint
         code = code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft")
         base = model_identity(model)
-        made_of = [stage, base, given, rows, scale.max_prompt_tokens, arguments, config, content, code]
+        made_of = [stage, base, given, rows, scale.max_prompt_tokens, arguments, precision, config, content, code]
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:12]
         target = self.folder / f"{stage}-{digest}"
         if not (target / RECIPE_FILE).is_file():  # the last thing that a training saves

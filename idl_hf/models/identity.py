@@ -74,17 +74,24 @@ def files_identity(name: str) -> str:
     return repr([str(path.resolve()), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
 
 
-def model_identity(name: str) -> str:
-    """Return what tells a model from others: of one on the Hub its commit, of an adapter in a folder its weights' hash
-    and its base, of another folder its files' sizes and times."""
+def model_identity(name: str, revision: str | None = None) -> str:
+    """Return what tells a model from others: of one on the Hub its commit, of an adapter in a folder its settings
+    and its weights' hash, of another folder its files' sizes and times; of an adapter its base besides.
+
+    revision: of the model, or of the base of an adapter, as `load_model` takes it.
+    """
     if name == OFFLINE:
         return OFFLINE
-    config = "adapter_config.json" if is_adapter(name) else "config.json"
-    if not Path(name).is_dir():
-        return f"{name}@{Path(hf_hub_download(name, config)).parent.name}"  # snapshots/<commit>/config.json
-    if config == "config.json":
-        return files_identity(name)
-    base = json.loads(Path(name, config).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    weights = (file.read_bytes() for file in sorted(Path(name).glob("adapter_model.*")))
-    hashes = [hashlib.sha256(content).hexdigest() for content in weights]
-    return repr((hashes, base if base == OFFLINE else files_identity(base)))
+    adapter, folder = is_adapter(name), Path(name).is_dir()
+    config = "adapter_config.json" if adapter else "config.json"
+    own_revision = None if adapter else revision
+    file = Path(name, config) if folder else Path(hf_hub_download(name, config, revision=own_revision))
+    own = files_identity(name) if folder else f"{name}@{file.parent.name}"  # snapshots/<commit>/config.json
+    if not adapter:
+        return own
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    base = settings.pop("base_model_name_or_path")
+    if folder:
+        weights = (path.read_bytes() for path in sorted(Path(name).glob("adapter_model.*")))
+        own = repr([sorted(settings.items()), *(hashlib.sha256(content).hexdigest() for content in weights)])
+    return repr((own, model_identity(base, revision)))

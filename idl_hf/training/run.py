@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import PeftModel
 from transformers import GenerationConfig
-from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOTrainer, ModelConfig, SFTTrainer
 
 from idl_hf.dpoc.card import append_section
-from idl_hf.models.identity import save_recipe
+from idl_hf.models.identity import model_identity, save_recipe
 from idl_hf.models.offline import OFFLINE, offline_folder
 from idl_hf.token_ids import end_ids
 from idl_hf.training.data import DataArguments
+from idl_hf.training.record import LastCheckpoint, RunRecord, last_checkpoint, settings_of_a_run
 
 if TYPE_CHECKING:
     from idl_hf.training.extractor import ExtractorDataArguments
@@ -37,8 +38,10 @@ def run(
     _name_offline_base(trainer.model)
     folder = Path(str(trainer.args.output_dir))
     resume = trainer.args.resume_from_checkpoint
+    record = _record(trainer, model_args)
+    trainer.add_callback(record)
     if resume == "last":  # continue an interrupted run, start where there is none
-        resume = _last_checkpoint_of_this_run(folder, trainer, model_args)
+        resume = _last_checkpoint_of_this_run(folder, trainer, record)
     trainer.train(resume_from_checkpoint=None if resume == "never" else resume)
     trainer.save_model(str(folder))
     _save_ends(trainer, folder)
@@ -72,50 +75,33 @@ def _refuse_processes_that_train_alone(accelerator: Accelerator) -> None:
         )
 
 
-def _last_checkpoint_of_this_run(
-    folder: Path, trainer: SFTTrainer | DPOTrainer, model_args: ModelConfig
-) -> str | None:
-    """Return the last checkpoint or None; ValueError for one of other rows, another model or other settings."""
-    record = folder / "_run.json"  # the Trainer does not push what begins with _
-    checkpoint = _last_whole_checkpoint(folder)
-    current = json.dumps(_what_a_run_depends_on(trainer, model_args), indent=2, sort_keys=True)
-    if checkpoint is not None and (not record.is_file() or record.read_text() != current):
+def _last_checkpoint_of_this_run(folder: Path, trainer: SFTTrainer | DPOTrainer, record: RunRecord) -> str | None:
+    """Return the last checkpoint, None where there is none; ValueError where all are of other runs."""
+    found = [last_checkpoint(folder, record.settings) if trainer.accelerator.is_main_process else None]
+    broadcast_object_list(found)  # other machines may not see the same files
+    path, obstacle = cast(LastCheckpoint, found[0])
+    if obstacle:
         raise ValueError(
-            f"'{folder}' has checkpoints of another run (other rows, model or settings; see _run.json there). Pass "
-            "another --output_dir, delete the folder, or pass --resume_from_checkpoint never to start over in it."
+            f"'{folder}' has checkpoints of another run: {obstacle}. Pass another --output_dir, delete the folder, "
+            "or pass --resume_from_checkpoint never to start over in it, or a checkpoint there to continue it anyway."
         )
-    if checkpoint is None and trainer.accelerator.is_main_process:  # where there is one, the record is `current`
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(current)
-    return checkpoint
+    return path
 
 
-def _last_whole_checkpoint(folder: Path) -> str | None:
-    # The Trainer writes its state last: a checkpoint without it was being written when the run broke off
-    whole = [file.parent for file in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
-    steps = {int(path.name.partition("-")[2]): str(path) for path in whole if path.name.partition("-")[2].isdigit()}
-    return steps[max(steps)] if steps else None
-
-
-def _what_a_run_depends_on(trainer: SFTTrainer | DPOTrainer, model_args: ModelConfig) -> dict[str, object]:
-    """Return what tells a run from others, but for its length: a longer run may continue a shorter one."""
-    rows = cast(Dataset, trainer.train_dataset)
-    tokens = hashlib.sha256()
-    for name in rows.column_names:
-        if name.endswith("_ids"):
-            tokens.update(repr(rows[name][:]).encode())
-    weights = Path(str(model_args.model_name_or_path), "adapter_model.safetensors")
-    names = (
-        "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "beta", "penalty",
-        "penalty_form", "loss_type", "loss_weights", "f_divergence_type", "label_smoothing", "use_weighting",
-    )  # fmt: skip
-    return {
-        "model": str(weights.parent.resolve()) if weights.parent.is_dir() else str(model_args.model_name_or_path),
-        "adapter": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
-        "lora": [model_args.use_peft, model_args.lora_r, model_args.lora_alpha, model_args.lora_target_modules],
-        "rows": tokens.hexdigest(),
-        "training": {name: value for name, value in trainer.args.to_dict().items() if name in names},
+def _record(trainer: SFTTrainer | DPOTrainer, model_args: ModelConfig) -> RunRecord:
+    """Return what tells this run from others."""
+    model: Any = trainer.model
+    name, revision = str(model_args.model_name_or_path), model_args.model_revision
+    others = {
+        "weights": hashlib.sha256(model_identity(name, revision).encode()).hexdigest()[:16],
+        "processes": trainer.accelerator.num_processes,
+        "devices_per_process": max(1, trainer.args.n_gpu),
+        "distributed_type": str(trainer.accelerator.distributed_type),
     }
+    adapter = model.peft_config["default"] if isinstance(model, PeftModel) else None
+    return RunRecord(
+        settings_of_a_run(trainer.args, model_args, adapter, cast(Dataset, trainer.train_dataset), others)
+    )
 
 
 def _name_offline_base(model: object) -> None:

@@ -270,6 +270,9 @@ def test_an_adapter_is_known_by_its_weights_wherever_it_lies(saved, tmp_path):
     first, other = adapter("first", 0), adapter("other", 1)
     copy = shutil.copytree(first, tmp_path / "copy")
     assert model_identity(first) == model_identity(str(copy)) != model_identity(other)
+    config = copy / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": 8', '"lora_alpha": 16'))
+    assert model_identity(first) != model_identity(str(copy)), "the same weights count twice as much"
     assert (
         PersonaExtractor.from_pretrained(first).identity
         != PersonaExtractor.from_pretrained(first, dtype="bfloat16").identity

@@ -82,14 +82,25 @@ def test_a_second_run_resumes_and_ends_the_same(base, data, tmp_path):
     assert resumed.state.log_history[3]["loss"] == pytest.approx(whole.state.log_history[3]["loss"], rel=1e-6)
 
 
-def test_checkpoints_of_another_run_are_not_continued(base, data, tmp_path):
+def test_checkpoints_of_another_run_are_not_continued_and_the_difference_is_told(base, data, tmp_path):
     train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
-    with pytest.raises(ValueError, match="checkpoints of another run"):
-        train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2, learning_rate=5e-4)), model(base))
+
+    def refused(what, model_args=None, **changes):
+        with pytest.raises(ValueError, match=f"checkpoints of another run: {what}"):
+            train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2, **changes)), model_args or model(base))
+
+    refused(r"weight_decay was 0\.0 and is 0\.1\. Pass", weight_decay=0.1)
+    model_args = model(base)
+    model_args.lora_dropout = 0.0
+    refused(r"adapter.lora_dropout was 0\.05 and is 0\.0, lora_dropout was", model_args)
     data.max_rows = 6
-    with pytest.raises(ValueError, match="checkpoints of another run"):
-        train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2)), model(base))
-    train_msl(data, SFTConfig(**stage(tmp_path, max_steps=2, resume_from_checkpoint="never")), model(base))
+    refused("rows.input_ids was '[0-9a-f]+' and is '[0-9a-f]+', rows.labels was ")
+    over = train_msl(data, SFTConfig(**stage(tmp_path, max_steps=1, resume_from_checkpoint="never")), model(base))
+    assert over.state.global_step == 1
+    resumed = train_msl(data, SFTConfig(**stage(tmp_path, max_steps=3)), model(base))
+    assert [entry["step"] for entry in resumed.state.log_history if "loss" in entry] == [1, 2, 3]
+    named = stage(tmp_path, max_steps=4, weight_decay=0.1, resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert train_msl(data, SFTConfig(**named), model(base)).state.global_step == 4
 
 
 def test_an_adapter_of_the_offline_model_names_it_so_and_no_path(base, data, tokenizer, tmp_path, monkeypatch):
