@@ -13,6 +13,8 @@ from inspect import signature
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+import idl_hf
+from idl_hf.command_line import apply_config, did_you_mean, parse, raise_errors, split_config
 from idl_hf.training.launch import CONFIGS_HELP, launch, split_off_config
 
 if TYPE_CHECKING:
@@ -101,8 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("usage: idl-hf VERB [options]        idl-hf VERB --help tells a verb's options\n")
         print("\n".join(f"  {name:<18} {known.line}" for name, known in VERBS.items()), f"\n\n{_NOTES}", sep="")
         return 0
+    if verb == "--version":
+        print(f"idl-hf {idl_hf.__version__}")
+        return 0
     if verb not in VERBS:
-        print(f"idl-hf: unknown verb '{verb}'. The verbs are: {', '.join(VERBS)}.", file=sys.stderr)
+        meant = did_you_mean(verb, VERBS)
+        print(f"idl-hf: unknown verb '{verb}'.{meant} The verbs are: {', '.join(VERBS)}.", file=sys.stderr)
         return 2
     if asked := next((word for word in words if word in _HELP), None):
         _print_help(verb, whole="all" in words[words.index(asked) :])
@@ -125,11 +131,15 @@ def _run(name: str, words: list[str]) -> None:
     if verb.parsed:
         config, words = split_off_config(words)
         if config is not None:
-            launch(name, _parser(name), config, words)
+            parser = _parser(name)
+            raise_errors(parser)
+            if (file := split_config(words).file) is not None:
+                apply_config(parser, file)  # here, before each process does
+            launch(name, parser, config, words)
             return
     elif verb.word and words and not words[0].startswith("-"):
         words = [f"--{verb.word}", *words]
-    _named(verb.function)(*_parser(name).parse_args_and_config(words))
+    _named(verb.function)(*parse(_parser(name), words))
 
 
 def _named(name: str) -> Any:

@@ -1,5 +1,6 @@
 """The commands, as a user types them."""
 
+import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -8,7 +9,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from idl_hf.cli import VERBS, _named, main
+import idl_hf
+from idl_hf.cli import VERBS, main
+from idl_hf.command_line import parse
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,8 +43,6 @@ def test_help_of_a_verb_tells_its_options_with_types_defaults_and_headings(capsy
 def test_all_that_a_training_takes_is_told_by_help_all(verb, config, capsys):
     import trl
 
-    import idl_hf
-
     assert main([verb, "--help", "all"]) == 0
     text = capsys.readouterr().out
     for kind in (getattr(idl_hf, config, None) or getattr(trl, config), trl.ModelConfig):
@@ -50,8 +51,8 @@ def test_all_that_a_training_takes_is_told_by_help_all(verb, config, capsys):
 
 def test_the_fields_that_help_tells_are_those_that_are_parsed():
     for verb in VERBS.values():
-        told = {option.name for name in verb.arguments for option in fields(_named(name))}
-        parsed = {option.name for name in verb.parsed or verb.arguments for option in fields(_named(name))}
+        told = {option.name for kind in verb.kinds(whole=False) for option in fields(kind)}
+        parsed = {option.name for kind in verb.kinds(whole=True) for option in fields(kind)}
         assert told <= parsed
         assert verb.word in {"", *told}
 
@@ -59,6 +60,123 @@ def test_the_fields_that_help_tells_are_those_that_are_parsed():
 def test_an_unknown_verb_lists_the_known(capsys):
     assert main(["fly"]) == 2
     assert "build, extract, msl, dpoc, evaluate, chat, demo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("bild", "build"), ("evalute", "evaluate"), ("push_dataset", "push-dataset")]
+)
+def test_a_mistyped_verb_is_asked_after(typed, meant, capsys):
+    assert main([typed]) == 2
+    assert f"unknown verb '{typed}'. Did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"idl-hf {idl_hf.__version__}\n"
+
+
+def said(capsys, *words):
+    """What a verb that fails says, which is a line or two."""
+    assert main(list(words)) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1, error
+    assert len(error[0]) < 500
+    assert error[0].startswith(f"idl-hf {words[0]}: ")
+    return error[0]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_says_in_a_line_what_is_wrong_with_its_options(verb, capsys, tmp_path):
+    kinds = VERBS[verb].kinds(whole=True)
+    option = next(
+        option
+        for kind in kinds
+        for option in fields(kind)
+        if option.name in {"dataset_name", "name", "data_dir", "file", "repo_id", "model"}
+    )
+    mistyped = option.name[:-1] + "x"
+    assert f"The option --{mistyped} is unknown. Did you mean --{option.name}?" in said(
+        capsys, verb, f"--{mistyped}", "1"
+    )
+    assert f"argument --{option.name}" in said(capsys, verb, f"--{option.name}")
+    assert "'stray'" in said(capsys, verb, f"--{option.name}", "1", "stray")
+    file = tmp_path / "options.yaml"
+    for text, told in {
+        f"{option.name}: 1\n{mistyped}: 1\n": f"line 2: The option --{mistyped} is unknown. Did you mean",
+        f"# a comment\n{option.name}: [1, 2]\n": f"line 2: '{option.name}' must be text, found [1, 2].",
+        f"{option.name}: {{a\n": "line 2, is no valid YAML",
+        f"{option.name}: {{b: 1}}\n": f"line 1: '{option.name}' must be text",
+        f"{option.name}\n": f"must hold options, each with a value, found '{option.name}'",
+        "": "found None",
+        "env: 3\n": "line 1: 'env' must be a map of variables, found 3.",
+    }.items():
+        file.write_text(text)
+        assert told in said(capsys, verb, "--config", str(file))
+        assert str(file) in said(capsys, verb, f"--config={file}")
+    assert "No such file" in said(capsys, verb, "--config", str(tmp_path / "nope.yaml"))
+    assert "Is a directory" in said(capsys, verb, "--config", str(tmp_path))
+    assert "expected one argument" in said(capsys, verb, "--config")
+    assert "takes one file" in said(capsys, verb, "--config", "a", "--config", "b")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("max_rows: many", "must be a whole number, found 'many'"),
+        ("max_rows: 2.5", "must be a whole number, found 2.5"),
+        ("max_rows: [3]", "must be a whole number, found [3]"),
+        ("learning_rate: fast", "must be a number, found 'fast'"),
+        ("learning_rate:", "must be a number, found None"),
+        ("push_to_hub: perhaps", "must be true or false, found 'perhaps'"),
+        ("push_to_hub: 3", "must be true or false, found 3"),
+        ("output_dir: {a: b}", "must be text, found {'a': 'b'}"),
+        ("eval_strategy: sometimes", "must be one of no, steps, epoch, found 'sometimes'"),
+        ("lora_target_modules: {a: b}", "must be a list, found {'a': 'b'}"),
+    ],
+)
+def test_a_value_of_a_wrong_type_in_a_file_is_told_with_its_place(line, told, capsys, tmp_path):
+    file = tmp_path / "options.yaml"
+    file.write_text(f"seed: 1\n{line}\n")
+    assert f"'{file}', line 2: '{line.partition(':')[0]}' {told}" in said(capsys, "msl", "--config", str(file))
+    launched = ["msl", "--accelerate_config", "cpu_ddp", "--config", str(file)]
+    assert told in said(capsys, *launched), "before any process is launched"
+
+
+def test_values_of_a_file_are_those_of_the_command_line(tmp_path, monkeypatch):
+    from trl import TrlParser
+
+    from idl_hf.rows.parquet import BuildArguments
+
+    file = tmp_path / "options.yaml"
+    file.write_text(
+        "env: {IDL_HF_TRIAL: 1}\nconfigs: sessions\ndata_dir: 7\nnum_proc: '2'\ndataset_options: {targets: all}\n"
+    )
+    monkeypatch.setenv("IDL_HF_TRIAL", "0")
+    (given,) = parse(TrlParser([BuildArguments]), ["--config", str(file), "--output_dir", "out"])
+    assert given == BuildArguments(
+        configs=["sessions"], data_dir="7", num_proc=2, dataset_options={"targets": "all"}, output_dir="out"
+    )
+    assert os.environ["IDL_HF_TRIAL"] == "1"
+
+
+@pytest.mark.parametrize("words", [["show"], ["evaluate", "--models", "{model}"]], ids=["show", "evaluate"])
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(
+    words, tiny_llama, tokenizer, sample_data, tmp_path, capsys
+):
+    tiny_llama().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "train.jsonl").write_text((sample_data / "train.jsonl").read_text())
+    words = [word.format(model=tmp_path / "model") for word in words]
+    where = ["--dataset_name", "idl_hf/dialogues_idl", "--data_dir", str(tmp_path), "--encoder", "offline"]
+    main([*words, *where])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "'idl_hf/dialogues_idl' has no split 'validation', only: train. Pass --split with one of these" in error
+
+
+@pytest.mark.parametrize("name", ["runs/nope", "./runs/nope", "/nowhere/at/all", "~/nope"])
+def test_a_model_that_is_nowhere_is_told_in_a_line(name, sample_data, capsys):
+    talk = ["--dialogues", str(sample_data / "validation.jsonl"), "--person", "leroy", "--encoder", "offline"]
+    assert f"'{name}'" in said(capsys, "chat", "--model", name, *talk)
 
 
 def test_build_writes_parquet_that_datasets_reads(sample_data, tmp_path):
@@ -109,7 +227,7 @@ def test_every_recipe_has_only_known_fields(recipe, tmp_path, monkeypatch):
 
     config = DPOCConfig if recipe.stem.startswith("dpoc") else SFTConfig
     arguments = ["--config", str(recipe), "--use_cpu", "true", "--output_dir", str(tmp_path)]
-    data, args, model = TrlParser((DataArguments, config, ModelConfig)).parse_args_and_config(arguments)
+    data, args, model = parse(TrlParser((DataArguments, config, ModelConfig)), arguments)
     assert model.model_name_or_path
     assert data.dataset_name == "idl_hf/convai2_idl"
     assert args.lr_scheduler_type == "cosine"

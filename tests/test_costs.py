@@ -10,7 +10,7 @@ from idl_hf.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "trl", "datasets")
-LIGHT = ("arguments", "schema", "prompting", "cache", "models.identity", "training.launch")
+LIGHT = ("arguments", "command_line", "schema", "prompting", "cache", "models.identity", "training.launch")
 NO_TORCH = (
     "rows.arguments", "rows.options", "rows.people", "rows.references", "rows.generate", "rows.builder",
     "rows.parquet", "training.data", "explore.dataset", "explore.show", "explore.stats", "explore.extract",

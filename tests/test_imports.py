@@ -10,7 +10,7 @@ PRIVATE_FACTORIES = ("dataset_module_factory", "evaluation_module_factory")
 
 # Each folder is one promise; it imports from the rows above its own, and from its neighbours named here
 LEVELS = [
-    {"schema", "arguments", "cache", "machine", "report", "packing", "registration"},
+    {"schema", "arguments", "command_line", "cache", "machine", "report", "packing", "registration"},
     {"chat_template", "token_ids", "prompting", "corpora"},
     {"models"},
     {"encoding", "persona", "conved", "spi", "dpi", "criteria"},

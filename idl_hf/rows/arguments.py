@@ -1,6 +1,7 @@
 """The options that name a dataset, for all verbs: which, where its raw files lie, and how its rows are made."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from idl_hf.arguments import option
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+_UNKNOWN_SPLIT = re.compile(r"Unknown split \"(?P<split>.*)\"\. Should be one of \[(?P<there>.*)\]")
 DEFAULT_DATASET = "idl_hf/convai2_idl"
 BUILT_IN_HELP = "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl"
 DATASET_HELP = f"{BUILT_IN_HELP}, or a Hub dataset."
@@ -42,9 +44,24 @@ class DatasetArguments:
         return self._load(config, num_proc=num_proc)
 
     def _load(self, config: str, **options: str | int | None) -> Any:
-        from datasets import load_dataset
+        return load(self.dataset_name, config, **self.builder_options(config), **options)
 
-        return load_dataset(self.dataset_name, config, **self.builder_options(config), **options)
+
+def load(name: str, config: str, **options: Any) -> Any:
+    """Return what `load_dataset` does. Raises ValueError for a split that is not there, naming those that are."""
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(name, config, **options)
+    except ValueError as error:
+        unknown = _UNKNOWN_SPLIT.match(str(error))
+        if unknown is None:
+            raise
+        there = unknown["there"].replace("'", "")
+        raise ValueError(
+            f"'{name}' has no split '{unknown['split']}', only: {there}. Pass --split with one of these (in a "
+            "training --train_split and --eval_split)."
+        ) from error
 
 
 def parse_options(options: Mapping[str, Any] | str | None, name: str = "--dataset_options") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from idl_hf.arguments import option
+from idl_hf.command_line import did_you_mean, option_names, raise_errors
 
 CONFIGS_HELP = "multi_gpu, zero1, zero2, zero3, fsdp2, single_gpu, cpu_ddp, or a file"
 _FOLDER = Path(__file__).parent / "accelerate_configs"
@@ -46,6 +47,7 @@ class SplitArguments(NamedTuple):
 def split_off_config(arguments: Sequence[str]) -> SplitArguments:
     """Return --accelerate_config apart from the arguments that are for the training or `accelerate launch`."""
     parser = argparse.ArgumentParser(prog="idl-hf", add_help=False, allow_abbrev=False)
+    raise_errors(parser)
     parser.add_argument("--accelerate_config")
     known, others = parser.parse_known_args(arguments)
     return SplitArguments(known.accelerate_config, others)
@@ -63,9 +65,13 @@ def launch(verb: str, parser: argparse.ArgumentParser, config: str, arguments: S
     parser.add_argument("--config")
     _, others = parser.parse_known_args(arguments)
     words = ["--config_file", str(config_path(config)), *others, "--module", _MODULE]
-    settings, unknown = launch_command_parser().parse_known_args(words)
+    parser_of_launch = launch_command_parser()
+    parser_of_launch.prog = "accelerate launch"
+    raise_errors(parser_of_launch)
+    settings, unknown = parser_of_launch.parse_known_args(words)
     if unknown or settings.training_script != _MODULE:  # a stray value would be run as the script
-        raise ValueError(f"Neither idl-hf {verb} nor accelerate launch knows all of: {' '.join(others)}.")
+        meant = did_you_mean(unknown[0], option_names(parser, parser_of_launch)) if unknown else ""
+        raise ValueError(f"Neither idl-hf {verb} nor accelerate launch knows all of: {' '.join(others)}.{meant}")
     settings.training_script_args = [verb, *_without(arguments, others)]
     try:
         launch_command(settings)
