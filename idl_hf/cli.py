@@ -5,6 +5,8 @@ A verb is one entry of VERBS. What it names is imported only when it is needed, 
 
 import argparse
 import logging
+import re
+import sqlite3
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -14,6 +16,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import idl_hf
+from idl_hf.cache import cache_folder
 from idl_hf.command_line import apply_config, did_you_mean, parse, raise_errors, split_config
 from idl_hf.training.launch import CONFIGS_HELP, launch, split_off_config
 
@@ -117,8 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("idl_hf").setLevel(logging.INFO)
     try:
         _run(verb, words)
-    except (ValueError, OSError, ImportError) as error:  # what the user can mend; anything else keeps its traceback
-        print(f"idl-hf {verb}: {error}", file=sys.stderr)
+    except Exception as error:
+        reason = _what_can_be_mended(error)
+        if reason is None:
+            raise  # with its traceback
+        print(f"idl-hf {verb}: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nidl-hf {verb}: interrupted. Run the same command again to continue.", file=sys.stderr)
@@ -140,6 +146,27 @@ def _run(name: str, words: list[str]) -> None:
     elif verb.word and words and not words[0].startswith("-"):
         words = [f"--{verb.word}", *words]
     _named(verb.function)(*parse(_parser(name), words))
+
+
+def _what_can_be_mended(error: BaseException) -> str | None:
+    """Return what the user can mend, such as a wrong value, a malformed file or a full disk; None for other errors."""
+    if isinstance(error, (ValueError, OSError, ImportError)):
+        return str(error)
+    if isinstance(error, sqlite3.Error):
+        return f"A cache in '{cache_folder()}' cannot be used: {error}. Make room for it, or delete it."
+    if "datasets" not in sys.modules:
+        return None
+    from datasets.exceptions import DatasetGenerationError
+
+    cause = error.__cause__
+    if not isinstance(error, DatasetGenerationError) or cause is None:
+        return None
+    if type(cause).__name__ == "RemoteTraceback":  # of another process, which hands on nothing but its text
+        first = re.search(r"^[\w.]*(ValueError|OSError|CorpusError|\w+FoundError): (.*)", str(cause), re.MULTILINE)
+        reason = first and first[2]
+    else:
+        reason = _what_can_be_mended(cause)
+    return reason and f"The rows could not be made: {reason}"
 
 
 def _named(name: str) -> Any:

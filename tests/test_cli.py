@@ -1,6 +1,8 @@
 """The commands, as a user types them."""
 
+import errno
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import fields
@@ -10,7 +12,7 @@ import datasets
 import pytest
 
 import idl_hf
-from idl_hf.cli import VERBS, main
+from idl_hf.cli import VERBS, _what_can_be_mended, main
 from idl_hf.command_line import parse
 
 ROOT = Path(__file__).parents[1]
@@ -195,6 +197,46 @@ def test_a_wrong_folder_is_one_clear_line(capsys, tmp_path):
     error = capsys.readouterr().err
     assert "does not exist" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "The rows could not be made: [Errno 28] No space left"),
+        (sqlite3.DatabaseError("database disk image is malformed"), "could not be made: A cache in "),
+        (KeyError("turns"), None),
+    ],
+    ids=["full", "broken", "bug"],
+)
+def test_only_what_the_user_can_mend_loses_its_traceback(cause, told, monkeypatch, tmp_path, capsys):
+    def generate(*_, **__):
+        raise cause
+        yield
+
+    monkeypatch.setattr("idl_hf.rows.builder.IDLBuilder._generate_examples", generate)
+    words = ["build", "--dataset_name", "idl_hf/dialogues_idl", "--data_dir", str(idl_hf.__path__[0] + "/sample_data")]
+    words += ["--output_dir", str(tmp_path), "--configs", "sessions"]
+    if told is None:
+        with pytest.raises(datasets.exceptions.DatasetGenerationError):
+            main(words)
+    else:
+        assert main(words) == 1
+        assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_cause_is_told_of_what_another_process_raised():
+    from multiprocess.pool import ExceptionWithTraceback
+
+    def raised(cause):
+        try:
+            raise datasets.exceptions.DatasetGenerationError("An error occurred") from cause
+        except datasets.exceptions.DatasetGenerationError as error:
+            rebuild, parts = ExceptionWithTraceback(error, error.__traceback__).__reduce__()
+            return rebuild(*parts)
+
+    full = raised(OSError(errno.ENOSPC, "No space left on device"))
+    assert _what_can_be_mended(full) == "The rows could not be made: [Errno 28] No space left on device"
+    assert _what_can_be_mended(raised(KeyError("turns"))) is None
 
 
 def test_chat_in_the_terminal(tiny_llama, tokenizer, sample_data, tmp_path, monkeypatch, capsys):
