@@ -1,13 +1,16 @@
-"""What the machine at hand computes on, and in which precision."""
+"""What the machine at hand computes on, in which precision, and on how many threads."""
 
 import functools
 import logging
 import os
 from typing import Any
 
+import psutil
 import torch
 
 PRECISION_VARIABLE = "IDL_HF_PRECISION"
+_THREADS = "OMP_NUM_THREADS"
+_LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"  # set by every `accelerate launch`
 _PRECISIONS = ("float32", "bfloat16", "float16")
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ def fast_precision(device: str) -> torch.dtype:
 
 
 def settle_precision(args: Any) -> None:
-    """Set device and precision of training arguments by the machine, as far as they were left open.
+    """Set device, precision and threads of a training by the machine, as far as they were left open.
 
     args: TRL's training arguments before their own `__post_init__`, which would turn bfloat16 on everywhere.
     """
@@ -54,3 +57,35 @@ def settle_precision(args: Any) -> None:
         usable = args.use_cpu or device != "cpu"  # transformers takes bfloat16 on a CPU only where use_cpu is set
         precision = fast_precision(device) if usable else torch.float32
         args.bf16, args.fp16 = precision == torch.bfloat16, precision == torch.float16
+    if not (args.bf16 or args.fp16) and _LAUNCHED_PRECISION in os.environ:
+        os.environ[_LAUNCHED_PRECISION] = "no"  # else transformers would take that of the launch's config
+    settle_threads()
+
+
+def settle_threads() -> None:
+    """Have a process that was launched without a number of threads use its share of the cores, and log it.
+
+    `accelerate launch` and torchrun give each process one thread where nobody said how many, and on a CPU that is
+    what a training computes on. The user did say it where the launcher has $OMP_NUM_THREADS or an option for it.
+    """
+    launched = _LAUNCHED_PRECISION in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    if torch.accelerator.is_available() or not launched or os.environ.get(_THREADS) != "1":
+        return
+    launcher = psutil.Process(os.getppid())
+    try:
+        option = any("num_cpu_threads_per_process" in word.replace("-", "_") for word in launcher.cmdline())
+        chosen = option or _THREADS in launcher.environ()
+    except psutil.Error as error:
+        logger.warning(f"Computing on one thread: whether the launch was told to cannot be seen ({error}).")
+        return
+    cores, processes = core_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    threads = max(1, cores // processes)
+    if not chosen and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+        logger.info(f"Computing on {threads} threads ({cores} cores, {processes} launched); ${_THREADS} overrides it.")
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, psutil.cpu_count(logical=False) or usable)

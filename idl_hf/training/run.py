@@ -96,6 +96,7 @@ def _record(trainer: SFTTrainer | DPOTrainer, model_args: ModelConfig) -> RunRec
         "weights": hashlib.sha256(model_identity(name, revision).encode()).hexdigest()[:16],
         "processes": trainer.accelerator.num_processes,
         "devices_per_process": max(1, trainer.args.n_gpu),
+        "mixed_precision": trainer.args.mixed_precision,  # a launch may set it
         "distributed_type": str(trainer.accelerator.distributed_type),
     }
     adapter = model.peft_config["default"] if isinstance(model, PeftModel) else None
