@@ -23,4 +23,5 @@ class DialoguesIdl(IDLBuilder):
 
     def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
         """Return all dialogues of a split, with their person_id."""
-        return [dialogue for file in files for dialogue in jsonl.read_dialogues(file, log)]
+        seen: dict[tuple[str, str], str] = {}
+        return [dialogue for file in files for dialogue in jsonl.read_dialogues(file, log, seen)]

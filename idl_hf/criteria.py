@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from idl_hf.persona import grammar
 from idl_hf.persona.claims import contradicting, fact_of, of_partner
-from idl_hf.schema import Triple
+from idl_hf.schema import Triple, comparable
+from idl_hf.schema import plain as plain_signs
 
 CRITERION_TYPES = ("inconsistency", "fabrication", "inversion")
 TOP_M = 20  # the paper's m, unpublished
@@ -100,7 +101,7 @@ def inversion(
 
 def plain(text: str) -> str:
     """Return a text without case and punctuation, to tell whether two are the same reply."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    return " ".join(re.findall(r"\w+", comparable(text)))
 
 
 def _shown(known: Iterable[Statement]) -> set[str]:
@@ -111,7 +112,7 @@ def _shown(known: Iterable[Statement]) -> set[str]:
 
 @lru_cache(maxsize=1 << 14)
 def _of_oneself(utterance: str) -> frozenset[str]:
-    sentences = re.findall(r"[^.!?]+[.!?]?", utterance)
+    sentences = re.findall(r"[^.!?]+[.!?]?", plain_signs(utterance))
     own = (sentence for sentence in sentences if _FIRST_PERSON.search(sentence) and not sentence.endswith("?"))
     return frozenset(grammar.content(" ".join(own)))
 

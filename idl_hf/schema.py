@@ -1,5 +1,6 @@
-"""The nouns every other file speaks of, and the columns of each dataset config."""
+"""The nouns every other file speaks of, what makes two texts the same, and the columns of each dataset config."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,32 @@ if TYPE_CHECKING:
 Role = Literal["self", "partner"]
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}, the chat format of transformers
 CONFIGS = ("sessions", "msl", "dpoc")
+_APOSTROPHES = str.maketrans(dict.fromkeys("`\u00b4\u02b9\u02bc\u02c8\u2018\u2019\u201b\u2032\uff07", "'"))
+# Nothing to see, though neither white space nor a format character: fillers, and selectors of how a sign is drawn
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | set(map(chr, range(0xFE00, 0xFE10)))
+
+
+def clean(text: str) -> str:
+    """Return a text as rows hold it: what was said, in NFC and without white space at its ends."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def plain(text: str) -> str:
+    """Return a text as rules read it: NFC, one kind of apostrophe and of space, no invisible characters."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(sign for sign in unicodedata.normalize("NFC", text) if _is_seen(sign))
+    return "\n".join(" ".join(line.split()) for line in text.translate(_APOSTROPHES).split("\n"))
+
+
+def comparable(text: str) -> str:
+    """Return what is equal of two texts that read the same, up to case, white space and ways to write a character.
+    It is empty where there is nothing to read."""
+    folded = unicodedata.normalize("NFKC", plain(text)).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def _is_seen(sign: str) -> bool:
+    return sign.isspace() or (unicodedata.category(sign) not in ("Cc", "Cf") and sign not in _UNSEEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +46,10 @@ class Turn:
     role: Role
     text: str
     candidates: tuple[str, ...] = ()  # other replies offered for this turn (ConvAI2, LIGHT), without the one given
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", clean(self.text))
+        object.__setattr__(self, "candidates", tuple(map(clean, self.candidates)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +61,11 @@ class Dialogue:
     turns: tuple[Turn, ...]
     profile: tuple[str, ...] = ()
     source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "person_id", clean(self.person_id))
+        object.__setattr__(self, "dialogue_id", clean(self.dialogue_id))
+        object.__setattr__(self, "profile", tuple(map(clean, self.profile)))
 
     def texts(self, role: Role) -> list[str]:
         """Return what one side says, turn by turn."""

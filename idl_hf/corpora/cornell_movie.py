@@ -1,8 +1,9 @@
 """Cornell Movie-Dialogs (Danescu-Niculescu-Mizil & Lee, 2011), from movie_conversations.txt and movie_lines.txt.
 
-Both are cp1252 with fields parted by ` +++$+++ `: `u0 +++$+++ u2 +++$+++ m0 +++$+++ ['L1', 'L2']` are two characters,
-their movie and the lines of one conversation in order, `L1 +++$+++ u0 +++$+++ m0 +++$+++ NAME +++$+++ text` is such a
-line. Who speaks is said by the lines only. A conversation is two dialogues: each character in turn is the person.
+Both are cp1252, or UTF-8 as many copies are, with fields parted by ` +++$+++ `. `u0 +++$+++ u2 +++$+++ m0 +++$+++
+['L1', 'L2']` are two characters, their movie and the lines of one conversation in order, and such a line is
+`L1 +++$+++ u0 +++$+++ m0 +++$+++ NAME +++$+++ text`. Who speaks is said by the
+lines only. A conversation is two dialogues: each character in turn is the person.
 
 The corpus has no splits. A person must be in one split only and a character is in one movie, so the split is the
 movie's: crc32 of its id modulo 10, where 0 is validation (58 of the 617 movies), 1 is test (70) and the rest is train
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.corpora.files import find_splits
-from idl_hf.schema import Dialogue, Turn
+from idl_hf.corpora.files import find_splits, open_text
+from idl_hf.schema import Dialogue, Turn, comparable
 
 CONVERSATIONS = "movie_conversations.txt"
 LINES = "movie_lines.txt"
@@ -70,7 +71,7 @@ def read_dialogues(
             log.report(conversations, row.number, str(error)[:_SHOWN], dialogues=2)
             continue
         seen.add(first_line)
-        spoken = [line for line in utterances.values() if line.text]
+        spoken = [line for line in utterances.values() if comparable(line.text)]
         if len({line.character for line in spoken}) < 2:
             log.drops["dialogue in which one side says nothing"] += 2
             continue
@@ -100,21 +101,31 @@ def split_files(folder: str | Path) -> dict[str, list[str]]:
 
 
 def _rows(path: Path, width: int) -> Iterator[_Row]:
-    with open(path, "rb") as lines:
+    with open_text(path) as lines:
         for number, raw in enumerate(lines, start=1):
             if not raw.strip():
                 continue
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
             raw = raw.removesuffix(b"\n").removesuffix(b"\r")  # no more: a line without text ends with its separator
             try:
-                fields = raw.decode("cp1252").split(_SEPARATOR)
+                text = _decode(raw)
             except UnicodeDecodeError as error:
-                yield _Row(number, [], f"Expected cp1252 text, found the byte {raw[error.start]:#x}.")
+                problem = f"Expected UTF-8 or cp1252 text, found the byte {raw[error.start]:#x}."
+                yield _Row(number, [], problem)
                 continue
+            fields = text.split(_SEPARATOR)
             if len(fields) != width or not all(field.strip() for field in fields[:3]):
                 expected = f"Expected {width} fields, the first three not empty"
-                yield _Row(number, [], f"{expected}, found {len(fields)} in {raw.decode('cp1252')[:80]!r}.")
+                yield _Row(number, [], f"{expected}, found {len(fields)} in {text[:80]!r}.")
             else:
                 yield _Row(number, fields)
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode()  # of the corpus itself no line with a letter beyond ASCII happens to be valid UTF-8
+    except UnicodeDecodeError:
+        return raw.decode("cp1252")
 
 
 def _split_of(row: _Row) -> str:

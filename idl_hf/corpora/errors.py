@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MALFORMED = "dialogue that is malformed"
+SKIP_ADVICE = "Pass on_error='skip' to leave out such dialogues and have them counted."
 
 
 class CorpusError(ValueError):
@@ -36,6 +37,6 @@ class ErrorLog:
         dialogues: how many are lost by this; 0 where the loss shows elsewhere or is reported already."""
         message = f"{path}:{line}: {problem}"
         if self.on_error == "raise":
-            raise CorpusError(f"{message} Pass on_error='skip' to leave out such dialogues and have them counted.")
+            raise CorpusError(f"{message} {SKIP_ADVICE}")
         self.messages.append(message)
         self.drops[MALFORMED] += dialogues

@@ -6,11 +6,16 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from idl_hf.cache import write_whole
 from idl_hf.corpora.errors import CorpusError
 
 _SPLITS = {"train": ("train",), "validation": ("valid", "validation", "val", "dev"), "test": ("test",)}
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+}  # fmt: skip
 MAX_UNPACKED = 4 << 30  # bytes; a corpus of text that unpacks to more is not one that is read here
 _DAMAGED = (
     *(tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
@@ -44,9 +49,29 @@ def find_parts(folder: str | Path, parts: Sequence[Callable[[str], list[str]]], 
     return files
 
 
+def open_text(path: str | Path) -> BinaryIO:
+    """Return a file of text, opened for its bytes. Raises CorpusError, with what to do, for one that is compressed or
+    in UTF-16 or UTF-32, of which no line can be read."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    packed = next((kind for start, kind in _COMPRESSED.items() if head.startswith(start)), None)
+    # Half of the bytes of Latin letters are 0 in UTF-16, three quarters in UTF-32; a byte order mark is no must
+    wide = head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")) or any(
+        half.count(0) > 0.4 * len(half) for half in (head[::2], head[1::2]) if len(half) > 7
+    )
+    if not packed and not wide:
+        return open(path, "rb")
+    if packed:
+        raise CorpusError(f"{path}:1: Expected plain text, found a {packed} file. Unpack it and pass what it holds.")
+    raise CorpusError(
+        f"{path}:1: Expected UTF-8 text, found UTF-16 or UTF-32, as PowerShell and Notepad write it. Save the file as "
+        "UTF-8, for example with 'iconv -f UTF-16 -t UTF-8'."
+    )
+
+
 def text_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """Yield (number, line) of each line that is not blank, without byte order mark and end."""
-    with open(path, "rb") as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
             if (line := line.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")).strip():
                 yield number, line

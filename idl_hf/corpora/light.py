@@ -18,7 +18,7 @@ from idl_hf.cache import write_whole
 from idl_hf.corpora import plain_pickle
 from idl_hf.corpora.errors import CorpusError, ErrorLog, MalformedError
 from idl_hf.corpora.files import find_splits, text_lines
-from idl_hf.schema import Dialogue, Turn
+from idl_hf.schema import Dialogue, Turn, clean
 
 SEEN, UNSEEN = "light-dialog-processed-small7.pkl", "light-unseen-processed2.pkl"  # as published
 _SETUP = (
@@ -53,7 +53,7 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
 
 
 def _dialogue(player: _Player, dialogue_id: str, source: str) -> Dialogue:
-    person_id = hashlib.sha1(f"{player.name}\n{player.persona}".encode()).hexdigest()[:12]
+    person_id = hashlib.sha1(clean(f"{player.name}\n{player.persona}").encode()).hexdigest()[:12]
     profile = tuple(sentence for sentence in _SENTENCE_END.split(player.persona) if sentence)
     return Dialogue(person_id, dialogue_id, player.turns, profile, source)
 

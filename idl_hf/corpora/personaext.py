@@ -13,7 +13,7 @@ from typing import TypeGuard, TypeVar
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.jsonl import is_text, read_json
-from idl_hf.schema import Triple
+from idl_hf.schema import Triple, clean, plain
 
 Item = TypeVar("Item")
 # The paper's 4K samples of 35K sentences have 8.75 each; how many it stacks in one it does not say. Their mean is 8.75
@@ -67,7 +67,7 @@ def _parse(record: object) -> Sentence:
         raise CorpusError(f"Expected label to be a word, the relation, found {str(label)[:80]!r}.")
     # In the order given: it may run backwards, and an index may come twice ("bora bora" is [7, 7])
     subject, obj = (" ".join(tokens[i] for i in _indices(fields, name, len(tokens))) for name in ("head", "tail"))
-    return Sentence(" ".join(tokens), Triple(subject, label, obj))
+    return Sentence(clean(" ".join(tokens)), Triple(clean(subject), label, clean(obj)))
 
 
 def _indices(fields: Mapping[str, object], name: str, length: int) -> list[int]:
@@ -167,7 +167,7 @@ _REMARK = re.compile(
 
 def is_plainly_no_statement(text: str) -> bool:
     """Return whether every clause of an utterance is a courtesy, a mood, a question to the partner or a remark."""
-    clauses = [clause.split() for clause in re.split(r"[.!?,;:…]+", text.casefold().replace("’", "'"))]
+    clauses = [clause.split() for clause in re.split(r"[.!?,;:…]+", plain(text).casefold())]
     return any(clauses) and all(map(_is_plain, clauses))
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from idl_hf.cache import write_whole
 from idl_hf.corpora.convai2 import group_persons
 from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.schema import Dialogue, Turn
+from idl_hf.corpora.files import open_text
+from idl_hf.schema import Dialogue, Turn, comparable
 
 COLUMNS = ("user 1 personas", "user 2 personas", "Best Generated Conversation")
 _SPLITS = {"train": "train", "valid": "validation", "validation": "validation", "test": "test"}
@@ -90,7 +91,8 @@ def read_dialogues(path: str | Path, log: ErrorLog | None = None) -> Iterator[Di
 
 def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (first line, values) of each row; no values where there are more or fewer than columns."""
-    text = Path(path).read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    with open_text(path) as file:
+        text = file.read().decode("utf-8-sig", errors="surrogateescape")
     # A field may have the module's default of 131,072 characters, 40 times the longest conversation
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
@@ -140,4 +142,6 @@ def _utterances(conversation: str, log: ErrorLog) -> list[tuple[str, str]]:
             utterances[-1] = (user, f"{text}\n{line}".strip())
         else:
             return []
-    return [(user, text) for user, text in utterances if text]
+    spoken = [(user, text) for user, text in utterances if comparable(text)]
+    log.notes.update(["empty utterance left out of its conversation"] * (len(utterances) - len(spoken)))
+    return spoken

@@ -8,7 +8,7 @@ from collections.abc import Set
 from typing import NamedTuple
 
 from idl_hf.persona.kinds import KINDS
-from idl_hf.schema import Triple
+from idl_hf.schema import Triple, plain
 
 _NUMBERS = "one two three four five six seven eight nine ten".split()
 _IRREGULAR = {
@@ -81,6 +81,7 @@ class Count(NamedTuple):
 
 def form(triple: Triple, utterance: str) -> Form | None:
     """Return how the triple's object stands in the utterance, None where it cannot be swapped."""
+    utterance = plain(utterance)
     words, match = bare(triple.object).casefold().split(), _find(triple.object, utterance)
     if match is None or not words:
         return None
@@ -119,7 +120,7 @@ def fits(old: Form | None, new: Form | None) -> bool:
 
 def swap(text: str, old: str, new: str) -> str | None:
     """Return the text with `new` for `old` where it first stands as whole words, an article before it in agreement."""
-    match = _find(old, text)
+    match = _find(old, text) or _find(old, text := plain(text))
     if match is None:
         return None
     start, new = match.start(), bare(new)
@@ -131,6 +132,7 @@ def swap(text: str, old: str, new: str) -> str | None:
 
 def before(obj: str, utterance: str) -> str:
     """Return what the utterance says before the object."""
+    utterance = plain(utterance)
     match = _find(obj, utterance)
     return utterance[: match.start()] if match else ""
 
@@ -160,7 +162,7 @@ def singular(word: str) -> str:
 
 def content(text: str) -> set[str]:
     """Return the stems of the words that say something: what "a teacher" and "teaching" have in common."""
-    words = re.findall(r"[^\W\d_]+", re.sub(r"['’]\w+", "", text.casefold()))
+    words = re.findall(r"[^\W\d_]+", re.sub(r"'\w+", "", plain(text).casefold()))
     return {_stem(singular(word)) for word in words if word not in _LITTLE}
 
 
@@ -195,7 +197,7 @@ _KINDS_NAME |= {_stem("pet"): "animal", _stem("parent"): "family"}
 
 def _find(obj: str, utterance: str) -> re.Match[str] | None:
     """Return where the object first stands as whole words that do not go on."""
-    whole = re.compile(rf"(?<![\w'’]){re.escape(bare(obj))}(?!\w)", re.IGNORECASE)
+    whole = re.compile(rf"(?<![\w'’]){re.escape(plain(bare(obj)))}(?!\w)", re.IGNORECASE)
     return next((match for match in whole.finditer(utterance) if _END.match(utterance, match.end())), None)
 
 

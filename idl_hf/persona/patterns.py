@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from idl_hf.persona.kinds import KINDS, exact_relation
-from idl_hf.schema import Triple
+from idl_hf.schema import Triple, plain
 
 _WORD = r"[^\s.,!?;:]{1,25}"
 _COUNT = r"(?:an?|another|two|three|four|five|six|seven|eight|nine|ten|some|several|many|\d+)"
@@ -175,8 +175,9 @@ class _Claim(NamedTuple):
 
 
 def extract(utterances: Sequence[str]) -> list[list[Triple]]:
-    """Return the triples each utterance states of its speaker, in order of appearance, objects verbatim."""
-    return [_extract_one(utterance) for utterance in utterances]
+    """Return the triples each utterance states of its speaker, in order of appearance.
+    Objects are verbatim, up to the kinds of apostrophes and of white space."""
+    return [_extract_one(plain(utterance)) for utterance in utterances]
 
 
 def _extract_one(utterance: str) -> list[Triple]:

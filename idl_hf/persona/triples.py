@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
-from idl_hf.schema import Triple
+from idl_hf.schema import Triple, plain
 
 # Strict: a broken triple cannot swallow the next one on its line, as the paper's lazy `<.*?,.*?,.*?>` lets it. One
 # star only: where a model repeats commas to no end, three would try every way to share them out
@@ -58,8 +58,8 @@ def _on_one_line(text: str) -> str:
 def mentions(utterance: str, triple: Triple) -> bool:
     """Return whether an utterance contains the triple's object as whole words, or else all of its words.
     5 % of PersonaExt's objects are not contiguous."""
-    words = triple.object.casefold().split()
-    text = utterance.casefold()
+    words = plain(triple.object).casefold().split()
+    text = plain(utterance).casefold()
     if re.search(rf"(?<!\w){re.escape(' '.join(words))}(?!\w)", text):
         return True
     return len(words) > 1 and set(words) <= set(re.findall(r"[\w']+", text))

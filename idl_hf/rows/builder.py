@@ -15,7 +15,7 @@ from datasets.data_files import DataFilesDict
 from datasets.fingerprint import Hasher
 
 from idl_hf.arguments import option
-from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.corpora.errors import SKIP_ADVICE, CorpusError, ErrorLog
 from idl_hf.corpora.files import check_sha256, unpack
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.models.offline import OFFLINE
@@ -193,7 +193,13 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
 
     def read_persons(self, split: str, paths: list[str], log: ErrorLog) -> list[Person]:
         """Return all persons of a split, in the order of its files."""
-        persons = group_by_person(self.read_split(split, paths, log))
+        try:
+            persons = group_by_person(self.read_split(split, paths, log))
+        except CorpusError as error:
+            if SKIP_ADVICE not in str(error) or self._any_sound(split, paths):
+                raise
+            vain = "No dialogue of the split can be read, so that leaving out such dialogues would leave none."
+            raise CorpusError(str(error).replace(SKIP_ADVICE, vain)) from None
         if log.messages:
             first = "\n  ".join(log.messages[:10])
             skipped = f"{len(log.messages)} malformed lines with their dialogues"
@@ -201,6 +207,12 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         if not persons:
             raise CorpusError(f"The split '{split}' has no dialogue that could be read: {', '.join(paths)}.")
         return persons
+
+    def _any_sound(self, split: str, paths: list[str]) -> bool:
+        try:
+            return bool(self.read_split(split, paths, ErrorLog("skip")))
+        except CorpusError:
+            return False
 
     def row_builder(self, everyone: Sequence[Person]) -> RowBuilder:
         """Return what makes the rows of a split of which `everyone` are all persons."""

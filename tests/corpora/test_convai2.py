@@ -403,7 +403,8 @@ def test_any_file_yields_dialogues_or_a_corpus_error(tmp_path_factory, content, 
         dialogues, stopped_at = [], str(error)
     else:
         stopped_at = ""
-    assert not stopped_at or (on_error == "raise" and stopped_at.startswith(f"{path}:"))
+    assert not stopped_at or stopped_at.startswith(f"{path}:")
+    assert not stopped_at or on_error == "raise" or "found UTF-16" in stopped_at
     assert all(dialogue.turns and dialogue.source for dialogue in dialogues)
     assert all(turn.text.strip() for dialogue in dialogues for turn in dialogue.turns)
 
