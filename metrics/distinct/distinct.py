@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence, Sized
 import evaluate
 from datasets import Features, Value
 
+from ._rows import check_each, word_splitter
+
 _CITATION = """\
 @inproceedings{li2016diversity, title = {A Diversity-Promoting Objective Function for Neural Conversation Models},
   author = {Li, Jiwei and Galley, Michel and Brockett, Chris and Gao, Jianfeng and Dolan, Bill},
@@ -30,6 +32,8 @@ Args:
     max_order (`int`, defaults to 2): the longest n-grams to count.
     empty (`str`, defaults to "zero"): a response without an n-gram counts as 0 in the mean of `distinct_n` ("zero"),
         or is left out of it ("skip").
+    tokenize (`str`, optional): a tokenizer of sacrebleu instead of splitting at white space, for text without spaces:
+        "zh" for Chinese, "ja-mecab" for Japanese, "char" for single characters, and others.
 Returns:
     distinct_n (`float`): mean over the responses of different n-grams / n-grams, for each n up to `max_order`.
     corpus_distinct_n (`float`): the same of the n-grams of all responses pooled, none across two responses.
@@ -72,12 +76,8 @@ def distinct(responses: Sequence[Sequence[str]], order: int, empty: str) -> dict
 
 def check_rows(predictions: Iterable[str]) -> None:
     """Raise ValueError for the wrong shapes that `datasets` would turn into strings without a word."""
-    if isinstance(predictions, str) or not isinstance(predictions, Sized):
-        kind = type(predictions).__name__
-        raise ValueError(f"distinct expected `predictions` to be a list with one text per response, but found {kind}.")
-    for row, text in enumerate(predictions):
-        if not isinstance(text, str):
-            raise ValueError(f"distinct expected prediction {row} to be a string, but found {type(text).__name__}.")
+    check_each(Sized, [predictions], "distinct expected `predictions` to be a list with one text per response")
+    check_each(str, predictions, "distinct expected prediction {} to be a string")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -98,13 +98,15 @@ class Distinct(evaluate.Metric):
         check_rows(predictions)
         evaluate.Metric.add_batch(self, predictions=predictions, **kwargs)
 
-    def _compute(self, predictions: list[str], max_order: int = 2, empty: str = "zero") -> dict[str, float]:
+    def _compute(
+        self, predictions: list[str], max_order: int = 2, empty: str = "zero", tokenize: str | None = None
+    ) -> dict[str, float]:
         if isinstance(max_order, bool) or not isinstance(max_order, int) or max_order < 1:
             raise ValueError(f"distinct expected `max_order` to be a whole number from 1 on, but found {max_order!r}.")
         if empty not in ("zero", "skip"):
             raise ValueError(f'distinct expected `empty` to be "zero" or "skip", but found {empty!r}.')
         if len(predictions) == 0:
             raise ValueError("distinct expected at least one prediction, but found none.")
-        responses = [text.lower().split() for text in predictions]
+        responses = list(map(word_splitter("distinct", tokenize, predictions), predictions))
         orders = range(1, max_order + 1)
         return {name: value for order in orders for name, value in distinct(responses, order, empty).items()}

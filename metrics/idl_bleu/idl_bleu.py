@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import evaluate
 from datasets import Features, Value
 
-from ._rows import check_columns, check_each
+from ._rows import check_columns, check_each, word_splitter
 
 ORDERS = (1, 2, 3, 4)
 PRESETS = {
@@ -44,6 +44,9 @@ Args:
         the precision of order n alone.
     swap (`bool`, optional): whether response and gold reply change places, as in the released call.
     smoothing (`str`, optional): "method1" counts 0.1 matches where there is none. None leaves them 0.
+    tokenize (`str`, optional): a tokenizer of sacrebleu instead of splitting at white space, for text without spaces:
+        "zh" for Chinese, "ja-mecab" for Japanese, "char" for single characters, and others.
+        Not for "characters".
 Returns:
     bleu_1 ... bleu_4 (`float`): mean over the responses of brevity penalty times precision, in [0, 1]. A response
         without a match of order 1 scores 0 in all.
@@ -139,6 +142,7 @@ class IdlBleu(evaluate.Metric):
         cumulative: bool | None = None,
         swap: bool | None = None,
         smoothing: str | None = None,
+        tokenize: str | None = None,
     ) -> dict[str, float]:
         options = read_options(preset, {"tokens": tokens, "cumulative": cumulative, "swap": swap}, smoothing)
         if len(predictions) == 0:
@@ -146,7 +150,12 @@ class IdlBleu(evaluate.Metric):
         if options["swap"]:
             predictions, references = references, predictions
         if options["tokens"] == "words":
-            predictions, references = ([text.lower().split() for text in side] for side in (predictions, references))
+            split = word_splitter("idl_bleu", tokenize, [*predictions, *references])
+        elif tokenize is None:
+            split = str
+        else:
+            raise ValueError('idl_bleu found `tokenize`, which is for words, together with tokens="characters".')
+        predictions, references = ([split(text) for text in side] for side in (predictions, references))
         pairs = list(zip(predictions, references, strict=True))
         matches = [count_matches(hypothesis, reference) for hypothesis, reference in pairs]
         # Where a hypothesis is too short for an order, 1 (unmatched), as in nltk

@@ -1,16 +1,19 @@
 """IDL ROUGE-L: the longest common subsequence of responses and gold replies."""
 
 import math
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Callable, Sequence
 
 import evaluate
 from datasets import Features, Value
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.scoring import Score
 
-from ._rows import check_columns, check_each
+from ._rows import check_columns, check_each, plain, word_splitter
 
 PRESETS = ("standard", "paper", "dhap")
+LETTERS_LOST = re.compile(r"(?=.*[^\W\d_])[^a-zA-Z0-9]+", re.DOTALL)  # letters, none of which rouge_score knows
 
 _CITATION = """\
 @inproceedings{lin2004rouge, title = {{ROUGE}: A Package for Automatic Evaluation of Summaries},
@@ -43,7 +46,9 @@ Args:
         package `rouge`: words split at blanks, sentences at full stops, each different word of the common subsequences
         once.
     stemmer (`bool`, optional): whether words longer than three letters lose their endings (Porter). By default only in
-        the preset "paper". "dhap" has no stemmer.
+        the preset "paper". "dhap" has no stemmer, and no tokenizer of `tokenize` has.
+    tokenize (`str`, optional): a tokenizer of sacrebleu instead of splitting at white space, for text without spaces:
+        "zh" for Chinese, "ja-mecab" for Japanese, "char" for single characters, and others.
 Returns:
     rouge_l (`float`): mean over the responses of 2 * precision * recall / (precision + recall), in [0, 1]. Where one
         side is empty or nothing is shared, all three are 0.
@@ -114,6 +119,24 @@ def read_stemmer(preset: str, stemmer: bool | None) -> bool:
     return preset == "paper" if stemmer is None else stemmer
 
 
+class Words:
+    """A tokenizer as rouge_score takes it."""
+
+    def __init__(self, words: Callable[[str], list[str]]) -> None:
+        self.tokenize = words
+
+
+def warn_of_lost_letters(texts: Sequence[str]) -> None:
+    """Warn of texts of which rouge_score's own tokenizer leaves nothing: it knows the letters from a to z alone."""
+    lost = sum(bool(LETTERS_LOST.fullmatch(text)) for text in texts)
+    if lost:
+        warnings.warn(
+            f"idl_rouge_l counts the letters from a to z alone in this preset, as rouge_score does, and {lost} of "
+            f'{len(texts)} texts have none. Give `tokenize`, e.g. "intl" for text with spaces.',
+            stacklevel=2,
+        )
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class IdlRougeL(evaluate.Metric):
     """Mean ROUGE-L of responses and gold replies."""
@@ -135,18 +158,31 @@ class IdlRougeL(evaluate.Metric):
         evaluate.Metric.add_batch(self, predictions=predictions, references=references, **kwargs)
 
     def _compute(
-        self, predictions: list[str], references: list[str], preset: str = "standard", stemmer: bool | None = None
+        self,
+        predictions: list[str],
+        references: list[str],
+        preset: str = "standard",
+        stemmer: bool | None = None,
+        tokenize: str | None = None,
     ) -> dict[str, float]:
         use_stemmer = read_stemmer(preset, stemmer)
+        if stemmer and tokenize is not None:
+            raise ValueError("idl_rouge_l has no stemmer for the words of `tokenize`: leave one of the two out.")
         if len(predictions) == 0:
             raise ValueError("idl_rouge_l expected at least one prediction, but found none.")
         if preset == "paper":
             predictions, references = references, predictions
+        predictions, references = (list(map(plain, side)) for side in (predictions, references))
+        texts = [*predictions, *references]
+        words = word_splitter("idl_rouge_l", tokenize, texts)
         pairs = zip(predictions, references, strict=True)
         if preset == "dhap":
-            scores = [dhap_score(response, reply) for response, reply in pairs]
+            scores = [dhap_score(" ".join(words(response)), " ".join(words(reply))) for response, reply in pairs]
         else:
-            scorer = RougeScorer(["rougeL"], use_stemmer=use_stemmer)
+            if tokenize is None:
+                warn_of_lost_letters(texts)
+            own = Words(words) if tokenize else None
+            scorer = RougeScorer(["rougeL"], use_stemmer=use_stemmer and not tokenize, tokenizer=own)
             scores = [scorer.score(reply, response)["rougeL"] for response, reply in pairs]
         precision, recall, f1 = (math.fsum(column) / len(scores) for column in zip(*scores, strict=True))
         return {"rouge_l": f1, "precision": precision, "recall": recall}

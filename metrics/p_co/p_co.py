@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from numbers import Real
 
 import evaluate
 from datasets import Features, List, Value
 
-from ._rows import check_columns, check_each
+from ._rows import check_columns, check_each, word_splitter
 
 METHODS = ("cosine", "tfidf", "cover_msp", "cover_dhap", "cover_song")
 METHODS_WITH_TABLE = ("tfidf", "cover_msp", "cover_song")
@@ -52,6 +52,8 @@ Args:
     idf (`dict[str, float]`, optional): a fixed table of word weights for "tfidf", "cover_msp" and "cover_song"; make
         one with `idf_table(utterances, method)` of the loaded metric. Words it lacks weigh 0 (1 for "cover_song").
         By default the table is made of the histories of this call, equal histories counted once: ln(N / df).
+    tokenize (`str`, optional): a tokenizer of sacrebleu instead of splitting at white space, for text without spaces:
+        "zh" for Chinese, "ja-mecab" for Japanese, "char" for single characters, and others.
 Returns:
     p_co (`float`): mean score over the responses. An empty response or history scores 0. "cosine", "tfidf" and
         "cover_song" lie in [0, 1]; "cover_msp" and "cover_dhap" have no fixed upper end.
@@ -75,14 +77,9 @@ Examples:
 """
 
 
-def tokenize(text: str) -> Tokens:
-    """Lower-case the text and split it at white space."""
-    return tuple(text.lower().split())
-
-
-def read_history(history: Iterable[str]) -> tuple[Tokens, ...]:
+def read_history(history: Iterable[str], words: Callable[[str], list[str]]) -> tuple[Tokens, ...]:
     """Tokenize the utterances, drop those without a token, and sort them: their order carries no meaning here."""
-    return tuple(sorted(tokens for tokens in map(tokenize, history) if tokens))
+    return tuple(sorted(tokens for tokens in map(tuple, map(words, history)) if tokens))
 
 
 def word_weights(utterances: Sequence[Tokens], method: str) -> dict[str, float]:
@@ -159,13 +156,13 @@ class PCo(evaluate.Metric):
         return evaluate.MetricInfo(_DESCRIPTION, _CITATION, features, _KWARGS_DESCRIPTION, reference_urls=urls)
 
     @staticmethod
-    def idf_table(utterances: list[str], method: str = "cover_msp") -> dict[str, float]:
+    def idf_table(utterances: list[str], method: str = "cover_msp", tokenize: str | None = None) -> dict[str, float]:
         """Make the table of word weights that `compute(idf=...)` takes, for instance of all training utterances."""
         if method not in METHODS_WITH_TABLE:
             raise ValueError(f"p_co makes tables for {', '.join(METHODS_WITH_TABLE)}, but found {method!r}.")
         check_each(Sized, [utterances], "p_co expected `utterances` to be a list of utterances")
         check_each(str, utterances, "p_co expected utterance {} to be a string")
-        return word_weights(read_history(utterances), method)
+        return word_weights(read_history(utterances, word_splitter("p_co", tokenize, utterances)), method)
 
     def add(self, *, prediction=None, histories=None, **kwargs):
         """Add one response and the past utterances of its person."""
@@ -186,14 +183,16 @@ class PCo(evaluate.Metric):
         histories: list[list[str]],
         method: str = "cosine",
         idf: Mapping[str, float] | None = None,
+        tokenize: str | None = None,
     ) -> dict[str, float]:
         check_method(method, idf)
         if len(predictions) == 0:
             raise ValueError("p_co expected at least one prediction, but found none.")
-        tokenized = [read_history(history) for history in histories]
+        words = word_splitter("p_co", tokenize, [*predictions, *(text for history in histories for text in history)])
+        tokenized = [read_history(history, words) for history in histories]
         weights = idf
         if weights is None and method in METHODS_WITH_TABLE:
             weights = word_weights([tokens for history in set(tokenized) for tokens in history], method)
-        pairs = zip(map(tokenize, predictions), tokenized, strict=True)
+        pairs = zip(map(tuple, map(words, predictions)), tokenized, strict=True)
         scores = [score(response, history, method, weights) for response, history in pairs]
         return {"p_co": math.fsum(scores) / len(scores), "n_without_history": tokenized.count(())}

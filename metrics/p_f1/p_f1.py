@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sized
 import evaluate
 from datasets import Features, List, Value
 
-from ._rows import check_columns, check_each
+from ._rows import check_columns, check_each, plain, word_splitter
 
 # Function words of English in the forms that ConvAI2 text has (lower case, "don't" and "i'm" as one token), the split
 # contractions of Treebank text, and punctuation. Written for this metric; the list of the MSP authors is unpublished.
@@ -55,6 +55,8 @@ Args:
     histories (`list[list[str]]`): for each response, all past utterances of its target person, in any order.
     stop_words (`list[str]` or "english", optional): words that count on neither side. `None` and "english" stand for
         the list of English function words and punctuation in this module; `[]` leaves nothing out.
+    tokenize (`str`, optional): a tokenizer of sacrebleu instead of splitting at white space, for text without spaces:
+        "zh" for Chinese, "ja-mecab" for Japanese, "char" for single characters, and others.
 Returns:
     p_f1 (`float`): mean over the responses of 2 * precision * recall / (precision + recall), in [0, 1]. A response
         that is empty, that has no history, or that shares no word with it scores 0.
@@ -79,11 +81,6 @@ Examples:
 """
 
 
-def words(text: str) -> set[str]:
-    """Return the distinct tokens of the lower-cased text, split at white space."""
-    return set(text.lower().split())
-
-
 def read_stop_words(stop_words: Iterable[str] | str | None) -> set[str]:
     """Return the stop words to leave out, lower-cased as the tokens are."""
     if stop_words is None or (isinstance(stop_words, str) and stop_words == "english"):
@@ -92,7 +89,7 @@ def read_stop_words(stop_words: Iterable[str] | str | None) -> set[str]:
         raise ValueError(f'p_f1 expected `stop_words` to be a list of words or "english", but found {stop_words!r}.')
     stop_words = list(stop_words)
     check_each(str, stop_words, "p_f1 expected `stop_words` to hold strings")
-    return {word.lower() for word in stop_words}
+    return {plain(word).lower() for word in stop_words}
 
 
 def overlap(response: set[str], history: set[str]) -> dict[str, float]:
@@ -127,13 +124,18 @@ class P_F1(evaluate.Metric):  # `evaluate` makes the metric's name, p_f1, out of
         evaluate.Metric.add_batch(self, predictions=predictions, histories=histories, **kwargs)
 
     def _compute(
-        self, predictions: list[str], histories: list[list[str]], stop_words: Iterable[str] | str | None = None
+        self,
+        predictions: list[str],
+        histories: list[list[str]],
+        stop_words: Iterable[str] | str | None = None,
+        tokenize: str | None = None,
     ) -> dict[str, float]:
         left_out = read_stop_words(stop_words)
         if len(predictions) == 0:
             raise ValueError("p_f1 expected at least one prediction, but found none.")
-        pooled = [words(" ".join(history)) for history in histories]
-        pairs = zip(map(words, predictions), pooled, strict=True)
+        words = word_splitter("p_f1", tokenize, [*predictions, *(text for history in histories for text in history)])
+        pooled = [set(words(" ".join(history))) for history in histories]
+        pairs = zip((set(words(text)) for text in predictions), pooled, strict=True)
         rows = [overlap(response - left_out, history - left_out) for response, history in pairs]
         means = {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}
         return {**means, "n_without_history": sum(not history for history in pooled)}

@@ -9,7 +9,7 @@ from collections.abc import Sized
 import evaluate
 from datasets import Features, List, Value
 
-from ._rows import check_columns, check_each
+from ._rows import check_columns, check_each, plain, word_splitter
 
 PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -36,6 +36,8 @@ Args:
     predictions (`list[str]`): the responses.
     references (`list[str]` or `list[list[str]]`): for each response the gold reply, or several right ones, of which
         the best counts.
+    tokenize (`str`, optional): a tokenizer of sacrebleu instead of splitting at white space, for text without spaces:
+        "zh" for Chinese, "ja-mecab" for Japanese, "char" for single characters, and others.
 Returns:
     parlai_f1 (`float`): mean over the responses of 2 * precision * recall / (precision + recall) of the words, each
         counted as often as it occurs on both sides, in [0, 1]. A response that shares no word scores 0.
@@ -55,9 +57,9 @@ Examples:
 """
 
 
-def words(text: str) -> list[str]:
-    """Return the lower-cased words without punctuation and articles."""
-    return ARTICLES.sub(" ", PUNCTUATION.sub(" ", text.lower())).split()
+def normalise(text: str) -> str:
+    """Return the lower-cased text without punctuation and articles."""
+    return ARTICLES.sub(" ", PUNCTUATION.sub(" ", plain(text).lower()))
 
 
 def f1(response: list[str], reply: list[str]) -> float:
@@ -91,9 +93,16 @@ class ParlaiF1(evaluate.Metric):
             check_each(str, replies, f"parlai_f1 expected the gold replies of reference {row} to be strings")
         evaluate.Metric.add_batch(self, predictions=predictions, references=list(map(list, rows)), **kwargs)
 
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
+    def _compute(
+        self, predictions: list[str], references: list[list[str]], tokenize: str | None = None
+    ) -> dict[str, float]:
         if len(predictions) == 0:
             raise ValueError("parlai_f1 expected at least one prediction, but found none.")
-        pairs = zip(map(words, predictions), references, strict=True)
-        best = [max(f1(response, words(reply)) for reply in replies) for response, replies in pairs]
+        texts = [*predictions, *(reply for replies in references for reply in replies)]
+        words = word_splitter("parlai_f1", tokenize, texts)
+        pairs = zip(predictions, references, strict=True)
+        best = [
+            max(f1(words(normalise(response)), words(normalise(reply))) for reply in replies)
+            for response, replies in pairs
+        ]
         return {"parlai_f1": math.fsum(best) / len(best)}

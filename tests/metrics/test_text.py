@@ -627,7 +627,7 @@ def test_space_files(name):
         assert line in front_matter.splitlines()
     source = (folder / f"{name}.py").read_text(encoding="utf-8")
     imported = set(re.findall(r"^\s*(?:import|from) (\w+)", source, flags=re.MULTILINE))
-    standard = {"math", "re", "string", "collections", "numbers", "datasets", "evaluate"}
+    standard = {"math", "re", "string", "warnings", "collections", "numbers", "datasets", "evaluate"}
     needed = (folder / "requirements.txt").read_text(encoding="utf-8")
     assert all(name in needed for name in imported - standard - {"numpy"}), "self-contained: never imports idl_hf"
 
