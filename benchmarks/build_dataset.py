@@ -298,7 +298,7 @@ def _cold_build(people: list[Person], config: str, settings: Settings) -> Record
         return Timed(builds[-1]["seconds"], builds[-1]["texts"])
 
     def alone() -> Timed:
-        model = SentenceTransformer(resolve_encoder(settings.encoder))
+        model = SentenceTransformer(resolve_encoder(settings.encoder), trust_remote_code=False)
         return timed(lambda: model.encode(texts, batch_size=BATCH_SIZE, normalize_embeddings=True))
 
     ways = {f"{config}, build": whole, f"{config}, encoding alone": alone}
@@ -335,7 +335,8 @@ def measure_peer(settings: Settings) -> list[Record]:
     from sentence_transformers import SentenceTransformer
 
     people = [person for person in read_people(settings) if len(usable_dialogues(person)) > 1]
-    model, encoder = SentenceTransformer(resolve_encoder(settings.encoder)), SentenceEncoder(settings.encoder)
+    model = SentenceTransformer(resolve_encoder(settings.encoder), trust_remote_code=False)
+    encoder = SentenceEncoder(settings.encoder)
     with fresh_cache():
         encoder.encode(["This loads it."])
     return [_compare_person(person, encoder, model) for person in people[: settings.people]]

@@ -109,7 +109,7 @@ def tiny_model(**sizes: Any) -> tuple[Any, Any]:
 
     from idl_hf.models.offline import resolve_model
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model("offline"))
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model("offline"), trust_remote_code=False)
     sizes |= {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).eval()

@@ -66,11 +66,13 @@ def build_model(settings: Settings) -> PreTrainedModel:
     """Return the model to train; on a CPU its weights are float32."""
     dtype = getattr(torch, settings.dtype) if settings.device == "cuda" else torch.float32
     if settings.model_shape == "smollm2-135m":
-        return AutoModelForCausalLM.from_pretrained(resolve_model("offline"), dtype=dtype).to(settings.device)
+        model = AutoModelForCausalLM.from_pretrained(resolve_model("offline"), dtype=dtype, trust_remote_code=False)
+        return model.to(settings.device)
     if settings.model_shape == "tiny":
         return tiny_model(num_key_value_heads=2)[0].to(settings.device, dtype)
     with torch.device(settings.device):  # LlamaConfig's defaults are the sizes of LLaMA-7B
-        return AutoModelForCausalLM.from_config(LlamaConfig(max_position_embeddings=4096), dtype=dtype)
+        config = LlamaConfig(max_position_embeddings=4096)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
 
 
 def build_trainer(variant: str, model: PreTrainedModel, settings: Settings) -> DPOTrainer:
@@ -86,7 +88,7 @@ def build_trainer(variant: str, model: PreTrainedModel, settings: Settings) -> D
         model=copy.deepcopy(model, {id(weight): weight for weight in model.parameters()}),
         args=(DPOCConfig if ours else DPOConfig)(**options),
         train_dataset=Dataset.from_dict({name: [f" {name}"] for name in ("prompt", *COMPLETIONS)}),
-        processing_class=AutoTokenizer.from_pretrained(resolve_model("offline")),
+        processing_class=AutoTokenizer.from_pretrained(resolve_model("offline"), trust_remote_code=False),
         peft_config=LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     trainer.precompute_ref_logps = variant.endswith(PRECOMPUTED)

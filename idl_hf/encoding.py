@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from idl_hf.cache import Cache, cache_folder, code_identity, digest
-from idl_hf.models.identity import files_identity
+from idl_hf.models.identity import files_identity, refuse_pickles
 from idl_hf.models.offline import hub_errors_name_offline, resolve_encoder
 
 DEFAULT_ENCODER = "sentence-transformers/all-mpnet-base-v2"  # paper, footnote 2
@@ -82,8 +82,11 @@ class SentenceEncoder:
         if self._model is None:
             from sentence_transformers import SentenceTransformer
 
+            refuse_pickles(self._path, subfolders=True)
             with hub_errors_name_offline(self.name, f"encoder='offline' (or set {ENCODER_VARIABLE}=offline)"):
-                self._model = SentenceTransformer(self._path)
+                self._model = SentenceTransformer(
+                    self._path, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                )
         self.encoded_count += len(texts)
         vectors = self._model.encode(  # sorts by length itself
             texts,

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from idl_hf import prompting
 from idl_hf.corpora.jsonl import parse_turns
 from idl_hf.encoding import SentenceEncoder
-from idl_hf.models.identity import load_recipe
+from idl_hf.models.identity import RECIPE_FILE, load_recipe
 from idl_hf.models.limits import position_count
 from idl_hf.models.loading import load_model
 from idl_hf.models.responder import LocalModel, Sampling
@@ -61,12 +61,12 @@ class PersonaChat:
         """Load an adapter or a model: on the Hub, in a folder, or "offline".
 
         What is not given is as in the training of the adapter, if that was saved with it (`idl_config.json`), else the
-        default of `RowOptions` and 2,048 tokens. Raises OSError where the model cannot be had.
+        default of `RowOptions` and 2,048 tokens. Raises OSError where the model cannot be had, ValueError where what
+        was saved with it holds anything but options of the rows.
         """
         model, tokenizer = load_model(name)
         recipe = load_recipe(name)
-        of_prompts = set(option_names()) - {"reply", "rejected", "criterion_type"}
-        trained = {name: value for name, value in recipe.get("options", {}).items() if name in of_prompts}
+        trained = _trained_options(name, recipe.get("options", {}))
         named = {"encoder": encoder, "references": references}
         given: dict[str, Any] = {option: value for option, value in named.items() if value is not None}
         options = replace(options or RowOptions(**trained), **given)
@@ -143,3 +143,16 @@ class PersonaChat:
             )
         self.dropped_references = fitted.dropped
         return fitted.messages
+
+
+def _trained_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an adapter's training that shape prompts. Raises ValueError unless all are valid ones."""
+    unknown = sorted(set(options) - set(option_names()))
+    if unknown:
+        raise ValueError(
+            f"{RECIPE_FILE} of '{name}' has unknown options: {', '.join(unknown)}. Expected some of: "
+            f"{', '.join(option_names())}."
+        )
+    RowOptions(**options).check("dpoc" if options.get("reply") == "each" else "msl")
+    of_replies = {"reply", "rejected", "criterion_type"}
+    return {option: value for option, value in options.items() if option not in of_replies}

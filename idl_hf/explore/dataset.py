@@ -41,7 +41,7 @@ class PromptCounter:
         from transformers import AutoTokenizer
 
         with hub_errors_name_offline(model_name_or_path, "--model_name_or_path offline"):
-            tokenizer = AutoTokenizer.from_pretrained(resolve_model(model_name_or_path))
+            tokenizer = AutoTokenizer.from_pretrained(resolve_model(model_name_or_path), trust_remote_code=False)
         return cls(token_counter(tokenizer), f"tokens ({model_name_or_path})")
 
 

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFound
 
 from idl_hf.arguments import option, required
 from idl_hf.hub import cards
-from idl_hf.models.identity import RECIPE_FILE, load_recipe
+from idl_hf.models.identity import RECIPE_FILE, is_hub_id, load_recipe
 from idl_hf.models.offline import OFFLINE
 from idl_hf.registration import ORGANIZATION, folder, metric_names
 from idl_hf.rows.arguments import DEFAULT_DATASET, DatasetArguments
@@ -126,7 +126,7 @@ def push_adapter(args: PushAdapterArguments) -> str:
     config = _adapter_config(source)
     trained_from = config.get("base_model_name_or_path") or ""
     base = args.base_model or trained_from
-    if base != OFFLINE and (not _is_hub_id(base) or (base == trained_from and Path(base).exists())):
+    if base != OFFLINE and (not is_hub_id(base) or (base == trained_from and Path(base).exists())):
         raise ValueError(
             f"The adapter in '{source}' needs the base model '{base}', which nobody else can load: it is no name on "
             "the Hub. Pass --base_model <user>/<name> with the Hub id of the same model, or --base_model offline if "
@@ -179,10 +179,6 @@ def _adapter_config(source: Path) -> dict[str, Any]:
     raise ValueError(f"'{source}' holds no adapter: {' and '.join(missing)} missing. {advice}")
 
 
-def _is_hub_id(name: str) -> bool:
-    return re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) is not None
-
-
 def _check_that_base_is_published(base: str) -> None:
     with _hub_errors_in_sentences(base):
         try:
@@ -206,7 +202,7 @@ def _report(args: PushAdapterArguments) -> str:
 
 def _open_repository(repo_id: str, repo_type: str, private: bool, **options: Any) -> HfApi:
     """Make the repository where there is none; what is wrong with the login shows here, before any work."""
-    if "/" not in repo_id or not _is_hub_id(repo_id):
+    if "/" not in repo_id or not is_hub_id(repo_id):
         raise ValueError(f"The repository must be <user>/<name>, found '{repo_id}'.")
     token = get_token()
     if token is None:

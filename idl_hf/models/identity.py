@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
@@ -17,6 +19,11 @@ from huggingface_hub.errors import (
 from idl_hf.models.offline import OFFLINE
 
 RECIPE_FILE = "idl_config.json"
+_CONFIGS = ("config.json", "adapter_config.json")
+_PICKLE = (
+    "The weights of '{name}' are not kept as safetensors ({file}), and a pickle may run code when it is loaded. "
+    "Take a model with safetensors, or save this one so with `save_pretrained` where you trust it."
+)
 
 
 def is_adapter(name: str) -> bool:
@@ -35,7 +42,7 @@ def _has_file(name: str, file: str) -> bool:
     try:
         hf_hub_download(name, file)
     except LocalEntryNotFoundError as error:  # no connection, and the file is not in the cache
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        if any(isinstance(try_to_load_from_cache(name, known), str) for known in _CONFIGS):
             return False  # but the rest of the model is: it was asked for before, and has no such file
         raise OSError(f"the Hub could not be reached for '{name}'") from error
     except EntryNotFoundError:
@@ -54,14 +61,73 @@ def save_recipe(folder: str | Path, options: dict[str, Any], max_prompt_tokens: 
 
 
 def load_recipe(name: str) -> dict[str, Any]:
-    """Return what `save_recipe` saved with an adapter on the Hub or in a folder, {} where nothing was."""
+    """Return what `save_recipe` saved with an adapter on the Hub or in a folder, {} where nothing was.
+
+    Raises ValueError for anything else: somebody else may have written it. One from the Hub names models of the Hub.
+    """
     if name == OFFLINE or not _has_file(name, RECIPE_FILE):
         return {}
-    file = Path(name, RECIPE_FILE) if Path(name).is_dir() else Path(hf_hub_download(name, RECIPE_FILE))
-    recipe = json.loads(file.read_text())
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("options", {}), dict):
-        raise ValueError(f"'{file}' must hold a JSON object with 'options' and 'max_prompt_tokens', found {recipe!r}.")
+    is_local = Path(name).is_dir()
+    file = Path(name, RECIPE_FILE) if is_local else Path(hf_hub_download(name, RECIPE_FILE))
+    where = f"{RECIPE_FILE} of '{name}'"
+    try:
+        recipe = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is no JSON ({error}). Save the adapter again, or delete the file.") from error
+    budget = recipe.get("max_prompt_tokens") if isinstance(recipe, dict) else None
+    if (
+        not isinstance(recipe, dict)
+        or set(recipe) - {"options", "max_prompt_tokens"}
+        or not isinstance(recipe.get("options", {}), dict)
+        or not (budget is None or (type(budget) is int and budget > 0))
+    ):
+        raise ValueError(
+            f"{where} must hold a JSON object with 'options', an object, and 'max_prompt_tokens', a positive whole "
+            f"number or null, and nothing else; found {str(recipe)[:300]}."
+        )
+    for option in () if is_local else ("encoder", "extractor"):
+        model = recipe.get("options", {}).get(option, OFFLINE)
+        if model not in (OFFLINE, "patterns") and (not is_hub_id(model) or Path(model).exists()):
+            raise ValueError(
+                f"{where} names {option}={model!r}. An adapter of the Hub may name models of the Hub, not paths of "
+                "this machine. Download the adapter into a folder, and put there a name that you trust."
+            )
     return recipe
+
+
+def is_hub_id(name: object) -> bool:
+    """Tell whether a name can be that of a model on the Hub: <user>/<name> or <name>."""
+    return isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) is not None
+
+
+def refuse_pickles(name: str, subfolders: bool = False) -> None:
+    """Raise OSError for a model whose weights, or those of a module in a subfolder, are in pickles alone."""
+    names = _file_names(name)
+    safe = {file.parent for file in names if file.match("model*.safetensors")}
+    for file in names:
+        is_read = subfolders or file.parent == PurePosixPath()
+        if is_read and file.match("pytorch_model*.bin") and file.parent not in safe:
+            raise OSError(_PICKLE.format(name=name, file=file))
+
+
+def refuse_pickled_adapter(name: str) -> None:
+    """Raise OSError for an adapter without safetensors: PEFT would take the pickle in their place."""
+    if not _has_file(name, "adapter_model.safetensors"):
+        raise OSError(_PICKLE.format(name=name, file="adapter_model.bin, if any"))
+
+
+def _file_names(name: str) -> list[PurePosixPath]:
+    """Return the files of a folder or repository; of one that is out of reach those in the cache, if any."""
+    folder = Path(name)
+    if not folder.is_dir():
+        try:
+            return [PurePosixPath(file) for file in HfApi().list_repo_files(name)]
+        except (OSError, HTTPError, HFValidationError):  # whose reason the loader tells, which takes no pickle either
+            config = try_to_load_from_cache(name, "config.json")
+            if not isinstance(config, str):
+                return []
+            folder = Path(config).parent
+    return [PurePosixPath(file.relative_to(folder).as_posix()) for file in folder.rglob("*")]
 
 
 def files_identity(name: str) -> str:

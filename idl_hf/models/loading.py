@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from idl_hf.chat_template import PLAIN_TEMPLATE
 from idl_hf.machine import default_device, fast_precision
-from idl_hf.models.identity import has_tokenizer, is_adapter
+from idl_hf.models.identity import has_tokenizer, is_adapter, refuse_pickled_adapter, refuse_pickles
 from idl_hf.models.offline import hub_errors_name_offline, resolve_model
 
 _HINT = "'offline' as the model's name"
@@ -26,13 +26,14 @@ def load_model(
     trainable: bool = False,
     dtype: torch.dtype | None = None,
     device: str | None = None,
+    trust_remote_code: bool = False,
     **model_options: Any,
 ) -> LoadedModel:
     """Return (model, tokenizer) of a causal LM, or of a PEFT adapter with its base model.
 
     name: a Hub id, a folder, or "offline". dtype None: float32 to train, else that of `fast_precision`. model_options:
     of the base model's from_pretrained. The model is on `device` (None: a GPU if there is one).
-    Raises OSError where the model cannot be had.
+    Raises OSError where the model cannot be had, or has its weights in pickles alone, which may run code.
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -40,13 +41,16 @@ def load_model(
     path, base = _adapter_and_base(name)
     device = device or default_device()
     dtype = dtype or (torch.float32 if trainable else fast_precision(device))
+    refuse_pickles(base)
+    options = {"dtype": dtype, "use_safetensors": True, **model_options}
     with hub_errors_name_offline(base, _HINT):
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **model_options)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=trust_remote_code, **options)
     if path is not None:
+        refuse_pickled_adapter(path)
         model = PeftModel.from_pretrained(model, path, is_trainable=trainable)
     if not trainable:
         model = model.eval().to(device)
-    return LoadedModel(model, load_tokenizer(name))
+    return LoadedModel(model, load_tokenizer(name, trust_remote_code))
 
 
 def load_merged(name: str, dtype: str = "float32", device: str | None = None) -> LoadedModel:
@@ -58,14 +62,15 @@ def load_merged(name: str, dtype: str = "float32", device: str | None = None) ->
     return LoadedModel(model.merge_and_unload() if isinstance(model, PeftModel) else model, tokenizer)
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Return the tokenizer of `load_model`, with a padding token and a chat template in any case."""
     from transformers import AutoTokenizer
     from transformers.utils.logging import get_logger
 
     path, base = _adapter_and_base(name)
     with hub_errors_name_offline(base, _HINT):
-        tokenizer = AutoTokenizer.from_pretrained(path if path is not None and has_tokenizer(path) else base)
+        source = path if path is not None and has_tokenizer(path) else base
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:

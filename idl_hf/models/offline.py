@@ -75,9 +75,13 @@ def _convert_gguf(source: Path, target: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     with write_whole(target) as partial:
-        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=_MODEL_FILE, dtype=torch.float32)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=_MODEL_FILE, dtype=torch.float32, trust_remote_code=False
+        )
         # A model read from GGUF refuses to be saved although its weights are ordinary floats by now
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source, gguf_file=_MODEL_FILE))
+        config = AutoConfig.from_pretrained(source, gguf_file=_MODEL_FILE, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         model.load_state_dict(loaded.state_dict())
         model.save_pretrained(partial)
-        AutoTokenizer.from_pretrained(source, gguf_file=_MODEL_FILE).save_pretrained(partial)
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_MODEL_FILE, trust_remote_code=False)
+        tokenizer.save_pretrained(partial)

@@ -97,10 +97,11 @@ class RowOptions:
             value = getattr(self, name)
             if type(value) is not int and not (name == "references" and value == "all"):
                 raise ValueError(f"The option {name} must be a whole number, found {value!r}.")
-        if type(self.spi) is not bool or type(self.dpi) is not bool or not isinstance(self.encoder, str):
+        names = (self.encoder, self.extractor)
+        if not (type(self.spi) is type(self.dpi) is bool and all(isinstance(name, str) and name for name in names)):
             raise ValueError(
-                f"spi and dpi must be True or False and encoder a name, found {self.spi!r}, {self.dpi!r} and "
-                f"{self.encoder!r}."
+                f"spi and dpi must be True or False, encoder and extractor names, found spi={self.spi!r}, "
+                f"dpi={self.dpi!r}, encoder={self.encoder!r} and extractor={self.extractor!r}."
             )
         few = 0 if self.references == "all" else self.references
         if self.clusters < 1 or few < 0 or not 0 <= self.seed < 2**32:

@@ -146,8 +146,9 @@ def run_model(
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    network = AutoModelForSequenceClassification.from_pretrained(model).float().eval().to(device)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    network = AutoModelForSequenceClassification.from_pretrained(model, trust_remote_code=False)
+    network = network.float().eval().to(device)
     source = "`id2label`" if id2label else f"`id2label` in the configuration of the model '{model}'"
     names = read_id2label(id2label or network.config.id2label, source)
     rows = list(zip(predictions, profiles, strict=True))
