@@ -76,6 +76,7 @@ class DPOCTrainer(DPOTrainer):
                 f"DPOCTrainer trains text models with a tokenizer, found a {type(processing_class).__name__}. Vision "
                 "models are not supported: three completions would each need the images."
             )
+        _refuse_biases(model, kwargs.get("peft_config"))
         if train_dataset is not None and next(iter(train_dataset), None) is None:
             raise ValueError("The train dataset is empty.")
         if isinstance(data_collator, DataCollatorForPreference):
@@ -269,6 +270,17 @@ class DPOCTrainer(DPOTrainer):
 def _log_probs(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> SimpleNamespace:
     logits = scoring.completion_logits(model, inputs, labels).logits
     return SimpleNamespace(log_probs=scoring.token_log_probs(logits, labels))
+
+
+def _refuse_biases(model: Any, peft_config: Any) -> None:
+    """Raise ValueError for a trained adapter with biases, beside which PEFT holds no frozen copy as the reference."""
+    configs = model.peft_config.values() if is_peft_model(model) and peft_config is None else ()
+    if kinds := {config.bias for config in configs if getattr(config, "bias", "none") != "none"}:
+        raise ValueError(
+            f"The adapter trains biases (bias={sorted(kinds)[0]!r}), so its frozen copy, the reference of DPOC, cannot "
+            "stand beside it. Train the first stage with bias='none', or merge the adapter into the model "
+            "(merge_and_unload) and pass a new peft_config."
+        )
 
 
 def _base_model(model: Any) -> Any:

@@ -354,3 +354,11 @@ def test_marks_in_messages_stay_text(tokenizer):
         plain, typed = ([i for i in row[f"{name}_ids"] if i in tokenizer.all_special_ids] for row in rows)
         assert plain == typed
         assert forged in tokenizer.decode(rows[1][f"{name}_ids"])
+
+
+@pytest.mark.parametrize("bias", ["lora_only", "all"])
+def test_an_adapter_with_biases_is_refused_with_what_to_do(tokenizer, bias, tmp_path):
+    config = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], bias=bias)
+    model = get_peft_model(tiny_model(tokenizer), config)
+    with pytest.raises(ValueError, match=r"trains biases .* reference of DPOC.* bias='none'"):
+        DPOCTrainer(model=model, args=DPOCConfig(**options(tmp_path)), processing_class=tokenizer)
