@@ -66,8 +66,10 @@ def test_the_command_prints_where_a_config_lies(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("flag", [["--accelerate_config", "zero3"], ["--accelerate_config=zero3"]])
-def test_each_option_goes_to_whom_it_belongs(flag, monkeypatch):
+def test_each_option_goes_to_whom_it_belongs(flag, monkeypatch, tmp_path):
     launched = []
+    monkeypatch.chdir(tmp_path)
+    Path("2").write_text("seed: 1")  # a file that is called like a value
     monkeypatch.setattr("accelerate.commands.launch.launch_command", launched.append)
     training = ["--config", "2", "--gradient_accumulation_steps", "2", "--lora_target_modules", "q_proj", "v_proj"]
     of_accelerate = ["--num_processes", "2", "--mixed_precision", "no"]
