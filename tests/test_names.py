@@ -30,7 +30,7 @@ PARAMETERS = {
     "idl_hf.dpi.order_references": ["distances", "to_target", "mode"],
     "idl_hf.spi.cluster_dialogues": ["embeddings", "max_clusters", "seed"],
     "idl_hf.dpoc.dpoc_penalty": ["chosen", "criterion", "rejected", "penalty"],
-    "idl_hf.prompting.prompt_ids": ["tokenizer", "messages"],
+    "idl_hf.prompting.prompt_ids": ["tokenizer", "messages", "options"],
     "idl_hf.prompting.encode": ["tokenizer", "prompt", "completion"],
     "idl_hf.training.stages.train_msl": ["data", "args", "model_args"],
     "idl_hf.training.stages.train_dpoc": ["data", "args", "model_args"],

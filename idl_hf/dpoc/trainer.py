@@ -277,8 +277,8 @@ def _refuse_biases(model: Any, peft_config: Any) -> None:
     configs = model.peft_config.values() if is_peft_model(model) and peft_config is None else ()
     if kinds := {config.bias for config in configs if getattr(config, "bias", "none") != "none"}:
         raise ValueError(
-            f"The adapter trains biases (bias={sorted(kinds)[0]!r}), so its frozen copy, the reference of DPOC, cannot "
-            "stand beside it. Train the first stage with bias='none', or merge the adapter into the model "
+            f"The adapter trains biases (bias={sorted(kinds)[0]!r}), so its frozen copy, the reference of DPOC, "
+            "cannot stand beside it. Train the first stage with bias='none', or merge the adapter into the model "
             "(merge_and_unload) and pass a new peft_config."
         )
 
