@@ -3,14 +3,14 @@ A builder raises RefusedError where it cannot make a reply that is what it claim
 `known` is what the person says in all dialogues, each utterance with the triples it states."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
+from idl_hf.encoding import rounded
 from idl_hf.persona import grammar
 from idl_hf.persona.claims import contradicting, fact_of, of_partner
 from idl_hf.schema import Triple, comparable
@@ -20,6 +20,7 @@ CRITERION_TYPES = ("inconsistency", "fabrication", "inversion")
 TOP_M = 20  # the paper's m, unpublished
 
 Statement = tuple[str, Sequence[Triple]]  # what was said and what it states
+Draw = Callable[[Sequence[str]], str]  # one of several texts, whatever their order
 
 _FIRST_PERSON = re.compile(r"\b(?:i|my|me|mine|myself|we|our|us)\b", re.IGNORECASE)
 
@@ -29,7 +30,7 @@ class RefusedError(Exception):
 
 
 def inconsistency(
-    chosen: str, stated: Sequence[Triple], known: Sequence[Statement], partner: Sequence[Statement], rng: Generator
+    chosen: str, stated: Sequence[Triple], known: Sequence[Statement], partner: Sequence[Statement], draw: Draw
 ) -> str:
     """Return the chosen reply with the object of one of its triples swapped, so that it denies what the person states.
     The new object is another one from the person's dialogues, and what the reply then states is not stated itself. One
@@ -56,12 +57,11 @@ def inconsistency(
             fitting.setdefault(slot.relation != fact.relation, []).append(reply)
     if not fitting:
         raise RefusedError("nothing that contradicts it fits its grammar")
-    nearest = list(dict.fromkeys(fitting[min(fitting)]))
-    return nearest[rng.integers(len(nearest))]
+    return draw(fitting[min(fitting)])
 
 
 def fabrication(
-    statements: Iterable[Statement], known: Sequence[Statement], taken: Collection[str], rng: Generator
+    statements: Iterable[Statement], known: Sequence[Statement], taken: Collection[str], draw: Draw
 ) -> str:
     """Return another person's statement, near the chosen reply in meaning, that shares nothing with the person's.
     It is a random one of the TOP_M most similar. statements: those of the dataset, the most similar to the chosen
@@ -76,7 +76,7 @@ def fabrication(
     ]
     if not qualified:
         raise RefusedError("the most similar statements all share something with the person")
-    return qualified[rng.integers(len(qualified))]
+    return draw(qualified)
 
 
 def inversion(
@@ -91,7 +91,7 @@ def inversion(
     references and the context, with its unit vectors (n, d). taken: replies that must not be repeated."""
     shown, passed = _shown(known), {plain(text) for text in taken}
     similarity = vectors @ chosen_vector if len(partner) else np.zeros(0)
-    for i in np.argsort(-similarity, kind="stable"):
+    for i in np.argsort(-rounded(similarity), kind="stable"):
         text, stated = partner[i]
         foreign = any(grammar.form(triple, text) and _is_foreign(triple, shown) for triple in stated)
         if foreign and plain(text) not in passed:

@@ -16,7 +16,7 @@ MAX_REFERENCES = 12  # 12 * 2^11 states; the count doubles with every reference
 def order_references(distances: ArrayLike, to_target: ArrayLike | None = None, mode: OrderMode = "free") -> list[int]:
     """Return the exact best order of k references, as indices. distances: (k, k), not negative. to_target: None or
     (k,), the distance of each to the target's context. "free": both ends are free. "target_last": the step from the
-    last reference into the target is paid too. Ties (within 1e-9): in "free", where a path and its reverse always tie,
+    last reference into the target is paid too. Ties (within 1e-5): in "free", where a path and its reverse always tie,
     the one whose last reference is nearest to the target; then the lexicographically smallest."""
     matrix = np.asarray(distances, dtype=np.float64)
     count = len(matrix)
@@ -57,4 +57,4 @@ def _best_paths(matrix: list[list[float]]) -> list[tuple[float, list[int]]]:
 
 
 def _rounded(cost: float) -> float:
-    return round(cost, 9)  # costs that differ by rounding errors only are a tie
+    return round(cost, 5)  # costs that differ by rounding errors only, those of vectors included, are a tie

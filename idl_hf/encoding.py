@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from idl_hf.cache import Cache, cache_folder, code_identity, digest
@@ -17,6 +17,14 @@ from idl_hf.models.offline import hub_errors_name_offline, resolve_encoder
 DEFAULT_ENCODER = "sentence-transformers/all-mpnet-base-v2"  # paper, footnote 2
 ENCODER_VARIABLE = "IDL_HF_ENCODER"
 _AHEAD = 2048  # texts encoded before they are written down
+_DECIMALS = 5  # the last bits of a vector depend on the texts that were encoded along with its own
+
+
+def rounded(values: ArrayLike) -> NDArray[np.float64]:
+    """Return vectors, or what is computed from them, without the bits that rounding leaves to chance.
+    Whatever decides anything is rounded first, so that values that should be equal are, and the first of them wins."""
+    exact = np.round(np.asarray(values, dtype=np.float64), _DECIMALS) + 0.0  # no -0.0
+    return exact.astype(np.float64, copy=False)
 
 
 def default_encoder() -> str:

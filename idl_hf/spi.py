@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
 from threadpoolctl import ThreadpoolController
 
+from idl_hf.encoding import rounded
 from idl_hf.schema import Turn
 
 _THREADS = ThreadpoolController()  # after scikit-learn has loaded its libraries
@@ -30,7 +31,7 @@ def number_of_clusters(dialogues: int, max_clusters: int = 3) -> int:
 
 def cluster_dialogues(embeddings: ArrayLike, max_clusters: int = 3, seed: int = 0) -> NDArray[np.int64]:
     """Return the K-means labels (paper Eq. 4) of n dialogues with vectors of shape (n, d): int of shape (n,)."""
-    vectors = np.asarray(embeddings, dtype=np.float64)
+    vectors = rounded(embeddings)
     if vectors.ndim != 2 and len(vectors):
         raise ValueError(f"embeddings must have shape (dialogues, d), found {vectors.shape}.")
     distinct = len(np.unique(vectors, axis=0)) if len(vectors) else 0
@@ -52,14 +53,14 @@ class References(NamedTuple):
 def nearest(vectors: NDArray[np.float64], query: NDArray[np.float64], count: int) -> list[int]:
     """Return the indices of the `count` vectors nearest to the query (Euclidean); ties: the smaller index."""
     distances = np.linalg.norm(vectors - query, axis=1)
-    return np.argsort(np.round(distances, 9), kind="stable")[:count].tolist()
+    return np.argsort(rounded(distances), kind="stable")[:count].tolist()
 
 
 def choose_references(others: ArrayLike, labels: NDArray[np.int64], query: ArrayLike, count: int) -> References:
     """Return the references of one target: the nearest `count` within the cluster whose centroid is nearest to it.
     others: (n, d), the person's other dialogues, with their cluster labels (n,). query: (d,), the target as known
     before the reply."""
-    vectors, target = np.asarray(others, dtype=np.float64), np.asarray(query, dtype=np.float64)
+    vectors, target = rounded(others), rounded(query)
     centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
     label = nearest(centroids, target, 1)[0]
     members = np.flatnonzero(labels == label)

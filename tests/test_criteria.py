@@ -19,7 +19,7 @@ def made(build, *arguments) -> set[str]:
     replies = set()
     for seed in SEEDS:
         try:
-            replies.add(build(*arguments, np.random.default_rng(seed)))
+            replies.add(build(*arguments, np.random.default_rng(seed).choice))
         except RefusedError:
             replies.add("refused")
     return replies
@@ -152,7 +152,7 @@ def test_one_of_several_facts_is_swapped_at_random():
 def test_a_refused_inconsistency_says_why(chosen, partner, reason):
     stated = [Triple("i", "has_profession", "farmers")] if chosen.startswith("we") else said(chosen)[0][1]
     with pytest.raises(RefusedError, match=f"^{reason}$"):
-        inconsistency(chosen, stated, [(chosen, stated)], said(partner), np.random.default_rng(0))
+        inconsistency(chosen, stated, [(chosen, stated)], said(partner), min)
 
 
 # Fabrication
@@ -163,7 +163,8 @@ def test_a_fabrication_is_one_of_the_most_similar_statements():
     assert len(animals) == TOP_M
     near = said(*(f"i have a {animal} ." for animal in animals))
     replies = {
-        fabrication([*near, *said("i am a nurse .")], [], (), np.random.default_rng(seed)) for seed in range(200)
+        fabrication([*near, *said("i am a nurse .")], [], (), np.random.default_rng(seed).choice)
+        for seed in range(200)
     }
     assert replies == {text for text, _ in near}
 

@@ -22,7 +22,7 @@ LEVELS = [
 ]
 NEIGHBOURS = {
     ("corpora", "prompting"), ("prompting", "token_ids"), ("token_ids", "chat_template"), ("criteria", "persona"),
-    ("registration", "cache"),
+    ("registration", "cache"), ("criteria", "encoding"), ("spi", "encoding"),
 }  # fmt: skip
 # A trainer for any dataset, which knows no person
 DPOC = {"packing", "arguments", "cache", "machine", "token_ids"}

@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from idl_hf import criteria
+from idl_hf.cache import digest
 from idl_hf.prompting import Prompt, render, render_replies
 from idl_hf.rows.options import RowOptions
 from idl_hf.rows.people import People, usable_dialogues
 from idl_hf.rows.references import choose_once, context_of, is_chosen, ordered, texts_to_choose_by
-from idl_hf.schema import Dialogue, Person, Role, Turn
+from idl_hf.schema import Dialogue, Person, Role, Turn, comparable
 
 Row = dict[str, Any]  # {column: value}, see idl_hf.schema.features
 
@@ -25,7 +27,6 @@ class _Target:
     dialogue: Dialogue
     references: list[Dialogue]
     cluster: int
-    rng: np.random.Generator  # of all that is drawn for its rows
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class _Reply:
     @property
     def text(self) -> str:
         return _joined(self.turns)
+
+    @property
+    def name(self) -> tuple[str, str, int]:
+        """What all that is drawn for its row is drawn under."""
+        return self.target.person.person_id, self.target.dialogue.dialogue_id, self.start
 
 
 class RowBuilder:
@@ -91,12 +97,12 @@ class RowBuilder:
             self.people.load_vectors(self._texts_of(person))
         for choice in choices:
             dialogue, references = dialogues[choice.target], [dialogues[i] for i in choice.references]
-            rng = np.random.default_rng(self.options.seed_of(person.person_id, dialogue.dialogue_id))
             if self.options.conditioning == "other_person":
-                others = self.people.other_dialogues(person, len(references), rng)
+                rng = np.random.default_rng(self.options.seed_of(person.person_id, dialogue.dialogue_id))
+                others = self.people.other_dialogues(dialogue, len(references), self.options.seed)
                 context = context_of(dialogue, self.options)
                 references = ordered(others, context, self.people.vectors, self.options, rng)
-            yield _Target(person, dialogue, references, choice.cluster, rng)
+            yield _Target(person, dialogue, references, choice.cluster)
 
     def _msl_rows(self, target: _Target) -> Iterator[Row]:
         start, end = len(context_of(target.dialogue, self.options)), target.dialogue.replies()[-1][1]
@@ -143,14 +149,16 @@ class RowBuilder:
 
     def _rejected(self, reply: _Reply) -> str | None:
         """Return one of the candidates; where the corpus has none, a reply of another person."""
-        rng = reply.target.rng
-        candidates = [text for text in reply.turns[-1].candidates if text != reply.text]
+        same = {"", comparable(reply.text), comparable(reply.turns[-1].text)}
+        offered = reply.turns[-1].candidates
+        candidates = [text for text in offered if comparable(text) not in same]
+        self.drops["candidate that is empty or reads as the chosen reply"] += len(offered) - len(candidates)
         if candidates:
-            return candidates[0] if self.options.rejected == "first" else candidates[rng.integers(len(candidates))]
-        other = self.people.other_person(reply.target.person, rng)
-        texts = [text for dialogue in other.dialogues for text in dialogue.texts("self")] if other else []
-        texts = [text for text in texts if text != reply.text]
-        return texts[rng.integers(len(texts))] if texts else None
+            first = self.options.rejected == "first"
+            return candidates[0] if first else self.options.drawn(candidates, "rejected", *reply.name)
+        entered = digest(self.options.seed, "rejected", *reply.name)
+        others = self.people.other_replies(reply.target.person, entered)
+        return next((text for text in others if comparable(text) not in same), None)
 
     def _criterion(self, reply: _Reply, rejected: str) -> tuple[str, str] | None:
         """Return (type, text) of a reply of the first type that can be built and repeats neither other reply.
@@ -158,7 +166,8 @@ class RowBuilder:
         scarce, *common = criteria.CRITERION_TYPES
         wanted = self.options.criterion_type
         taken = {criteria.plain(reply.text), criteria.plain(rejected)}
-        for kind in map(str, [wanted] if wanted else [scarce, *reply.target.rng.permutation(common)]):
+        order = sorted(common, key=lambda kind: digest(self.options.seed, kind, *reply.name))
+        for kind in [wanted] if wanted else [scarce, *order]:
             try:
                 text = self._wrong_reply(kind, reply, rejected)
                 if criteria.plain(text) in taken:
@@ -170,16 +179,20 @@ class RowBuilder:
 
     def _wrong_reply(self, kind: str, reply: _Reply, rejected: str) -> str:
         target, chosen = reply.target, reply.text
+        draw = partial(self._drawn, kind, reply.name)
         visible = [*target.references, Dialogue("", "", target.dialogue.turns[: reply.start])]
         known, partner = self._said(target.person.dialogues, "self"), self._said(visible, "partner")
         if kind == "inconsistency":
-            return criteria.inconsistency(chosen, self.people.triples([chosen])[0], known, partner, target.rng)
+            return criteria.inconsistency(chosen, self.people.triples([chosen])[0], known, partner, draw)
         if kind == "fabrication":
             asked_with = [text for dialogue in target.person.dialogues for text in _replies(dialogue)]
             near = self.people.statements_near(chosen, asked_with)
-            return criteria.fabrication(near, known, (chosen, rejected), target.rng)
+            return criteria.fabrication(near, known, (chosen, rejected), draw)
         vectors = self.people.vectors([chosen, *(text for text, _ in partner)])
         return criteria.inversion(vectors[0], partner, vectors[1:], known, (chosen, rejected))
+
+    def _drawn(self, kind: str, name: tuple[str, str, int], texts: Sequence[str]) -> str:
+        return self.options.drawn(texts, kind, *name)
 
     def _said(self, dialogues: Iterable[Dialogue], role: Role) -> list[criteria.Statement]:
         """Return each utterance of one side with the triples that it states."""

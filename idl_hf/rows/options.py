@@ -3,12 +3,13 @@
 import json
 import math
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from idl_hf import criteria, dpi
 from idl_hf.arguments import option
+from idl_hf.cache import digest
 from idl_hf.encoding import DEFAULT_ENCODER, ENCODER_VARIABLE, default_encoder
 from idl_hf.persona.extractor import PATTERNS
 
@@ -85,7 +86,11 @@ class RowOptions:
     extractor: str = option(
         PATTERNS, "What finds persona facts: rules, or an adapter or model that was trained to, by name or folder."
     )
-    seed: int = option(0, "What is drawn at random depends on this and on ids alone.")
+    seed: int = option(
+        0,
+        "What is drawn at random depends on this and on ids alone: on hashes of both, so that a person who comes in, "
+        "or another order of the file, changes a rejected reply only where theirs is drawn.",
+    )
 
     def check(self, config: str) -> None:
         """Raise ValueError for a value that is not valid, alone, with the others or in this config."""
@@ -131,6 +136,11 @@ class RowOptions:
     def seed_of(self, *names: str) -> int:
         """Return the seed of what is drawn under these names, such as ids of person and dialogue."""
         return zlib.crc32(repr((self.seed, *names)).encode())
+
+    def drawn(self, texts: Iterable[str], *names: object) -> str:
+        """Return the text that is drawn under these names: the one with the smallest hash.
+        So neither the order of the texts nor one that comes in changes the draw, unless it is that one."""
+        return min(texts, key=lambda text: digest(self.seed, *names, text))
 
     @property
     def input_order(self) -> bool:

@@ -1,5 +1,6 @@
 """The people of a split: the vectors and facts of what they say, and what the rows of one take from the others."""
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -8,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from idl_hf.cache import digest
 from idl_hf.criteria import Statement
-from idl_hf.encoding import SentenceEncoder
+from idl_hf.encoding import SentenceEncoder, rounded
 from idl_hf.persona.extractor import PATTERNS, Extract, extractor_identity, load_extractor
 from idl_hf.persona.triples import persona_utterances
-from idl_hf.schema import Dialogue, Person, Triple, Turn
+from idl_hf.schema import Dialogue, Person, Triple, Turn, comparable
 
 _RANKED = 200  # statements kept in order for each text
 _RANKED_AT_ONCE = 64  # bounds memory: so many rows of a similarity for each statement
@@ -40,15 +42,18 @@ class People:
     def load_vectors(self, texts: Iterable[str]) -> None:
         """Keep the vectors of these texts at hand and forget all others, so that memory is bounded by one person."""
         unique = list(dict.fromkeys(texts))
-        self._vectors = dict(zip(unique, self.encoder.encode(unique), strict=True))
+        self._vectors = dict(zip(unique, self._encode(unique), strict=True))
         self._near = {}  # so that no rounding in one person's products reaches another's rows
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors, shape (len(texts), d)."""
         new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if new:
-            self._vectors.update(zip(new, self.encoder.encode(new), strict=True))
+            self._vectors.update(zip(new, self._encode(new), strict=True))
         return np.stack([self._vectors[text] for text in texts])
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return rounded(self.encoder.encode(texts)).astype(np.float32)
 
     def triples(self, texts: Sequence[str]) -> list[list[Triple]]:
         """Return the persona facts that each text states."""
@@ -78,9 +83,9 @@ class People:
     def statements(self) -> Statements:
         """Every utterance of anyone that states a persona fact, once."""
         own = (text for person in self.persons for dialogue in person.dialogues for text in dialogue.texts("self"))
-        unique = list(dict.fromkeys(own))
+        unique = sorted(set(own))  # whatever the order of the file
         texts = [text for text, stated in zip(unique, self.triples(unique), strict=True) if stated]
-        return Statements(texts, self.encoder.encode(texts), self.triples(texts))
+        return Statements(texts, self._encode(texts), self.triples(texts))
 
     def statements_near(self, text: str, asked_with: Sequence[str]) -> Iterator[Statement]:
         """Yield the statements with their triples, most similar to `text` first.
@@ -94,33 +99,55 @@ class People:
             self._near = {}
             for start in range(0, len(texts), _RANKED_AT_ONCE):
                 batch = texts[start : start + _RANKED_AT_ONCE]
-                self._near |= zip(batch, _largest(self.vectors(batch) @ vectors.T, _RANKED), strict=True)
+                self._near |= zip(batch, _largest(rounded(self.vectors(batch) @ vectors.T), _RANKED), strict=True)
         for i in self._near[text]:
             yield statements[i], stated[i]
         if len(statements) > _RANKED:  # seldom: the person shows the facts of nearly all of them
-            for i in np.argsort(-(vectors @ self.vectors([text])[0]), kind="stable")[_RANKED:]:
+            for i in np.argsort(-rounded(vectors @ self.vectors([text])[0]), kind="stable")[_RANKED:]:
                 yield statements[i], stated[i]
 
-    def other_person(self, person: Person, rng: np.random.Generator) -> Person | None:
-        """Return anyone else who says something, at random, None where there is nobody."""
-        if not any(speaker.person_id != person.person_id for speaker in self.speakers[:2]):
-            return None
-        while True:
-            other = self.speakers[rng.integers(len(self.speakers))]
-            if other.person_id != person.person_id:
-                return other
+    def other_replies(self, person: Person, key: bytes) -> Iterator[str]:
+        """Yield what others say, all utterances in the order of a ring that is entered at `key`.
+        The place of an utterance is the hash of its ids, so that others who come in or in another order change what is
+        yielded first only where it is theirs."""
+        places, utterances = self._ring
+        start = bisect(places, key)
+        for person_id, text in (utterances[i % len(places)] for i in range(start, start + len(places))):
+            if person_id != person.person_id:
+                yield text
 
-    def other_dialogues(self, person: Person, count: int, rng: np.random.Generator) -> list[Dialogue]:
+    @cached_property
+    def _ring(self) -> tuple[list[bytes], list[tuple[str, str]]]:
+        """The places of all utterances of persons, in order, and of each who says what."""
+        ring = sorted(
+            (digest(person.person_id, dialogue.dialogue_id, i), person.person_id, turn.text)
+            for person in self.speakers
+            for dialogue in person.dialogues
+            for i, turn in enumerate(dialogue.turns)
+            if turn.role == "self"
+        )
+        return [place for place, _, _ in ring], [(person_id, text) for _, person_id, text in ring]
+
+    def other_dialogues(self, target: Dialogue, count: int, seed: int) -> list[Dialogue]:
         """Return as many dialogues of one other person: the yardstick that tells persona from mere length and format.
-        Where nobody has as many, these are all of somebody who has the most. Raises ValueError where there is
-        nobody."""
-        others = [dialogues for person_id, dialogues in self.usable.items() if person_id != person.person_id]
-        if not others:
+        Where nobody has as many, these are all of somebody who has the most; the smallest hash of the ids decides, as
+        in `other_replies`. None is the target as its partner has it. Raises ValueError where there is nobody."""
+        said = _words(target)
+        others = [
+            [dialogue for dialogue in dialogues if _words(dialogue) != said]
+            for person_id, dialogues in self.usable.items()
+            if person_id != target.person_id
+        ]
+        if not any(others):
             raise ValueError("conditioning='other_person' needs a second person in the same split.")
+
+        def place(dialogue: Dialogue) -> bytes:
+            return digest(seed, target.dialogue_id, dialogue.person_id, dialogue.dialogue_id)
+
         most = min(count, max(map(len, others)))
         enough = [dialogues for dialogues in others if len(dialogues) >= most]
-        dialogues = enough[rng.integers(len(enough))]
-        return [dialogues[i] for i in rng.permutation(len(dialogues))[:count]]
+        chosen = min(enough, key=lambda dialogues: digest(seed, target.dialogue_id, dialogues[0].person_id))
+        return sorted(chosen, key=place)[:count]
 
     @cached_property
     def usable(self) -> dict[str, list[Dialogue]]:
@@ -144,11 +171,21 @@ def usable_dialogues(person: Person, drops: Counter[str] | None = None) -> list[
     """Return the dialogues in which the person says something, each once; `drops` counts the others by reason."""
     speaking = [dialogue for dialogue in person.dialogues if dialogue.replies()]
     # A copy under another id would be the nearest reference of its twin, with the reply to predict in it
-    unique = {dialogue.turns: dialogue for dialogue in reversed(speaking)}
+    unique = {_said(dialogue): dialogue for dialogue in reversed(speaking)}
     if drops is not None:
         drops["dialogue without a reply of the person"] += len(person.dialogues) - len(speaking)
         drops["dialogue that repeats another of the person"] += len(speaking) - len(unique)
     return list(reversed(unique.values()))
+
+
+def _said(dialogue: Dialogue) -> tuple[tuple[str, str], ...]:
+    """Return who says what, equal for copies that read the same, whatever candidates they have."""
+    return tuple((turn.role, comparable(turn.text)) for turn in dialogue.turns)
+
+
+def _words(dialogue: Dialogue) -> list[str]:
+    """Return what is said, equal for both sides of one conversation."""
+    return [comparable(turn.text) for turn in dialogue.turns]
 
 
 def _largest(values: NDArray, count: int) -> NDArray[np.int64]:
