@@ -4,12 +4,13 @@ import gzip
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from idl_hf.cache import write_whole
-from idl_hf.corpora.errors import CorpusError
+from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.schema import Dialogue
 
 _SPLITS = {"train": ("train",), "validation": ("valid", "validation", "val", "dev"), "test": ("test",)}
 _COMPRESSED = {
@@ -75,6 +76,22 @@ def text_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
         for number, line in enumerate(lines, start=1):
             if (line := line.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")).strip():
                 yield number, line
+
+
+def each_once(dialogues: Iterable[Dialogue], log: ErrorLog) -> Iterator[Dialogue]:
+    """Yield the dialogues of the files of a split; one whose ids another has is reported to `log`."""
+    seen: dict[tuple[str, str], str] = {}
+    for dialogue in dialogues:
+        key = (dialogue.person_id, dialogue.dialogue_id)
+        if key in seen:
+            file, _, line = dialogue.source.rpartition(":")
+            name = dialogue.dialogue_id[:80]
+            log.report(
+                file, int(line), f"The dialogue_id '{name}' occurs twice for this person, first at {seen[key]}."
+            )
+        else:
+            seen[key] = dialogue.source
+            yield dialogue
 
 
 def check_sha256(path: str | Path, expected: str) -> None:

@@ -16,7 +16,7 @@ from datasets.fingerprint import Hasher
 
 from idl_hf.arguments import option
 from idl_hf.corpora.errors import SKIP_ADVICE, CorpusError, ErrorLog
-from idl_hf.corpora.files import check_sha256, unpack
+from idl_hf.corpora.files import check_sha256, each_once, unpack
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.models.offline import OFFLINE
 from idl_hf.persona.extractor import PATTERNS, extractor_identity
@@ -194,7 +194,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     def read_persons(self, split: str, paths: list[str], log: ErrorLog) -> list[Person]:
         """Return all persons of a split, in the order of its files."""
         try:
-            persons = group_by_person(self.read_split(split, paths, log))
+            persons = group_by_person(each_once(self.read_split(split, paths, log), log))
         except CorpusError as error:
             if SKIP_ADVICE not in str(error) or self._any_sound(split, paths):
                 raise

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from idl_hf.corpora import convai2, cornell_movie, jsonl, light, msc, personaext, spc
 from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.corpora.files import each_once
 from idl_hf.dataset_scripts.dialogues_idl import DialoguesIdl
 from idl_hf.persona import patterns
 from idl_hf.persona.triples import mentions
@@ -159,6 +160,18 @@ def test_a_dialogue_id_occurs_once_in_all_files_of_a_split(tmp_path, names, agai
         builder.read_split("train", paths, ErrorLog())
     log = ErrorLog("skip")
     assert len(builder.read_split("train", paths, log)) == 1
+    assert log.drops.total() == 1
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_two_files_of_any_corpus_that_count_from_one_do_not_share_ids(again):
+    turns = (Turn("partner", "hi"), Turn("self", "yo"))
+    read = [Dialogue("ruth", f"dialogue-{n}", turns, source=f"{n}.txt:1") for n in (1, 2)]
+    read.append(Dialogue("ruth", f"dialogue-{again}", turns, source="more.txt:9"))
+    with pytest.raises(CorpusError, match=rf"more\.txt:9: .* occurs twice for this person, first at {again}\.txt:1"):
+        list(each_once(read, ErrorLog()))
+    log = ErrorLog("skip")
+    assert list(each_once(read, log)) == read[:2]
     assert log.drops.total() == 1
 
 
