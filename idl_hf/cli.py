@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import idl_hf
 from idl_hf.cache import cache_folder
 from idl_hf.command_line import apply_config, did_you_mean, parse, raise_errors, split_config
+from idl_hf.shown import visible
 from idl_hf.training.launch import CONFIGS_HELP, launch, split_off_config
 
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked := next((word for word in words if word in _HELP), None):
         _print_help(verb, whole="all" in words[words.index(asked) :])
         return 0
-    logging.basicConfig(format="%(message)s")
+    log = logging.StreamHandler()
+    log.setFormatter(_VisibleFormatter("%(message)s"))
+    logging.basicConfig(handlers=[log])
     logging.getLogger("idl_hf").setLevel(logging.INFO)
     try:
         _run(verb, words)
@@ -124,12 +127,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = _what_can_be_mended(error)
         if reason is None:
             raise  # with its traceback
-        print(f"idl-hf {verb}: {reason}", file=sys.stderr)
+        print(visible(f"idl-hf {verb}: {reason}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nidl-hf {verb}: interrupted. Run the same command again to continue.", file=sys.stderr)
         return 130
     return 0
+
+
+class _VisibleFormatter(logging.Formatter):
+    """Writes what is logged so that it cannot steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return visible(super().format(record))
 
 
 def _run(name: str, words: list[str]) -> None:

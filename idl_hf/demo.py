@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from idl_hf.arguments import option
+from idl_hf.shown import visible
 
 if TYPE_CHECKING:
     from idl_hf.evaluation.data import EvaluationData
@@ -179,7 +180,7 @@ def _chat(settings: DemoSettings, adapter: Path) -> "Conversation":
     for question in _QUESTIONS:
         reply = chat.reply(question, max_new_tokens=40, do_sample=True, temperature=0.7)
         turns += [Utterance("you", question), Utterance(person, reply)]
-        print(f"\n  you: {question}\n  {person}: {reply}", flush=True)
+        print(visible(f"\n  you: {question}\n  {person}: {reply}"), flush=True)
     about = f"The model saw {len(own)} past dialogues of this person, never the profile"
     about += f", which reads: {' '.join(own[0]['profile'])}" if own[0]["profile"] else "."
     return Conversation(f"Chat with {person}", about, turns)

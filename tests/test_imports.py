@@ -10,7 +10,7 @@ PRIVATE_FACTORIES = ("dataset_module_factory", "evaluation_module_factory")
 
 # Each folder is one promise; it imports from the rows above its own, and from its neighbours named here
 LEVELS = [
-    {"schema", "arguments", "command_line", "cache", "machine", "report", "packing", "registration"},
+    {"schema", "arguments", "command_line", "cache", "machine", "report", "packing", "registration", "shown"},
     {"chat_template", "token_ids", "prompting", "corpora"},
     {"models"},
     {"encoding", "persona", "conved", "spi", "dpi", "criteria"},
@@ -25,7 +25,7 @@ NEIGHBOURS = {
     ("registration", "cache"), ("criteria", "encoding"), ("spi", "encoding"),
 }  # fmt: skip
 # A trainer for any dataset, which knows no person
-DPOC = {"packing", "arguments", "cache", "machine", "token_ids"}
+DPOC = {"packing", "arguments", "cache", "machine", "shown", "token_ids"}
 
 
 def sources(folder: str) -> list[Path]:

@@ -7,6 +7,7 @@ from idl_hf.arguments import option, required
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.schema import Person, group_by_person
+from idl_hf.shown import visible
 
 
 @dataclass
@@ -36,15 +37,16 @@ def chat_in_terminal(args: ChatArguments) -> None:
     generation: dict[str, float] = {"max_new_tokens": args.max_new_tokens}
     if args.temperature > 0:
         generation |= {"do_sample": True, "temperature": args.temperature}
-    print(f"Talking to {person.person_id}, known from {len(person.dialogues)} dialogues. /reset, /quit or Ctrl-D.")
+    name = visible(person.person_id)
+    print(f"Talking to {name}, known from {len(person.dialogues)} dialogues. /reset, /quit or Ctrl-D.")
     try:
         while (line := input("you: ").strip()) != "/quit":
             if line == "/reset":
                 chat.reset()
             elif line:
-                print(f"{person.person_id}: ", end="", flush=True)
+                print(f"{name}: ", end="", flush=True)
                 for piece in chat.stream(line, **generation):
-                    print(piece, end="", flush=True)
+                    print(visible(piece), end="", flush=True)
                 print(flush=True)
     except (EOFError, KeyboardInterrupt):
         print()

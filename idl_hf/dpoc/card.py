@@ -9,6 +9,8 @@ import yaml
 from accelerate.utils import is_peft_model
 from transformers import TrainingArguments
 
+from idl_hf.shown import scrub, without_paths
+
 if TYPE_CHECKING:
     from idl_hf.dpoc.config import DPOCConfig
 
@@ -38,9 +40,12 @@ _PLAIN = (bool, int, float, str, list, dict)
 
 
 def append_section(card: Path, title: str, values: dict[str, Any]) -> None:
-    """Add `values` as YAML to a card that TRL wrote, and mend its link to a base model that is not on the Hub."""
-    text = card.read_text(encoding="utf-8").replace("[None](https://huggingface.co/None)", "a local model")
-    content = yaml.safe_dump(values, sort_keys=True, allow_unicode=True)
+    """Add `values` as YAML to a card that TRL wrote, and mend its link to a base model that is not on the Hub.
+
+    Of a path, in either, the card has the last part alone.
+    """
+    text = scrub(card.read_text(encoding="utf-8")).replace("[None](https://huggingface.co/None)", "a local model")
+    content = yaml.safe_dump(without_paths(values), sort_keys=True, allow_unicode=True)
     card.write_text(f"{text}\n## {title}\n\n```yaml\n{content}```\n", encoding="utf-8")
 
 

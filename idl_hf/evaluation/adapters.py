@@ -16,6 +16,7 @@ from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.experiment import Scale
 from idl_hf.models.identity import RECIPE_FILE, model_identity
+from idl_hf.shown import visible
 from idl_hf.training.data import DataArguments
 from idl_hf.training.stages import MSLConfig, train_dpoc, train_msl
 
@@ -67,7 +68,7 @@ class Adapters:
                     f"{gpus} GPUs are visible, and an experiment trains on one. Set CUDA_VISIBLE_DEVICES=0, or train "
                     "the adapters with `idl-hf msl` and `idl-hf dpoc` and evaluate them with --models."
                 )
-            print(f"Training {target.name}: {given}, {arguments}", flush=True)
+            print(visible(f"Training {target.name}: {given}, {arguments}"), flush=True)
             arguments |= {"output_dir": str(target), "resume_from_checkpoint": "last"}
             if stage == "msl":
                 train_msl(data, MSLConfig(**arguments), ModelConfig(model_name_or_path=model, **config))

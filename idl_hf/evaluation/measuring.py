@@ -13,6 +13,7 @@ from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes,
 from idl_hf.evaluation.scores import SCORES, kept_judge, score_line
 from idl_hf.models.loading import load_model, load_tokenizer
 from idl_hf.report.results import Highlighted, Line, Report, Table
+from idl_hf.shown import visible
 from idl_hf.training.data import DataArguments
 
 _EXAMPLES = 6  # replies shown in a report
@@ -60,7 +61,7 @@ class ExperimentRun:
                 load_model(condition.model)
             except OSError as error:
                 self._notes.add(f"{condition.name} was not run: {error}")
-                print(f"{condition.name} is not run: {error}", flush=True)
+                print(visible(f"{condition.name} is not run: {error}"), flush=True)
                 return
         model = MeasuredModel(self._adapters.adapter(condition), self._cache, self._scale.batch_size)
         comparable = model.tokenizer.get_vocab() == self._vocabulary

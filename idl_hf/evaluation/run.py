@@ -22,6 +22,7 @@ from idl_hf.evaluation.measuring import ExperimentRun
 from idl_hf.registration import dataset_names
 from idl_hf.report.html import render
 from idl_hf.report.results import Report
+from idl_hf.shown import visible
 from idl_hf.training.data import DataArguments, parse_options
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
@@ -71,7 +72,8 @@ def finish(folder: Path, report: Report) -> Path:
     """Write the whole report in the place of what there was so far, print it, and return its folder."""
     write_report(folder, report)
     shutil.rmtree(folder / "so_far", ignore_errors=True)
-    print(f"\n{(folder / 'report.md').read_text(encoding='utf-8')}\nThe report is in {folder / 'report.html'}.")
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    print(visible(f"\n{text}\nThe report is in {folder / 'report.html'}."))
     return folder
 
 

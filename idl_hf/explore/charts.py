@@ -8,7 +8,7 @@ import numpy as np
 from idl_hf.cache import write_whole
 from idl_hf.explore.stats import Stats, Table
 from idl_hf.persona import patterns
-from idl_hf.report.page_frame import Figure, colour, frame, new_figure, plot, table
+from idl_hf.report.page_frame import Figure, colour, frame, new_figure, plot, printable, table
 from idl_hf.rows.people import shows_persona
 from idl_hf.schema import Dialogue
 
@@ -54,7 +54,7 @@ def histogram(values: Mapping[str, Sequence[int]], label: str) -> str:
     axes = figure.subplots()
     weights = [np.full(len(numbers), 100 / len(numbers)) for numbers in series.values()]
     colours = [colour(i) for i in range(len(series))]
-    axes.hist(list(series.values()), bins=edges, weights=weights, label=list(series), color=colours)
+    axes.hist(list(series.values()), bins=edges, weights=weights, label=_names(series), color=colours)
     axes.locator_params(axis="x", integer=True)
     return _svg(figure, label)
 
@@ -70,17 +70,23 @@ def bars(counts: Mapping[str, Mapping[str, int]], label: str) -> str:
     axes = figure.subplots()
     for i, (title, numbers) in enumerate(series.items()):
         shares = [100 * numbers.get(name, 0) / sum(numbers.values()) for name in names]
-        axes.bar(np.arange(len(names)) + i * width, shares, width, label=title, color=colour(i))
-    axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
+        axes.bar(np.arange(len(names)) + i * width, shares, width, label=_names([title])[0], color=colour(i))
+    axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, list(map(printable, names)), parse_math=False)
     return _svg(figure, label)
+
+
+def _names(series: Iterable[str]) -> list[str]:
+    """Return what the legend calls each series; it leaves out what begins with an underscore."""
+    return ["\xa0" * name.startswith("_") + printable(name) for name in series]
 
 
 def _svg(figure: Figure, label: str) -> str:
     axes = figure.axes[0]
-    axes.set_xlabel(label, parse_math=False)
+    axes.set_xlabel(printable(label), parse_math=False)
     axes.set_ylabel("%")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)
     return plot(figure, label, label)
 
 

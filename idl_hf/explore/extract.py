@@ -11,6 +11,7 @@ from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.persona import patterns
 from idl_hf.persona.extractor import PATTERNS, PersonaExtractor
+from idl_hf.shown import visible
 
 
 @dataclass
@@ -35,7 +36,7 @@ def extract_file(args: ExtractArguments) -> None:
         triples = [[triple.subject, triple.relation, triple.object] for triple in stated]
         lines += json.dumps({"text": text, "triples": triples}, ensure_ascii=False) + "\n"
     if args.output is None:
-        sys.stdout.write(lines)
+        sys.stdout.write(visible(lines))  # the same JSON
     else:
         with write_whole(args.output) as partial:
             partial.write_text(lines, encoding="utf-8")

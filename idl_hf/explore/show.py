@@ -20,6 +20,7 @@ from idl_hf.rows.arguments import BUILT_IN_HELP, DEFAULT_DATASET
 from idl_hf.rows.options import RowOptions
 from idl_hf.rows.people import People
 from idl_hf.schema import Dialogue, Message, Person
+from idl_hf.shown import visible
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -133,30 +134,30 @@ def find_person(sessions: "Dataset", args: ShowArguments) -> Person:
 
 def _person_lines(view: PersonView) -> Iterator[str]:
     clusters = view.clusters(list(view.rows))
-    yield f"{_BOLD}{_clean(view.person.person_id)}: {len(view.person.dialogues)} dialogues{_PLAIN}"
+    yield f"{_BOLD}{visible(view.person.person_id)}: {len(view.person.dialogues)} dialogues{_PLAIN}"
     yield from _cluster_lines(clusters)
     yield from (f"left out: {number} x {reason}" for reason, number in view.drops.items())
     yield "A * marks what shows the persona, and <...> is the fact that was found."
     for dialogue in view.person.dialogues:
         name = dialogue.dialogue_id
         where = f"cluster {clusters[name]}" if name in clusters else "left out"
-        yield f"\n{_BOLD}{_clean(name)} ({where}, {_clean(dialogue.source)}){_PLAIN}"
+        yield f"\n{_BOLD}{visible(name)} ({where}, {visible(dialogue.source)}){_PLAIN}"
         for turn, shows in zip(dialogue.turns, view.people.shows_persona(dialogue.turns), strict=True):
             facts = " ".join(format_triples(view.people.triples([turn.text])[0]).split("\n")) if shows else ""
             line = _spoken(turn.role, turn.text, _GREEN if shows else "", "*" if shows else " ")
-            yield line + (f"  {_DIM}{_clean(facts)}{_PLAIN}" if facts else "")
+            yield line + (f"  {_DIM}{visible(facts)}{_PLAIN}" if facts else "")
 
 
 def _cluster_lines(clusters: dict[str, int]) -> Iterator[str]:
     for label in sorted(set(clusters.values())):
-        names = [_clean(name) for name, own in clusters.items() if own == label]
+        names = [visible(name) for name, own in clusters.items() if own == label]
         yield f"cluster {label}, {len(names)} of {len(clusters)}: {', '.join(names)}"
 
 
 def _reference_lines(view: PersonView, target: str) -> Iterator[str]:
     row, distances = view.rows[target], view.distances(target)
     names = row["reference_ids"]
-    yield f"\n{_BOLD}Target {_clean(target)}: it falls into cluster {row['cluster']} of the other dialogues{_PLAIN}"
+    yield f"\n{_BOLD}Target {visible(target)}: it falls into cluster {row['cluster']} of the other dialogues{_PLAIN}"
     yield from _cluster_lines(view.clusters([name for name in view.rows if name != target]))
     if not names:
         yield "The prompt shows no references."
@@ -164,7 +165,7 @@ def _reference_lines(view: PersonView, target: str) -> Iterator[str]:
     yield "References in prompt order, with convED to the one before and to the context of the target:"
     for i, name in enumerate(names):
         before = f"{distances[i - 1, i]:.3f}" if i else "-"
-        yield f"  {i + 1}. {_clean(name)}  {before:>8}  {distances[i, -1]:8.3f}"
+        yield f"  {i + 1}. {visible(name)}  {before:>8}  {distances[i, -1]:8.3f}"
     yield f"  sum over neighbours: {sum(distances[i - 1, i] for i in range(1, len(names))):.3f}"
 
 
@@ -185,7 +186,7 @@ def _prompt_lines(row: dict[str, Any], budget: int | None, counter: PromptCounte
     titles = [f"reference {name}" for name in row["reference_ids"]] + [f"current dialogue {row['dialogue_id']}"]
     for i, (title, part) in enumerate(zip(titles, parts, strict=True)):
         style, mark = (_STRUCK, "-") if i < dropped else ("", " ")
-        yield f"{mark} {_BOLD}[{_clean(title)}{', dropped' if i < dropped else ''}]{_PLAIN}"
+        yield f"{mark} {_BOLD}[{visible(title)}{', dropped' if i < dropped else ''}]{_PLAIN}"
         yield from (_spoken(message["role"], message["content"], style, mark) for message in part)
     yield f"{_BOLD}Reply to predict{_PLAIN}"
     yield from (_spoken(message["role"], message["content"]) for message in row["completion"])
@@ -206,10 +207,5 @@ def split_prompt(messages: Sequence[Message], starts: Sequence[Start]) -> list[l
 
 def _spoken(role: str, text: str, style: str = "", mark: str = " ") -> str:
     end = _PLAIN if style else ""
-    lines = [f"{style}{line}{end}" for line in _clean(text).split("\n")]
+    lines = [f"{style}{line}{end}" for line in visible(text).split("\n")]
     return f"{mark} {role:<9} " + f"\n{mark}{' ' * 11}".join(lines)
-
-
-def _clean(text: str) -> str:
-    """Write control characters as escapes: what people wrote must not steer the terminal."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)

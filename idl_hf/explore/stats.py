@@ -13,6 +13,7 @@ from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of
 from idl_hf.persona import patterns
 from idl_hf.rows.people import shows_persona
 from idl_hf.schema import CONFIGS, Dialogue, Message
+from idl_hf.shown import visible
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetInfo
@@ -78,7 +79,7 @@ def show_stats(args: StatsArguments) -> None:
     """Print the tables, and write the page that `args.html` names."""
     stats = collect(args)
     shown = tables(stats)
-    print("\n\n".join([f"# {args.dataset_name}", *(table.markdown() for table in shown)]))
+    print(visible("\n\n".join([f"# {args.dataset_name}", *(table.markdown() for table in shown)])))
     if args.html is not None:
         from idl_hf.explore.charts import write_page  # here, since it draws what this file counts
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idl_hf.models.offline import OFFLINE
+from idl_hf.shown import is_path, last_part, scrub, without_paths
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, DatasetInfo
@@ -84,7 +85,7 @@ def _about_dataset(repo_id: str, configs: list[str], rows: "Mapping[str, Dataset
     commands = "\n".join(command for config, command in train.items() if config in configs)
     parts = [
         f"# {repo_id.partition('/')[2]}",
-        (info.description or "").partition(_RECIPE)[0].strip(),
+        scrub((info.description or "").partition(_RECIPE)[0]).strip(),
         f"Rows for {_PAPER}: chat models that sound like one person, learnt from that person's past dialogues. "
         f"Configs: {', '.join(f'`{name}`' for name in configs)}.",
         "## Load",
@@ -104,8 +105,7 @@ def _about_dataset(repo_id: str, configs: list[str], rows: "Mapping[str, Dataset
 
 def _about_config(name: str, splits: "DatasetDict") -> str:
     info, features = next((rows.info, rows.features) for rows in splits.values())
-    # Of folders on this machine, which an option may name, only the last part
-    recipe = re.sub(r"'/[^']*/([^'/]+)'", r"'\1'", (info.description or "").partition(_RECIPE)[2]).strip()
+    recipe = scrub((info.description or "").partition(_RECIPE)[2]).strip()
     counts = "\n".join(f"| {split} | {len(rows)} |" for split, rows in splits.items())
     columns = "\n".join(f"| `{key}` | {_type_name(kind)} | {COLUMNS.get(key, '')} |" for key, kind in features.items())
     made = f"Made with `idl_hf`: {recipe}" if recipe else "How the rows were made is not recorded in them."
@@ -126,8 +126,11 @@ def complete_adapter_card(card: "ModelCard", repo_id: str, base: str, trained_fr
     base: the base model's Hub id or "offline". trained_from: its name in the adapter, which may be a folder or "".
     report: Markdown, "" without.
     """
-    if "/" in trained_from:  # rather than a word, such as offline
+    if "/" in trained_from or is_path(trained_from):  # rather than a word, such as offline
         card.text = card.text.replace(trained_from, base)
+    card.text = scrub(card.text)
+    for name in ("datasets", "model_name"):
+        card.data[name] = without_paths(card.data.get(name))  # None is left out
     card.text = card.text.replace('model="None"', f'model="{repo_id}"')  # what TRL writes before it knows the name
     tags = [tag for tag in card.data.get("tags") or [] if not tag.startswith("base_model:")]
     card.data["tags"] = sorted({*tags, "dialogue", "persona", "in-dialogue-learning", "peft"})
@@ -163,7 +166,7 @@ def _as_section(report: str) -> str:
 
 
 def name_in_report(report: str, folder: Path, repo_id: str) -> str:
-    """Return the report with the adapter under its new name, and other folders of this machine by their last part.
+    """Return the report with the adapter under its new name, and other paths of this machine by their last part.
 
     Folders are recognised in the cells of tables, where a name may have Markdown's escapes, and a role in parentheses
     after it; one that is a path is renamed wherever the report speaks of it.
@@ -171,10 +174,10 @@ def name_in_report(report: str, folder: Path, repo_id: str) -> str:
     names = {}
     for cell in re.findall(r"(?<=\| )\S.*?(?=(?: \([^()|]*\))? \|)", report):
         path = html.unescape(re.sub(r"\\(.)", r"\1", cell))
-        if os.path.isdir(path):  # which is False, and no error, for a cell too long to be a name
-            is_adapter = Path(path).resolve() == folder.resolve()
-            names[cell] = repo_id if is_adapter else cell.rstrip("/").rpartition("/")[2] or cell
+        if is_path(path):
+            is_adapter = os.path.isdir(path) and Path(path).resolve() == folder.resolve()
+            names[cell] = repo_id if is_adapter else last_part(cell)
     for name in sorted(names, key=len, reverse=True):
         before, after = (r"(?<![\w./-])", r"(?![\w/-]|\.\w)") if "/" in name else (r"(?<=\| )", r"(?= [(|])")
         report = re.sub(f"{before}{re.escape(name)}{after}", names[name].replace("\\", r"\\"), report)
-    return report
+    return scrub(report)

@@ -15,13 +15,16 @@ from idl_hf.arguments import option, required
 from idl_hf.hub import cards
 from idl_hf.models.identity import RECIPE_FILE, is_hub_id, load_recipe
 from idl_hf.models.offline import OFFLINE
-from idl_hf.registration import ORGANIZATION, folder, metric_names
+from idl_hf.registration import ORGANIZATION, dataset_names, folder, metric_names
 from idl_hf.rows.arguments import DEFAULT_DATASET, DatasetArguments
 from idl_hf.schema import CONFIGS
+from idl_hf.shown import is_path
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+_WORDS = (OFFLINE, "patterns")  # which name no file, even where one has such a name
+OWN_LOGS = f"{ORGANIZATION}/dialogues_idl"
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # All else stays: checkpoints, optimizer states, and pickles, such as training_args.bin, which may hold a token
@@ -45,6 +48,7 @@ class PushDatasetArguments(DatasetArguments, PushArguments):
 
     dataset_name: str = option(DEFAULT_DATASET, "Built in, of the Hub, or a folder written by `idl-hf build`.")
     configs: list[str] = field(default_factory=lambda: list(CONFIGS), metadata={"help": "Of sessions, msl, dpoc."})
+    public: bool = option(False, "Lets everybody read a new repository; only built-in corpora are public without it.")
     license: str = option("", "Identifier of the Hub, such as cc-by-4.0; default that of the corpus.")
     num_proc: int | None = option(None, "Number of processes that build the rows.")
 
@@ -68,13 +72,17 @@ class PushAdapterArguments(PushArguments):
 def push_dataset(args: PushDatasetArguments) -> str:
     """Build each config, push it as Parquet, write the card, and return the address.
 
+    Rows of anything but a built-in corpus may be somebody's own logs: they are private unless `args.public`. All
+    configs are built before the first is pushed, so that a failure leaves no part of them there.
     Afterwards `load_dataset(repo_id, config)` needs nothing but `datasets`, and msl is the config without a name.
     Raises ValueError for wrong arguments and OSError for what the Hub refuses, as all functions here.
     """
-    api = _open_repository(args.repo_id, "dataset", args.private)
-    rows = {}
+    if args.private and args.public:
+        raise ValueError("A repository is private or public: pass --private or --public, not both.")
+    private = args.private or not (args.public or _is_public_corpus(args.dataset_name))
+    api = _open_repository(args.repo_id, "dataset", private)
+    rows = {config: _rows(args, config) for config in args.configs}
     for config in args.configs:
-        rows[config] = _rows(args, config)
         with _hub_errors_in_sentences(args.repo_id):
             rows[config].push_to_hub(args.repo_id, config, commit_message=f"Upload {config}")
         counts = ", ".join(f"{split} {len(part)}" for split, part in rows[config].items())
@@ -85,6 +93,11 @@ def push_dataset(args: PushDatasetArguments) -> str:
         readme = CommitOperationAdd("README.md", str(card).encode())
         api.create_commit(args.repo_id, [readme], repo_type="dataset", commit_message="Describe the rows")
     return _address(api, f"datasets/{args.repo_id}")
+
+
+def _is_public_corpus(name: str) -> bool:
+    public = {f"{ORGANIZATION}/{known}" for known in dataset_names()} - {OWN_LOGS}
+    return name in public and not Path(name).exists()  # a folder goes before it
 
 
 def _rows(args: PushDatasetArguments, config: str) -> "DatasetDict":
@@ -156,8 +169,8 @@ def push_adapter(args: PushAdapterArguments) -> str:
 def _check_recipe(source: Path) -> None:
     """Raise ValueError for a recipe that names a folder of this machine: it helps nobody, and tells where it lies."""
     recipe = load_recipe(str(source)).get("options", {})
-    named = {name: Path(str(recipe[name])) for name in ("encoder", "extractor") if name in recipe}
-    local = [f"{name}='{path}'" for name, path in named.items() if path.is_absolute() or path.is_dir()]
+    named = {name: str(recipe[name]) for name in ("encoder", "extractor") if name in recipe}
+    local = [f"{name}='{model}'" for name, model in named.items() if model not in _WORDS and is_path(model)]
     if local:
         raise ValueError(
             f"'{source / RECIPE_FILE}' names a folder of this machine: {', '.join(local)}. Put the Hub id of the same "
@@ -214,8 +227,8 @@ def _open_repository(repo_id: str, repo_type: str, private: bool, **options: Any
         api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, **options)
         if private and not api.repo_info(repo_id, repo_type=repo_type).private:
             raise ValueError(
-                f"'{repo_id}' exists and is public, so --private would not hide what is pushed. Make it private in "
-                "its settings on the Hub first, or push to another name."
+                f"'{repo_id}' exists and is public, so what is pushed would not be private. Make it private in its "
+                "settings on the Hub first, push to another name, or pass --public if everybody may read the rows."
             )
     return api
 

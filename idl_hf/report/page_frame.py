@@ -1,12 +1,15 @@
 """What all pages of HTML have in common: a frame that fetches and runs nothing, tables, and plots as inline SVG."""
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import matplotlib
 from matplotlib.figure import Figure
 
+# No page may hold these, and some end a text where it is drawn
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # of Okabe and Ito, for the colour-blind
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
@@ -25,10 +28,15 @@ mark { background: #fff3b0; color: inherit; }
 """
 
 
+def printable(text: str) -> str:
+    """Return text with a mark in the place of each character that pages and plots cannot hold."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
 def frame(title: str, parts: Iterable[str], style: str = "") -> str:
     """Return a whole page. parts: markup."""
     # The policy has browsers fetch and run nothing, whatever a dialogue holds
-    return f"""<!DOCTYPE html>
+    return printable(f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -42,7 +50,7 @@ def frame(title: str, parts: Iterable[str], style: str = "") -> str:
 {chr(10).join(parts)}
 </body>
 </html>
-"""
+""")
 
 
 def table(label: str, head: Sequence[str], bodies: Mapping[str, Iterable[Sequence[str]]]) -> str:
@@ -78,7 +86,7 @@ def colour(i: int) -> str:
 
 def plot(figure: Figure, label: str, caption: str) -> str:
     """Return a figure as markup. label: for who cannot see it, and unlike that of any other plot of the page."""
-    file = io.StringIO()
+    file, label, caption = io.StringIO(), printable(label), printable(caption)
     # Text stays text, and the salt keeps the ids of several plots in one page apart
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

@@ -8,7 +8,7 @@ from html import escape
 from matplotlib.axes import Axes
 
 from idl_hf.report.layout import Cell, Cells, label
-from idl_hf.report.page_frame import Figure, colour, new_figure, plot
+from idl_hf.report.page_frame import Figure, colour, new_figure, plot, printable
 from idl_hf.report.results import Table
 from idl_hf.report.statistics import Estimate
 
@@ -41,7 +41,7 @@ def plots(table: Table, cells: Cells) -> str:
 def _bars(table: Table, cells: dict[int, Cell]) -> Figure:
     """Draw a bar for each cell. Every line has its place in every figure, so that they compare across figures."""
     names = [f"{line.group}: {line.name}" if line.group else line.name for line in table.lines]
-    labels = ["\n".join(textwrap.wrap(name, _LABEL, max_lines=2, placeholder=" …")) for name in names]
+    labels = ["\n".join(textwrap.wrap(printable(name), _LABEL, max_lines=2, placeholder=" …")) for name in names]
     figure = new_figure(_WIDTH, 0.5 + sum(0.16 + 0.15 * (1 + name.count("\n")) for name in labels))
     axes = figure.subplots()
     for i, cell in cells.items():
@@ -74,7 +74,7 @@ def _curves(table: Table, cells: dict[int, Cell]) -> Figure:
                 _draw_paper(axes, x, cell.paper)
     positions = sorted({line.x for line in table.lines if line.x is not None})
     axes.set_xticks(positions, [f"{x:g}" for x in positions])
-    axes.set_xlabel(table.x_label, parse_math=False)
+    axes.set_xlabel(printable(table.x_label), parse_math=False)
     axes.grid(axis="y", color="#dddddd")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -25,6 +25,7 @@ from idl_hf.rows.options import PRESETS, RowOptions, option_names, preset_option
 from idl_hf.rows.people import People
 from idl_hf.rows.tally import Tally
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
+from idl_hf.shown import without_paths
 
 logger = datasets.logging.get_logger(__name__)
 VERSION = datasets.Version("0.1.0")
@@ -134,7 +135,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
 
     def _info(self) -> datasets.DatasetInfo:
         # Every choice that shaped the rows, so that a saved dataset says what it is
-        choices = {name: getattr(self.config, name) for name in self._option_names()}
+        choices = {name: without_paths(getattr(self.config, name)) for name in self._option_names()}
         choices |= {name.replace("-", "_"): version(name) for name in _VERSIONS}
         recipe = ", ".join(f"{name}={value!r}" for name, value in choices.items())
         return datasets.DatasetInfo(

@@ -18,6 +18,7 @@ from trl import DPOTrainer, ModelConfig, SFTTrainer
 from idl_hf.dpoc.card import append_section
 from idl_hf.models.identity import model_identity, save_recipe
 from idl_hf.models.offline import OFFLINE, offline_folder
+from idl_hf.shown import is_path
 from idl_hf.token_ids import end_ids
 from idl_hf.training.data import DataArguments
 from idl_hf.training.record import LastCheckpoint, RunRecord, last_checkpoint, settings_of_a_run
@@ -45,7 +46,8 @@ def run(
     trainer.train(resume_from_checkpoint=None if resume == "never" else resume)
     trainer.save_model(str(folder))
     _save_ends(trainer, folder)
-    trainer.create_model_card(dataset_name=data.dataset_name)
+    dataset = None if is_path(data.dataset_name) else data.dataset_name  # which the card would link to
+    trainer.create_model_card(dataset_name=dataset)
     if trainer.is_world_process_zero():
         given = {name: value for name, value in asdict(data).items() if value is not None and name != "data_dir"}
         model = Path(str(model_args.model_name_or_path)).name  # of a folder on this machine the name alone
@@ -53,7 +55,7 @@ def run(
         if isinstance(data, DataArguments):
             save_recipe(folder, data.row_options(), data.max_prompt_tokens)
     if trainer.args.push_to_hub:
-        trainer.push_to_hub(dataset_name=data.dataset_name)
+        trainer.push_to_hub(dataset_name=dataset)
 
 
 def _save_ends(trainer: SFTTrainer | DPOTrainer, folder: Path) -> None:

@@ -222,7 +222,7 @@ def test_colours_are_for_terminals_and_a_dialogue_cannot_steer_one(shown, argume
     assert "\033[2J" not in "\n".join(describe(args))
     plain = "\n".join(shown(data_dir=str(folder), split="train"))
     assert "\033" not in plain
-    assert r"\x1b[2J they are old ." in plain
+    assert r"\u001b[2J they are old ." in plain
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,10 @@ from idl_hf.hub.push import (
     PushDatasetArguments,
     PushMetricArguments,
     _hub_errors_in_sentences,
+    _is_public_corpus,
     _rows,
 )
+from idl_hf.registration import dataset_names
 from idl_hf.schema import CONFIGS, features
 from tests.hub_server import Hub
 
@@ -62,7 +64,8 @@ api = HfApi()
 api.create_repo("ruth/base")
 api.upload_folder(repo_id="ruth/base", folder_path=base)
 HfApi(token=kit).create_repo("kit/hidden", private=True)
-rows = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": made, "dataset_options": {"encoder": "offline"}}
+own = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": made, "dataset_options": {"encoder": "offline"}}
+rows = {**own, "public": True}
 on_hub = {"base_model": "ruth/base"}
 nameless = shutil.copytree(folder, folder + "-nameless")
 config = json.load(open(nameless + "/adapter_config.json"))
@@ -72,8 +75,10 @@ print(json.dumps({
     "interrupted": attempt(dataset, "ruth/rows", **rows),
     "again": attempt(dataset, "ruth/rows", **rows),
     "one config": attempt(dataset, "ruth/rows", configs=["msl"], **rows),
-    "private": attempt(dataset, "ruth/secret", configs=["sessions"], private=True, **rows),
-    "public": attempt(dataset, "ruth/rows", configs=["sessions"], private=True, **rows),
+    "private": attempt(dataset, "ruth/secret", configs=["sessions"], **own),
+    "public": attempt(dataset, "ruth/rows", configs=["sessions"], **own),
+    "both": attempt(dataset, "ruth/rows", private=True, **rows),
+    "second config": attempt(dataset, "ruth/half", configs=["sessions", "nothing"], **own),
     "metric": [attempt(metric, "ruth/p_co"), attempt(metric, "ruth/p_co"), attempt(metric, "ruth/p_f1", "p_f1")],
     "unknown metric": attempt(metric, "ruth/bleu"),
     "other name": attempt(metric, "ruth/mine", "p_co"),
@@ -293,6 +298,21 @@ def test_private_rows_stay_private(hub, pushed, used):
     assert not hub.repositories["datasets/ruth/rows"].private
     assert used["hidden"] == "DatasetNotFoundError"
     assert "exists and is public" in pushed["public"]
+    assert "private or public" in pushed["both"]
+
+
+def test_nothing_is_pushed_before_all_configs_are_built(hub, pushed):
+    assert pushed["second config"].startswith("refused: ")
+    half = hub.repositories["datasets/ruth/half"]
+    assert half.private
+    assert not [name for name in half.files if name.endswith((".parquet", ".md"))]
+
+
+def test_only_built_in_corpora_are_pushed_publicly_by_themselves(tmp_path):
+    public = {f"idl_hf/{name}" for name in dataset_names() if _is_public_corpus(f"idl_hf/{name}")}
+    assert public == {f"idl_hf/{name}_idl" for name in ("convai2", "movie", "light", "msc")}
+    assert not _is_public_corpus("somebody/convai2_idl")
+    assert not _is_public_corpus(str(tmp_path))
 
 
 def test_a_folder_written_by_build_is_pushed_as_it_is(tmp_path):
@@ -376,7 +396,7 @@ def test_a_report_names_the_adapter_by_its_repository_and_other_folders_by_their
     assert second == f"| {msl}{role} | 3.5 |"
     assert third == f"| offline{role} | 3.9 |"
     assert note == f"- 5 past dialogues a prompt: {msl}; ruth/adapter."
-    assert setting.endswith(f'"{msl}", "{str(own).replace("_", escape)}-2"] |')  # another folder keeps its name
+    assert setting.endswith(f'"{msl}", "my{escape}dpoc-2"] |')  # another one, which is gone
 
 
 def test_an_adapter_that_names_no_base_model_gets_one(hub, pushed):
@@ -443,7 +463,10 @@ def test_errors_of_an_upload_become_sentences_and_others_stay():
 
 
 def test_what_is_refused_leaves_no_repository(hub, pushed):
-    expected = {f"datasets/ruth/{name}" for name in ("rows", "secret")} | {"spaces/ruth/p_co", "spaces/ruth/p_f1"}
+    expected = {f"datasets/ruth/{name}" for name in ("rows", "secret", "half")} | {
+        "spaces/ruth/p_co",
+        "spaces/ruth/p_f1",
+    }
     expected |= {
         f"models/{name}" for name in ("ruth/base", "ruth/adapter", "ruth/nameless", "ruth/offline", "kit/hidden")
     }

@@ -105,14 +105,15 @@ LOADERS = {
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-@pytest.mark.parametrize("part", ["AutoTokenizer", "AutoConfig", "AutoModelForCausalLM"])
+@pytest.mark.parametrize("part", ["AutoTokenizer", "AutoTokenizer of a known model", "AutoConfig"])
 def test_code_beside_a_model_neither_runs_nor_is_asked_about(loader, part, base, tmp_path, monkeypatch):
     marker = tmp_path / "ran"
     (base / "custom.py").write_text(CODE.format(marker=marker))
-    if part == "AutoTokenizer":
+    if part.startswith("AutoTokenizer"):
         mapped = {"AutoTokenizer": ["custom.Custom", "custom.Custom"]}
         edit(base / "tokenizer_config.json", auto_map=mapped, tokenizer_class="Custom")
-        edit(base / "config.json", model_type="custom")
+        if part == "AutoTokenizer":
+            edit(base / "config.json", model_type="custom")
     else:
         mapped = dict.fromkeys(("AutoConfig", "AutoModel", "AutoModelForCausalLM"), "custom.Custom")
         edit(base / "config.json", auto_map=mapped, model_type="custom")
