@@ -5,8 +5,10 @@ is read back is what would be computed now.
 """
 
 import ast
+import errno
 import functools
 import hashlib
+import logging
 import os
 import shutil
 import sqlite3
@@ -15,9 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
+_Result = TypeVar("_Result")
+logger = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).parent
 _QUERY_SIZE = 500  # SQLite's oldest limit on parameters is 999
+_SEAL_SIZE = 16
+# What SQLite says of a file that is sound, but out of reach
+_OUT_OF_REACH = ("full", "readonly", "unable to open", "disk I/O", "locked")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def cache_folder() -> Path:
@@ -28,23 +37,41 @@ def cache_folder() -> Path:
 
 class Cache:
     """Bytes by key in one SQLite file. Several processes may read and write at once; one that is killed leaves what it
-    had written."""
+    had written.
 
-    def __init__(self, path: Path) -> None:
+    Each value has a checksum of itself and its key. One that is damaged, or that `is_sound` refuses, is named in the
+    log and counts as not there; a file that is damaged is begun anew. Raises OSError where the file cannot be opened
+    or written, such as on a full disk.
+    """
+
+    def __init__(self, path: Path, is_sound: Callable[[bytes], bool] = lambda value: True) -> None:
         self.path = path
+        self._is_sound = is_sound
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the values of those keys that are there."""
-        return {row["key"]: row["value"] for row in self._select("key, value", keys)}
+        kept, damaged = {}, []
+        for key, sealed in self._connected(lambda connection: list(_select(connection, keys))):
+            value = sealed[_SEAL_SIZE:] if isinstance(sealed, bytes) else b""
+            if _sealed(key, value) == sealed and self._is_sound(value):
+                kept[key] = value
+            else:
+                damaged.append((key, sealed))
+        if damaged:
+            logger.warning(f"{len(damaged)} values in the cache '{self.path}' are damaged and made anew.")
+            delete = "DELETE FROM entries WHERE key = ? AND value IS ?"  # unless another process has replaced it
+            self._connected(lambda connection: connection.executemany(delete, damaged))
+        return kept
 
     def known(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of the keys that are there."""
-        return {row["key"] for row in self._select("key", keys)}
+        return set(self.read(keys))
 
     def write(self, values: Mapping[bytes, bytes]) -> None:
         """Add values; a key that is there keeps its own, so that of two processes both go by the first."""
-        with closing(self._open()) as connection, connection:
-            connection.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?)", values.items())
+        rows = [(key, _sealed(key, value)) for key, value in values.items()]
+        insert = "INSERT OR IGNORE INTO entries VALUES (?, ?)"
+        self._connected(lambda connection: connection.executemany(insert, rows))
 
     def values(
         self, keys: Sequence[bytes], compute: Callable[[list[int]], Iterable[Mapping[int, bytes]]]
@@ -54,27 +81,58 @@ class Cache:
         compute: takes the places of keys without a value, each key once, and yields values by place. What it has
         yielded is on disk before it goes on, so that an interruption loses no more than one part.
         """
-        known = self.known(list(dict.fromkeys(keys)))
-        missing = {key: place for place, key in reversed(list(enumerate(keys))) if key not in known}
-        for part in compute(sorted(missing.values())) if missing else ():
-            self.write({keys[place]: value for place, value in part.items()})
         values = self.read(list(dict.fromkeys(keys)))
+        missing = {key: place for place, key in reversed(list(enumerate(keys))) if key not in values}
+        made: dict[bytes, bytes] = {}
+        for part in compute(sorted(missing.values())) if missing else ():
+            written = {keys[place]: value for place, value in part.items()}
+            self.write(written)
+            made |= written
+        kept = self.read(list(made))  # of two processes both go by the first
+        values |= made | kept
+        if len(kept) < len(made):
+            self._begin_anew("what was written is not there")
+            self.write(values)
         return [values[key] for key in keys]
 
-    def _select(self, columns: str, keys: Sequence[bytes]) -> Iterator[sqlite3.Row]:
-        with closing(self._open()) as connection:
-            for start in range(0, len(keys), _QUERY_SIZE):
-                batch = keys[start : start + _QUERY_SIZE]
-                marks = ",".join("?" * len(batch))
-                yield from connection.execute(f"SELECT {columns} FROM entries WHERE key IN ({marks})", batch)
+    def _connected(self, use: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Return what `use` returns of a connection, which begins the file anew where it is damaged."""
+        try:
+            try:
+                return self._attempt(use)
+            except sqlite3.DatabaseError as error:
+                if any(reason in str(error) for reason in _OUT_OF_REACH):
+                    raise
+                self._begin_anew(str(error))
+                return self._attempt(use)
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise OSError(
+                f"The cache '{self.path}' cannot be read or written: {error}. Make room on its disk and let it be "
+                "written, or set IDL_HF_CACHE to another folder; what was computed so far is kept."
+            ) from error
 
-    def _open(self) -> sqlite3.Connection:
+    def _begin_anew(self, why: str) -> None:
+        logger.warning(f"The cache '{self.path}' is damaged ({why}). It is begun anew.")
+        for ending in ("", "-journal", "-wal", "-shm"):
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+
+    def _attempt(self, use: Callable[[sqlite3.Connection], _Result]) -> _Result:
         # Opened anew each time: a connection must not be carried through a fork
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=120)
-        connection.row_factory = sqlite3.Row
-        connection.execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
-        return connection
+        with closing(sqlite3.connect(self.path, timeout=120)) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+            return use(connection)
+
+
+def _select(connection: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    for start in range(0, len(keys), _QUERY_SIZE):
+        batch = keys[start : start + _QUERY_SIZE]
+        marks = ",".join("?" * len(batch))
+        yield from connection.execute(f"SELECT key, value FROM entries WHERE key IN ({marks})", batch)
+
+
+def _sealed(key: bytes, value: bytes) -> bytes:
+    return hashlib.blake2b(key + value, digest_size=_SEAL_SIZE).digest() + value
 
 
 def digest(*parts: object) -> bytes:
@@ -87,18 +145,23 @@ def write_whole(target: str | Path) -> Iterator[Path]:
     """Yield another path beside `target` to write a file or folder to, which takes its place once the block is done.
 
     Where the block fails, `target` stays as it was. A folder does not replace one that is there: another process was
-    first.
+    first. Raises OSError, which says where, on a disk that is full or cannot be written.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         try:
             partial.replace(target)
         except OSError:
             if not (partial.is_dir() and target.is_dir()):  # else another process was faster
                 raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        advice = "Make room on its disk, or let the folder be written, and run the same command again."
+        raise OSError(error.errno, f"'{target}' cannot be written: {error}. {advice}") from error
     finally:
         shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
 

@@ -84,7 +84,7 @@ class SentenceEncoder:
     @property
     def _cache(self) -> Cache:
         made_of = digest(self.identity, code_identity("idl_hf.encoding", "sentence-transformers"))
-        return Cache(cache_folder() / "embeddings" / f"{made_of.hex()[:24]}.sqlite")
+        return Cache(cache_folder() / "embeddings" / f"{made_of.hex()[:24]}.sqlite", _is_unit_vector)
 
     def _encode_new(self, texts: list[str]) -> NDArray[np.float32]:
         if self._model is None:
@@ -103,7 +103,15 @@ class SentenceEncoder:
             convert_to_numpy=True,
             show_progress_bar=False,
         )
+        if not np.isfinite(vectors).all():
+            raise ValueError(
+                f"The sentence encoder '{self.name}' makes vectors that are not finite. Pass another one."
+            )
         return vectors.astype(np.float32)
+
+
+def _is_unit_vector(value: bytes) -> bool:
+    return len(value) % 4 == 0 and abs(float(np.linalg.norm(np.frombuffer(value, np.float32))) - 1) < 0.01  # not NaN
 
 
 def _key(text: str) -> bytes:

@@ -1,5 +1,6 @@
 """Keys that hold the code, values that are computed once, files that are whole or not there."""
 
+import logging
 import multiprocessing
 import os
 import shutil
@@ -10,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from idl_hf.cache import Cache, code_identity, digest, write_whole
 
@@ -204,3 +207,123 @@ def test_a_file_is_replaced_and_a_folder_that_another_process_made_stays(tmp_pat
     assert (tmp_path / "file").read_text() == "second"
     assert (tmp_path / "folder" / "inside").read_text() == "first"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+# Damage
+
+
+KEYS = [b"key %d" % i for i in range(40)]
+VALUES = {key: key * 50 for key in KEYS}
+
+
+def filled(path: Path) -> Cache:
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    cache = Cache(path)
+    cache.write(VALUES)
+    return cache
+
+
+def made(cache: Cache) -> list[bytes]:
+    return cache.values(KEYS, lambda places: [{place: VALUES[KEYS[place]] for place in places}])
+
+
+@given(data=st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_a_file_is_damaged_its_values_are_the_same_again(data, tmp_path):
+    cache = filled(tmp_path / "c.sqlite")
+    content = bytearray(cache.path.read_bytes())
+    damage = data.draw(st.sampled_from(["flip", "cut", "zero", "foreign", "empty"]))
+    if damage == "flip":
+        for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=30)):
+            content[place] ^= data.draw(st.integers(1, 255))
+    elif damage == "zero":
+        start = data.draw(st.integers(0, len(content) - 1))
+        content[start : start + 5000] = bytes(len(content[start : start + 5000]))
+    else:
+        cut = {"cut": content[: data.draw(st.integers(0, len(content) - 1))], "foreign": b"{}" * 999, "empty": b""}
+        content = cut[damage]
+    cache.path.write_bytes(bytes(content))
+    assert made(cache) == list(VALUES.values())
+    assert made(cache) == list(VALUES.values())
+    assert cache.read(KEYS).items() <= VALUES.items()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE entries SET value = 'text'", "UPDATE entries SET value = NULL", "UPDATE entries SET value = x''",
+        "UPDATE entries SET value = (SELECT MIN(value) FROM entries)", "DROP TABLE entries",
+        "UPDATE entries SET value = substr(value, 1, 100)", "ALTER TABLE entries RENAME COLUMN value TO other",
+    ],
+)  # fmt: skip
+def test_a_poisoned_file_is_named_and_its_values_are_made_anew(change, tmp_path, caplog):
+    cache = filled(tmp_path / "c.sqlite")
+    with sqlite3.connect(cache.path) as connection:
+        connection.execute(change)
+    with caplog.at_level(logging.WARNING):
+        assert made(cache) == list(VALUES.values())
+        assert made(cache) == list(VALUES.values())
+    named = [record.getMessage() for record in caplog.records if str(cache.path) in record.getMessage()]
+    assert len(named) == int("DROP" not in change)
+
+
+def test_a_value_that_its_kind_refuses_is_made_anew(tmp_path):
+    Cache(tmp_path / "c.sqlite").write({b"a": b"bad", b"b": b"good"})
+    cache = Cache(tmp_path / "c.sqlite", lambda value: value == b"good")
+    assert cache.known([b"a", b"b"]) == {b"b"}
+    assert cache.values([b"a"], lambda places: [{0: b"good"}]) == [b"good"]
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from idl_hf.cache import Cache, write_whole
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+folder = Path(sys.argv[1])
+try:
+    if sys.argv[3] == "cache":
+        for i in range(99):
+            Cache(folder / "c.sqlite").write({b"key %d" % i: b"key %d" % i * 50})
+    else:
+        with write_whole(folder / "file") as partial:
+            partial.write_bytes(bytes(99_999))
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["cache", "file"])
+@pytest.mark.parametrize("room", [0, 5000, 12_000])
+def test_a_full_disk_is_a_sentence_and_after_making_room_all_is_there(kind, room, tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path), str(room), kind],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(said.stdout.splitlines()) == 1, said
+    assert str(tmp_path) in said.stdout
+    assert "Make room on its disk" in said.stdout
+    if kind == "cache":
+        assert made(Cache(tmp_path / "c.sqlite")) == list(VALUES.values())
+    else:
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "c.sqlite", tmp_path, Path("/proc/nowhere/c.sqlite")):
+        with pytest.raises(OSError, match=r"cannot be read or written: .*IDL_HF_CACHE"):
+            Cache(place).write(VALUES)
+
+
+def test_a_cache_that_cannot_be_written_is_read_and_else_a_sentence(tmp_path, monkeypatch):
+    cache, connect = filled(tmp_path / "c.sqlite"), sqlite3.connect
+    only_read = lambda path, **options: connect(f"file:{path}?mode=ro", uri=True, **options)  # noqa: E731
+    monkeypatch.setattr(sqlite3, "connect", only_read)  # root may write everywhere
+    assert made(cache) == list(VALUES.values())
+    with pytest.raises(OSError, match=r"readonly.*IDL_HF_CACHE"):
+        cache.write({b"new": b"value"})

@@ -83,14 +83,13 @@ def test_another_encoder_reads_from_disk_without_loading_the_model(loaded):
 def test_more_texts_than_sqlite_takes_parameters_are_read_back(loaded, fresh_cache):
     texts = [f"i have {number} dogs ." for number in range(1200)]
     loaded.encode(TEXTS[:1])
-    (file,) = fresh_cache.glob("embeddings/*.sqlite")
-    with sqlite3.connect(file) as cache:
-        rows = [
-            (hashlib.sha256(text.encode()).digest(), np.full(384, number, np.float32).tobytes())
-            for number, text in enumerate(texts)
-        ]
-        cache.executemany("INSERT INTO entries VALUES (?, ?)", rows)
-    assert loaded.encode(texts[::-1])[:, 0].tolist() == list(range(1200))[::-1]
+    angles = np.linspace(0, 1, len(texts))
+    known = np.zeros((len(texts), 384), np.float32)
+    known[:, 0], known[:, 1] = np.cos(angles), np.sin(angles)
+    keys = [hashlib.sha256(text.encode()).digest() for text in texts]
+    loaded._cache.write({key: vector.tobytes() for key, vector in zip(keys, known, strict=True)})
+    assert newly_encoded(loaded, texts) == 0
+    np.testing.assert_array_equal(loaded.encode(texts[::-1]), known[::-1])
 
 
 def test_no_text_makes_no_row(loaded):
@@ -109,6 +108,16 @@ def test_a_retrained_local_model_does_not_read_the_vectors_of_the_old_one(tmp_pa
 def test_an_encoder_that_cannot_be_fetched_names_the_offline_one():
     with pytest.raises(OSError, match=rf"Could not load '{DEFAULT_ENCODER}'.*encoder='offline'"):
         SentenceEncoder(DEFAULT_ENCODER).encode(["hi"])
+
+
+@pytest.mark.parametrize("poison", [np.full(384, np.nan), np.zeros(384), np.full(384, 7), np.full(3, np.inf)])
+def test_what_is_no_unit_vector_is_encoded_anew(poison, loaded, caplog):
+    before = loaded.encode(TEXTS)
+    loaded._cache.path.unlink()
+    loaded._cache.write({hashlib.sha256(TEXTS[1].encode()).digest(): poison.astype(np.float32).tobytes()})
+    assert newly_encoded(loaded, TEXTS) == 3
+    assert str(loaded._cache.path) in caplog.text
+    np.testing.assert_allclose(loaded.encode(TEXTS), before, atol=1e-6)
 
 
 # Several processes

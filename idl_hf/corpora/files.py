@@ -1,10 +1,12 @@
 """Which files of a folder are which split, and whether a download is what its publisher published."""
 
+import glob
 import gzip
 import hashlib
+import os
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -94,17 +96,33 @@ def each_once(dialogues: Iterable[Dialogue], log: ErrorLog) -> Iterator[Dialogue
             yield dialogue
 
 
-def check_sha256(path: str | Path, expected: str) -> None:
-    """Raise CorpusError for a file that has another sha256 than expected."""
+def _sha256(path: str | Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    if (actual := digest.hexdigest()) != expected:
+    return digest.hexdigest()
+
+
+def check_sha256(path: str | Path, expected: str) -> None:
+    """Raise CorpusError for a file that has another sha256 than expected."""
+    if (actual := _sha256(path)) != expected:
         raise CorpusError(
             f"'{path}' has the sha256 {actual}, expected {expected}: the download is damaged or not the published "
             "file. Delete it and try again, or pass data_dir='<folder>' with files you trust."
         )
+
+
+def contents_identity(data_files: str | Path | Sequence | Mapping) -> str:
+    """Return what tells local files from others: the hash of what they hold. data_files: names or patterns, also in
+    lists and by split."""
+    if isinstance(data_files, Mapping):
+        return repr([(str(split), contents_identity(files)) for split, files in data_files.items()])
+    if not isinstance(data_files, str | Path):
+        return repr([contents_identity(file) for file in data_files])
+    name = str(data_files)
+    files = [name] if os.path.isfile(name) else sorted(filter(os.path.isfile, glob.glob(name)))
+    return repr([_sha256(file) for file in files])
 
 
 def unpack(archive: str | Path, folder: str | Path, limit: int = MAX_UNPACKED) -> str:

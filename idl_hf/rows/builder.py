@@ -16,7 +16,7 @@ from datasets.fingerprint import Hasher
 
 from idl_hf.arguments import option
 from idl_hf.corpora.errors import SKIP_ADVICE, CorpusError, ErrorLog
-from idl_hf.corpora.files import check_sha256, each_once, unpack
+from idl_hf.corpora.files import check_sha256, contents_identity, each_once, unpack
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.models.offline import OFFLINE
 from idl_hf.persona.extractor import PATTERNS, extractor_identity
@@ -88,6 +88,9 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
             by_split = self.split_files(data_dir, config)
             escaped = {split: [glob.escape(file) for file in files] for split, files in by_split.items()}
             data_files = DataFilesDict.from_patterns(escaped, base_path="")
+        if data_files is not None:
+            # `datasets` looks at the time of a file, which a copy or a backup may have kept
+            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), contents_identity(data_files)))
         self._default_files = data_files is None
         super().__init__(*args, data_files=data_files, **kwargs)
         self.config.row_options().check(self.config.name)

@@ -45,13 +45,13 @@ def choose_once(dialogues: Sequence[Dialogue], people: People, options: RowOptio
         represented = [represent(dialogue, people, options) for dialogue in dialogues]
         yield {0: json.dumps(list(choose(dialogues, represented, people.vectors, options))).encode()}
 
-    (kept,) = _cache().values([_key(dialogues, people, options)], compute)
+    (kept,) = _cache(len(dialogues)).values([_key(dialogues, people, options)], compute)
     return [Choice(target, tuple(references), cluster) for target, references, cluster in json.loads(kept)]
 
 
 def is_chosen(dialogues: Sequence[Dialogue], people: People, options: RowOptions) -> bool:
     """Tell whether `choose_once` would read its answer from disk."""
-    return bool(_cache().known([_key(dialogues, people, options)]))
+    return bool(_cache(len(dialogues)).known([_key(dialogues, people, options)]))
 
 
 def texts_to_choose_by(dialogues: Iterable[Dialogue], people: People, options: RowOptions) -> Iterator[str]:
@@ -152,8 +152,22 @@ def distances(shown: Iterable[Sequence[Turn]], vectors: Vectors, options: RowOpt
     return pairwise_conved(embedded, options.scale)
 
 
-def _cache() -> Cache:
-    return Cache(cache_folder() / "references" / "choices.sqlite")
+def _cache(dialogues: int) -> Cache:
+    def is_sound(value: bytes) -> bool:
+        """Tell whether a value is choices among so many dialogues, none of which refers to itself."""
+        try:
+            choices = [Choice(*choice) for choice in json.loads(value)]
+            return all(
+                choice.target not in choice.references
+                and len(set(choice.references)) == len(choice.references)
+                and all(type(i) is int and 0 <= i < dialogues for i in (choice.target, *choice.references))
+                and type(choice.cluster) is int
+                for choice in choices
+            )
+        except (TypeError, ValueError, RecursionError):
+            return False
+
+    return Cache(cache_folder() / "references" / "choices.sqlite", is_sound)
 
 
 def _key(dialogues: Sequence[Dialogue], people: People, options: RowOptions) -> bytes:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import random
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idl_hf.corpora.errors import CorpusError
-from idl_hf.corpora.files import find_parts, unpack
+from idl_hf.corpora.files import contents_identity, find_parts, unpack
 
 # Parts
 
@@ -208,3 +209,18 @@ def test_any_archive_is_unpacked_within_its_folder_or_is_a_corpus_error(tmp_path
     except CorpusError:
         assert not (root / "out").exists()
     assert {found.name for found in root.iterdir()} <= {"corpus.tgz", "out"}
+
+
+FORMS = [str, Path, lambda file: [file], lambda file: {"train": [file]}, lambda file: f"{Path(file).parent}/*.jsonl"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_of_another_content_are_others_whatever_their_size_and_time(form, tmp_path):
+    file = tmp_path / "[odd] train.jsonl"
+    identities = []
+    for text in ("dogs", "cats", "horses", "dogs"):
+        file.write_text(text)
+        os.utime(file, ns=(0, 0))
+        identities.append(contents_identity(form(str(file))))
+    assert identities[0] == identities[3]
+    assert len(set(identities)) == 3

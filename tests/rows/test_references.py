@@ -202,3 +202,19 @@ def test_the_release_preset_is_what_the_released_code_does():
 def test_an_unknown_preset_lists_the_valid_ones():
     with pytest.raises(ValueError, match=r"preset='released' is unknown\. The valid values are: 'paper', 'release'"):
         preset_options("released", [])
+
+
+@pytest.mark.parametrize(
+    "poison",
+    ["[[0, [0, 1], 0]]", "[[0, [1, 1], 0]]", "[[0, [99], 0]]", "[[0, [-1], 0]]", "[[0, [true], 0]]", "[[0, 1, 0]]",
+     "[[0, [1]]]", "{}x", "null", "[" * 9999, '[["0", [1], 0]]', "[[0, [1], null]]"],
+)  # fmt: skip
+def test_a_dialogue_never_refers_to_itself_or_to_none_whatever_the_cache_holds(poison, ruth, people, caplog):
+    first = chosen(ruth, people)
+    settings = RowOptions(encoder="offline").for_config("msl")
+    key = references._key(usable_dialogues(ruth), people, settings)
+    references.Cache(references._cache(0).path).path.unlink()
+    references.Cache(references._cache(0).path).write({key: poison.encode()})
+    assert not is_chosen(usable_dialogues(ruth), people, settings)
+    assert "choices.sqlite" in caplog.text
+    assert chosen(ruth, people) == first
