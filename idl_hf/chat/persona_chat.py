@@ -133,7 +133,7 @@ class PersonaChat:
             self._references = choose_for_context(person, context, people, self._options)
         prompt = prompting.render([reference.turns for reference in self._references], context)
         count = prompting.token_counter(self._model.tokenizer)
-        positions = position_count(self._model.model) or math.inf
+        positions = position_count(self._model.model.config) or math.inf
         budget = min(self._max_prompt_tokens, positions - max_new_tokens)
         fitted = prompting.fit_to_budget(prompt.messages, prompt.starts, budget, count)
         if (length := count(fitted.messages)) + max_new_tokens > positions:

@@ -18,7 +18,8 @@ from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of, spread
 from idl_hf.machine import default_device, fast_precision
 from idl_hf.models.identity import model_identity
 from idl_hf.models.likelihood import SummedNLL, per_token
-from idl_hf.models.loading import load_tokenizer
+from idl_hf.models.limits import position_count
+from idl_hf.models.loading import load_config, load_tokenizer
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.schema import Message
 from idl_hf.training.data import fit_rows
@@ -53,6 +54,11 @@ class MeasuredModel:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, which is loaded without the model."""
         return load_tokenizer(self._name)
+
+    @cached_property
+    def positions(self) -> int | None:
+        """How many tokens the model has positions for."""
+        return position_count(load_config(self._name))
 
     @cached_property
     def _model(self) -> LocalModel:
@@ -144,7 +150,8 @@ class MeasuredLine:
         asked = {**self.options, **options}
         if repr(asked) in self._fitted:
             return self._fitted[repr(asked)]
-        rows = fit_rows(self.data.rows(**asked), self.model.tokenizer, self.data.max_prompt_tokens)
+        positions = self.model.positions and self.model.positions - self.max_new_tokens
+        rows = fit_rows(self.data.rows(**asked), self.model.tokenizer, self.data.max_prompt_tokens, positions)
         self._fitted[repr(asked)] = rows
         if asked["conditioning"] not in ("none", "profile") and asked.get("references") != 0:
             chosen, lost = [len(ids) for ids in rows["reference_ids"]], rows["dropped_references"]

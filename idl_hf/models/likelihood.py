@@ -55,7 +55,7 @@ def reply_logprobs(
     Raises ValueError where the dialogue has more tokens than the model has positions.
     """
     encoded = prompting.encode(tokenizer, prompt, completion)
-    positions = position_count(model)
+    positions = position_count(model.config)
     if positions is not None and len(encoded["input_ids"]) > positions:
         raise ValueError(
             f"A dialogue with its references takes {len(encoded['input_ids'])} tokens, and the model has {positions} "

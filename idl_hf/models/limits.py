@@ -3,6 +3,6 @@
 from typing import Any
 
 
-def position_count(model: Any) -> int | None:
-    """Return how many tokens a model has positions for, None where nothing limits them."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+def position_count(config: Any) -> int | None:
+    """Return how many tokens a model with this config has positions for, None where nothing limits them."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)

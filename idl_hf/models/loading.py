@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from idl_hf.chat_template import PLAIN_TEMPLATE
 from idl_hf.machine import default_device, fast_precision
@@ -51,6 +51,15 @@ def load_model(
     if not trainable:
         model = model.eval().to(device)
     return LoadedModel(model, load_tokenizer(name, trust_remote_code))
+
+
+def load_config(name: str) -> PretrainedConfig:
+    """Return the config of the model, or of an adapter's base model, without loading it."""
+    from transformers import AutoConfig
+
+    _, base = _adapter_and_base(name)
+    with hub_errors_name_offline(base, _HINT):
+        return AutoConfig.from_pretrained(base, trust_remote_code=False)
 
 
 def load_merged(name: str, dtype: str = "float32", device: str | None = None) -> LoadedModel:

@@ -105,7 +105,7 @@ def _fitted_rows(
     if data.eval_split is not None and args.eval_strategy != "no":
         splits["eval"] = data.load(config, data.eval_split)
     with args.main_process_first(desc="fitting prompts"):
-        positions = position_count(loaded.model)
+        positions = position_count(loaded.model.config)
         return {
             name: fit_rows(rows, loaded.tokenizer, data.max_prompt_tokens, positions) for name, rows in splits.items()
         }

@@ -60,7 +60,7 @@ def test_every_kind_of_model_answers_twice_as_it_does_without_a_cache(kind, mode
 
 def test_a_prompt_loses_references_to_fit_the_positions_of_a_model(model, chat_with):
     small = model("gpt2", n_positions=128)
-    assert position_count(small) == 128
+    assert position_count(small.config) == 128
     chat = chat_with(small, dialogues=5, turns=3)
     chat.reply("hi", max_new_tokens=8)
     assert chat.dropped_references > 0
