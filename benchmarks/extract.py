@@ -18,6 +18,7 @@ from idl_hf.models.lines import generate_lines
 from idl_hf.models.loading import load_merged
 from idl_hf.persona import patterns
 from idl_hf.persona.triples import format_prompt
+from idl_hf.token_ids import end_ids, text_ids
 
 
 def main() -> None:
@@ -27,10 +28,11 @@ def main() -> None:
     )  # fmt: skip
     texts = list(dict.fromkeys(read_utterances(args.file)))[: args.utterances]
     model, tokenizer = tiny_model(num_key_value_heads=2) if args.quick else load_merged(args.model, args.dtype)
-    prompts = [tokenizer(format_prompt([text]))["input_ids"] for text in texts]
+    prompts = [text_ids(tokenizer, format_prompt([text])) for text in texts]
+    ends = end_ids(tokenizer, model.generation_config)
 
     def write(prompts: list[list[int]], batch_size: int) -> dict[int, str]:
-        batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size)
+        batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size, ends)
         return {i: text for batch in batches for i, text in batch.items()}
 
     many = list(islice(cycle(texts), 100 * len(texts)))

@@ -24,6 +24,7 @@ from idl_hf.persona import accuracy, patterns
 from idl_hf.persona.extractor import PersonaExtractor
 from idl_hf.persona.triples import parse_triples
 from idl_hf.schema import Triple
+from idl_hf.token_ids import end_ids, prompt_ids
 
 INSTRUCTION = (
     "Say what the sentence states of its speaker as <object, relation, subject>, where object and subject are words "
@@ -108,9 +109,9 @@ def instructed(model: Any, tokenizer: Any, batch_size: int, sentences: Sequence[
     (first, answer), *others = EXAMPLES
     said = [[f"{INSTRUCTION}\n\n{first}", answer, *chain.from_iterable(others), sentence] for sentence in sentences]
     chats = [[{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(own)] for own in said]
-    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-    prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size)
+    prompts = [prompt_ids(tokenizer, chat) for chat in chats]
+    ends = end_ids(tokenizer, model.generation_config)
+    batches = generate_lines(model, tokenizer, prompts, [1] * len(prompts), batch_size, ends)
     written = {i: text for batch in batches for i, text in batch.items()}
     return [parse_triples(written[i].split("\n")[0]) for i in range(len(prompts))]
 

@@ -1,10 +1,12 @@
 """The commands, as a user types them."""
 
 import errno
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+import uuid
 from dataclasses import fields
 from pathlib import Path
 
@@ -214,8 +216,11 @@ def test_only_what_the_user_can_mend_loses_its_traceback(cause, told, monkeypatc
         yield
 
     monkeypatch.setattr("idl_hf.rows.builder.IDLBuilder._generate_examples", generate)
-    words = ["build", "--dataset_name", "idl_hf/dialogues_idl", "--data_dir", str(idl_hf.__path__[0] + "/sample_data")]
-    words += ["--output_dir", str(tmp_path), "--configs", "sessions"]
+    turns = [{"role": role, "text": "hi"} for role in ("partner", "self")]
+    dialogue = {"person_id": uuid.uuid4().hex, "dialogue_id": "1", "turns": turns}  # which no cache holds rows of
+    (tmp_path / "train.jsonl").write_text(json.dumps(dialogue))
+    words = ["build", "--dataset_name", "idl_hf/dialogues_idl", "--data_dir", str(tmp_path)]
+    words += ["--output_dir", str(tmp_path / "rows"), "--configs", "sessions"]
     if told is None:
         with pytest.raises(datasets.exceptions.DatasetGenerationError):
             main(words)

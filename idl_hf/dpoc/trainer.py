@@ -274,7 +274,8 @@ def _log_probs(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> SimpleN
 
 def _refuse_biases(model: Any, peft_config: Any) -> None:
     """Raise ValueError for a trained adapter with biases, beside which PEFT holds no frozen copy as the reference."""
-    configs = model.peft_config.values() if is_peft_model(model) and peft_config is None else ()
+    trained = peft_config is None and not isinstance(model, str) and is_peft_model(model)
+    configs = model.peft_config.values() if trained else ()
     if kinds := {config.bias for config in configs if getattr(config, "bias", "none") != "none"}:
         raise ValueError(
             f"The adapter trains biases (bias={sorted(kinds)[0]!r}), so its frozen copy, the reference of DPOC, "

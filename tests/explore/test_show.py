@@ -232,7 +232,7 @@ def test_colours_are_for_terminals_and_a_dialogue_cannot_steer_one(shown, argume
         ({"index": 4}, "has 4 people, so --index must be 0 to 3, found 4"),
         ({"index": -1}, "found -1"),
         ({"person": "leroy", "index": 0}, "either --person or --index"),
-        ({"split": "test"}, 'Unknown split "test"'),
+        ({"split": "test"}, "has no split 'test', only: train, validation. Pass --split"),
         ({"person": "leroy", "target": "kit-1"}, "'leroy' has no dialogue 'kit-1'.*leroy-1, leroy-2"),
         ({"dataset_options": {"conditioning": "other_person"}}, "somebody else"),
         ({"dataset_options": {"refrences": 3}}, "Unknown option refrences"),

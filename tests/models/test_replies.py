@@ -238,6 +238,7 @@ def obstacles(make):
 def test_a_model_that_cannot_share_writes_the_same_one_by_one_and_says_why_once(make, tokenizer, prompts, caplog):
     for reason, model in obstacles(make).items():
         caplog.clear()
+        generation.logger.warning_once.__func__.cache_clear()  # what other tests of this process were told
         with caplog.at_level(logging.WARNING, generation.logger.name):
             for _ in range(2):
                 assert shared(model, tokenizer, prompts[:2]) == alone(model, tokenizer, prompts[:2])
