@@ -23,7 +23,7 @@ from idl_hf.token_ids import end_ids, text_ids
 
 def main() -> None:
     args = arguments(
-        __doc__, {"utterances": 12, "batch_sizes": [4], "repeats": 2}, model="offline", dtype="float32",
+        __doc__, {"utterances": 6, "batch_sizes": [4], "repeats": 1}, model="offline", dtype="float32",
         file=SAMPLE_DATA / "train.jsonl", utterances=128, batch_sizes=[8, 32, 64], repeats=3,
     )  # fmt: skip
     texts = list(dict.fromkeys(read_utterances(args.file)))[: args.utterances]

@@ -14,5 +14,5 @@ def test_quick_run_reports_both_ways_and_that_they_agree():
     (cells,) = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| 4 ")]
     assert float(cells[1]) > 0
     assert float(cells[2]) > 0
-    assert cells[-1] == "12 of 12"
+    assert cells[-1] == "6 of 6"
     assert "Rules: " in done.stdout
