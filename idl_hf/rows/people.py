@@ -1,7 +1,7 @@
 """The people of a split: the vectors and facts of what they say, and what the rows of one take from the others."""
 
 from bisect import bisect
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -133,21 +133,24 @@ class People:
         Where nobody has as many, these are all of somebody who has the most; the smallest hash of the ids decides, as
         in `other_replies`. None is the target as its partner has it. Raises ValueError where there is nobody."""
         said = _words(target)
-        others = [
-            [dialogue for dialogue in dialogues if _words(dialogue) != said]
-            for person_id, dialogues in self.usable.items()
-            if person_id != target.person_id
-        ]
-        if not any(others):
+        counts = {name: len(own) - self._told[said][name] for name, own in self.usable.items()}
+        counts.pop(target.person_id, None)
+        if not any(counts.values()):
             raise ValueError("conditioning='other_person' needs a second person in the same split.")
+        most = min(count, max(counts.values()))
+        enough = (name for name, dialogues in counts.items() if dialogues >= most)
+        chosen = min(enough, key=lambda name: digest(seed, target.dialogue_id, name))
+        others = [dialogue for dialogue in self.usable[chosen] if _words(dialogue) != said]
+        return sorted(others, key=lambda other: digest(seed, target.dialogue_id, chosen, other.dialogue_id))[:count]
 
-        def place(dialogue: Dialogue) -> bytes:
-            return digest(seed, target.dialogue_id, dialogue.person_id, dialogue.dialogue_id)
-
-        most = min(count, max(map(len, others)))
-        enough = [dialogues for dialogues in others if len(dialogues) >= most]
-        chosen = min(enough, key=lambda dialogues: digest(seed, target.dialogue_id, dialogues[0].person_id))
-        return sorted(chosen, key=place)[:count]
+    @cached_property
+    def _told(self) -> dict[tuple[str, ...], Counter[str]]:
+        """How many usable dialogues of each person, by person_id, say these words."""
+        told: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        for name, dialogues in self.usable.items():
+            for dialogue in dialogues:
+                told[_words(dialogue)][name] += 1
+        return told
 
     @cached_property
     def usable(self) -> dict[str, list[Dialogue]]:
@@ -183,9 +186,9 @@ def _said(dialogue: Dialogue) -> tuple[tuple[str, str], ...]:
     return tuple((turn.role, comparable(turn.text)) for turn in dialogue.turns)
 
 
-def _words(dialogue: Dialogue) -> list[str]:
+def _words(dialogue: Dialogue) -> tuple[str, ...]:
     """Return what is said, equal for both sides of one conversation."""
-    return [comparable(turn.text) for turn in dialogue.turns]
+    return tuple(comparable(turn.text) for turn in dialogue.turns)
 
 
 def _largest(values: NDArray, count: int) -> NDArray[np.int64]:
