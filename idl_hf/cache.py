@@ -65,7 +65,8 @@ class Cache:
 
     def known(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of the keys that are there."""
-        return set(self.read(keys))
+        starts = range(0, len(keys), _QUERY_SIZE)  # a part at a time: all values at once may not fit into memory
+        return {key for start in starts for key in self.read(keys[start : start + _QUERY_SIZE])}
 
     def write(self, values: Mapping[bytes, bytes]) -> None:
         """Add values; a key that is there keeps its own, so that of two processes both go by the first."""
