@@ -39,6 +39,7 @@ def every_dialogue(people):
     return [dialogue for own in people.usable.values() for dialogue in own]
 
 
+@pytest.mark.slow
 def test_quick_run_holds_none_against_the_rules():
     done = subprocess.run([sys.executable, str(SCRIPT), "--quick"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

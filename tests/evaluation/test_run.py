@@ -177,6 +177,7 @@ def test_an_experiment_may_stand_in_a_file(tiny, tmp_path):
     assert not any(line["paper"] for line in found["tables"][0]["lines"])  # not of those dialogues
 
 
+@pytest.mark.slow
 def test_figure_5_reads_attention_and_figure_4_counts_references(tiny, tmp_path):
     assert main(quick("figure5", tiny, tmp_path, "--conditions", "icl")) == 0
     found = report(tmp_path, "figure5-quick-model")
