@@ -1,22 +1,28 @@
-"""The readers on small sound files that were cut, overwritten, re-encoded and shuffled: they give sound dialogues or a
-CorpusError with file and line, and no dialogue is lost without being counted."""
+"""All readers on small sound files that were cut, overwritten, re-encoded and shuffled: they give sound dialogues or a
+CorpusError with file and line, and no dialogue is lost without being counted.
+
+    python -m pytest -m slow tests/corpora/test_fuzz.py -s    # INPUTS files, and what became of them
+"""
 
 import csv
 import io
 import json
+import pickle
+import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from idl_hf.corpora import convai2, jsonl, light, spc
+from idl_hf.corpora import convai2, cornell_movie, jsonl, light, msc, personaext, plain_pickle, spc
 from idl_hf.corpora.errors import CorpusError, ErrorLog
-from idl_hf.schema import Dialogue
+from idl_hf.schema import Dialogue, Turn
 
+SEED, INPUTS = 0, 100_000  # of the slow test, over all readers
 CONVAI2 = """\
 1 your persona: i farm.
 2 your persona: i drink café au lait.
@@ -70,6 +76,45 @@ User 2: Ahoy"
 I sow.",I sing.,"*User 1:* Hi!
 *User 2:* La!"
 """
+LIGHT_RECORDS = [
+    {
+        "agents": [{"name": "cow", "persona": "I eat grass."}, {"name": "farmer", "persona": "I farm. I sow."}],
+        "speech": ["Hello.", "Moo.", None, "Good cow."],
+    },
+    {"agents": [{"name": "imp", "persona": ""}, {"name": "elf", "persona": "I sing."}], "speech": ["Hey", None]},
+]
+CONVERSATIONS = """\
+u0 +++$+++ u1 +++$+++ m0 +++$+++ ['L1', 'L2', 'L3']
+u0 +++$+++ u1 +++$+++ m0 +++$+++ ['L4', 'L5']
+u2 +++$+++ u3 +++$+++ m1 +++$+++ ['L6', 'L7']
+"""
+MOVIE_LINES = """\
+L3 +++$+++ u0 +++$+++ m0 +++$+++ ANN +++$+++ <u>Café</u>?
+L2 +++$+++ u1 +++$+++ m0 +++$+++ BEN +++$+++ Hello.
+L1 +++$+++ u0 +++$+++ m0 +++$+++ ANN +++$+++ Hi.
+L5 +++$+++ u1 +++$+++ m0 +++$+++ BEN +++$+++ I farm.
+L4 +++$+++ u0 +++$+++ m0 +++$+++ ANN +++$+++ You ?
+L7 +++$+++ u2 +++$+++ m1 +++$+++ CY +++$+++ 
+L6 +++$+++ u3 +++$+++ m1 +++$+++ DI +++$+++ Ahoy.
+"""
+SESSIONS = [{"personas": [["i farm."], ["i sail."]], "dialog": [{"text": "hi"}, {"text": text}]} for text in "ab"]
+MSC = "".join(
+    json.dumps(record, ensure_ascii=False) + "\n"
+    for record in (
+        {
+            "metadata": {"initial_data_id": pair},
+            "init_personas": [["i farm.", "i sow."], ["i swim."]],
+            "previous_dialogs": SESSIONS,
+            "personas": [["i drink café."], []],
+            "dialog": [{"text": "hello", "id": "Speaker 2"}, {"text": "hi", "id": "Speaker 1"}],
+        }
+        for pair in ("train_0", "train_1")
+    )
+)
+PERSONAEXT = "".join(
+    json.dumps({"triplets": [{"tokens": text.split(), "head": [0], "tail": [2, 3], "label": "have_pet"}]}) + "\n"
+    for text in ("i have two dogs .", "i own a cat", "i have two dogs .")
+)
 
 
 def nonblank(content: bytes) -> list[bytes]:
@@ -94,6 +139,10 @@ def count_spc(content: bytes) -> int:
     return 2 * (len(rows) - 1)
 
 
+def count_pickle(content: bytes) -> int:
+    return 2 * len(plain_pickle._PlainUnpickler(io.BytesIO(content)).load())
+
+
 def read_convai2(path: Path, log: ErrorLog) -> list[Dialogue]:
     return convai2.group_persons(convai2.read_with_profiles(path, log), log=log)
 
@@ -111,6 +160,27 @@ def read_beside(path: Path, log: ErrorLog) -> list[Dialogue]:
     return read_convai2(without, log)
 
 
+def read_conversations(path: Path, log: ErrorLog) -> list[Dialogue]:
+    lines = path.with_name(cornell_movie.LINES)
+    lines.write_text(MOVIE_LINES, encoding="utf-8")
+    return list(cornell_movie.read_dialogues([path, lines], log=log))
+
+
+def read_movie_lines(path: Path, log: ErrorLog) -> list[Dialogue]:
+    """The mutated file is the one that holds what is said."""
+    conversations = path.with_name(cornell_movie.CONVERSATIONS)
+    conversations.write_text(CONVERSATIONS, encoding="utf-8")
+    return list(cornell_movie.read_dialogues([conversations, path], log=log))
+
+
+def read_facts(path: Path, log: ErrorLog) -> list[Dialogue]:
+    """Sentences as dialogues of one turn, so that the same holds of them."""
+    return [
+        Dialogue("", text, (Turn("self", text),), (fact.subject, fact.relation, fact.object))
+        for text, fact in ((sentence.text, sentence.triple) for sentence in personaext.read_sentences(path, log))
+    ]
+
+
 class Reader(NamedTuple):
     file: str
     sound: str
@@ -125,8 +195,25 @@ READERS = {
     "convai2 beside": Reader("train_self_original.txt", CONVAI2, read_beside, lambda content: 3),
     "jsonl": Reader("train.jsonl", JSONL, lambda *a: list(jsonl.read_dialogues(*a)), lambda c: len(jsonl_lines(c))),
     "light": Reader("speech_train.txt", LIGHT, lambda *a: list(light.read_dialogues(*a)), count_light),
+    "light pickle": Reader(
+        "light-unseen-processed2.pkl", pickle.dumps(LIGHT_RECORDS, protocol=0).decode(),
+        lambda path, log: list(light.read_pickle(path, "test_unseen", log)), count_pickle, may_stop=True,
+    ),
+    "cornell": Reader(
+        cornell_movie.CONVERSATIONS, CONVERSATIONS, read_conversations, lambda content: 2 * len(jsonl_lines(content))
+    ),
+    "cornell lines": Reader(cornell_movie.LINES, MOVIE_LINES, read_movie_lines, lambda content: 2 * 3),
+    "msc": Reader(
+        "session_3_train.txt", MSC,
+        lambda path, log: list(msc.read_dialogues([path], log)), lambda content: 6 * len(jsonl_lines(content)),
+    ),
+    "personaext": Reader("facts.jsonl", PERSONAEXT, read_facts, lambda c: len(jsonl_lines(c)), may_stop=True),
     "spc": Reader("x_train.csv", SPC, lambda *a: list(spc.read_dialogues(*a)), count_spc, may_stop=True),
-}
+}  # fmt: skip
+# Of a pickle, and of a file without any sentence, no line is the cause
+MESSAGE = re.compile(
+    r"\S+\.(txt|jsonl|csv|pkl):[1-9]\d*: |'\S+\.pkl' cannot be read as a pickle|\S+: Expected (a list|at least one) "
+)
 
 
 def jsonl_lines(content: bytes) -> list[bytes]:
@@ -152,16 +239,17 @@ def attempt(reader: Reader, path: Path, on_error: str) -> tuple[list[Dialogue], 
         return [], log, str(error)
 
 
-def check(reader: Reader, folder: Path, content: bytes) -> None:
+def check(reader: Reader, folder: Path, content: bytes) -> tuple[int, int]:
+    """Return how many dialogues were read and dropped."""
     path = folder / reader.file
     path.write_bytes(content)
     strict, _, stopped = attempt(reader, path, "raise")
     dialogues, log, gave_up = attempt(reader, path, "skip")
 
     for message in [*log.messages, *filter(None, [stopped, gave_up])]:
-        assert re.match(r"\S+\.(txt|jsonl|csv):[1-9]\d*: ", message), message[:200]
+        assert MESSAGE.match(message), message[:200]
         assert len(message) < 1000, message[:200]
-    assert reader.may_stop or not gave_up or "found UTF-16" in gave_up
+    assert reader.may_stop or not gave_up or re.search(r"found (UTF-16|a \w+ file)", gave_up)
     assert gave_up or len(dialogues) + log.drops.total() == reader.count(content)
     assert bool(stopped) == bool(log.messages or gave_up)
     assert stopped or strict == dialogues
@@ -172,6 +260,7 @@ def check(reader: Reader, folder: Path, content: bytes) -> None:
         assert dialogue.turns
         assert all(turn.text == turn.text.strip() != "" for turn in dialogue.turns)
         "".join([dialogue.person_id, dialogue.dialogue_id, *dialogue.profile, *texts]).encode()
+    return len(dialogues), log.drops.total()
 
 
 # Whole files of a kind
@@ -268,6 +357,26 @@ PIECES += [
     b"text:_task_",
 ]
 PIECES += [b"your persona: ", b"partner's persona: ", b"__SILENCE__", b"\x1a", b"\x85", b"\xed\xa0\x80", b"[x]", b"*"]
+PIECES += [b" +++$+++ ", b"'L1'", b"L2", b"u0", b"m1", b"</u>", b"Speaker 2", b"\n(lp1\n", b"cos\nsystem\n", b"."]
+VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    10**400,
+    "",
+    " ",
+    "self",
+    "Speaker 1",
+    "\ud800",
+    "a,b",
+    [],
+    [[]],
+    ["i farm."],
+    [7],
+    {},
+]
 
 places = st.floats(0, 1)
 overwrites = st.tuples(
@@ -294,9 +403,58 @@ def mutate(content: bytes, steps: list[tuple]) -> bytes:
             content = b"\n".join([*parts[: line + 1], *parts[line:]])
         elif kind == "drop line":
             content = b"\n".join(parts[:line] + parts[line + 1 :])
+        elif kind == "other value":
+            content = b"\n".join([*parts[:line], with_other_value(parts[line], *rest), *parts[line + 1 :]])
         else:
             content = b"\n".join([*parts[line:], *parts[:line]])
     return content
+
+
+def with_other_value(line: bytes, number: int, value: Any) -> bytes:
+    """Return a line of JSON with the value in the place of one that it holds; any other line as it is."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    if places := list(places_in(record)):
+        container, key = places[number % len(places)]
+        container[key] = value
+    return json.dumps(record).encode()
+
+
+def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield value, key
+        yield from places_in(inner)
+
+
+def any_step(rng: random.Random, has_values: bool) -> tuple:
+    """Return a step of `mutate`; `mutations` makes such steps too, but takes ten times as long."""
+    kinds = ["cut end", "cut beginning", "repeat line", "drop line", "swap lines", *["overwrite"] * 5]
+    kind = rng.choice(kinds + ["other value"] * 5 * has_values)
+    if kind == "overwrite":
+        return (
+            kind,
+            rng.random(),
+            rng.randint(0, 12),
+            rng.choice([rng.choice(PIECES), rng.randbytes(rng.randint(0, 4))]),
+        )
+    return kind, rng.random(), *((rng.randrange(1000), rng.choice(VALUES)) if kind == "other value" else ())
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_mutated_files_are_read_or_reported(reader, folder, request):
+    name, inputs = request.node.callspec.id, -(-INPUTS // len(READERS))
+    rng = random.Random(f"{SEED} {name}")
+    read = dropped = 0
+    for _ in range(inputs):
+        steps = [any_step(rng, reader.sound.startswith("{")) for _ in range(rng.randint(1, 5))]
+        counts = check(reader, folder, mutate(reader.sound.encode(), steps))
+        read, dropped = read + counts[0], dropped + counts[1]
+    print(f"\n{name}, seed {SEED}: {inputs:,} files, {read:,} dialogues read, {dropped:,} dropped and counted")
+    assert read > inputs / 20
+    assert dropped > inputs / 20
 
 
 @given(mutations)
