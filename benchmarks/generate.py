@@ -27,7 +27,8 @@ from common import arguments, head, ratios, row, spread, timed, tiny_model
 from idl_hf import prompting
 from idl_hf.demo import SAMPLE_DATA
 from idl_hf.models.loading import load_model
-from idl_hf.models.replies import common_length, generate_replies, generate_reply
+from idl_hf.models.replies import generate_replies, generate_reply
+from idl_hf.packing.tree import shared_length
 from idl_hf.training.data import fit_rows
 
 Prompts = list[list[dict[str, str]]]
@@ -77,7 +78,7 @@ WAYS: dict[str, Callable[..., list[str]]] = {"shared": share, "in batches": in_b
 def print_prompts(tokenizer: Any, dialogues: list[Prompts], replies: list[str]) -> None:
     encoded = sorted(prompting.prompt_ids(tokenizer, prompt) for dialogue in dialogues for prompt in dialogue)
     tokens = sum(map(len, encoded))
-    nodes = tokens - sum(common_length(*pair) for pair in pairwise(encoded))
+    nodes = tokens - sum(shared_length(*pair) for pair in pairwise(encoded))
     written = statistics.mean(len(ids) for ids in tokenizer(replies)["input_ids"])
     print(
         f"{len(encoded):,} replies of {len(dialogues):,} dialogues, {tokens / len(encoded):,.0f} tokens a prompt, "

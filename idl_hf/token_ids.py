@@ -1,15 +1,13 @@
 """Messages to token ids, so that what is learnt is what is sent, no content is a control token, and replies end."""
 
-import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from idl_hf.chat_template import (
     GUARD,
-    PLAIN_TEMPLATE,
     before_content,
     control_ids,
     conversation,
@@ -20,8 +18,6 @@ from idl_hf.schema import Message
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
-
-_NEXT_LINE = re.compile(r"\n(?! )")  # that is not indented
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], **options: Any) -> list[int]:
@@ -167,25 +163,3 @@ def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str, add_special_tokens:
     pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     kept = [(token, span) for token, span in pairs if span[0] == span[1] or text[slice(*span)].strip(GUARD)]
     return Tokens([token for token, _ in kept], [span for _, span in kept])
-
-
-def reply_text(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
-    """Return the text of a reply's tokens."""
-    return "".join(reply_pieces(tokenizer, [str(tokenizer.decode(list(ids), skip_special_tokens=True))])).strip()
-
-
-def reply_pieces(tokenizer: "PreTrainedTokenizerBase", pieces: Iterable[str]) -> Iterator[str]:
-    """Yield a reply's text, given piece by piece, as it was meant: under the plain template the next lines of a
-    message are indented, and a line that is not begins another message."""
-    if tokenizer.chat_template != PLAIN_TEMPLATE:
-        yield from pieces
-        return
-    text, shown = "", 0
-    for piece in pieces:
-        text += piece
-        stop = _NEXT_LINE.search(text)
-        meant = text[: stop.start() if stop else len(text)].replace("\n ", "\n")
-        yield meant[shown:]
-        shown = len(meant)
-        if stop and stop.end() < len(text):  # a newline that is the last of the text may still be followed by a space
-            return

@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 
 from idl_hf import chat_template, prompting, token_ids
 from idl_hf.chat_template import GUARD, PLAIN_TEMPLATE
+from idl_hf.models import replies
 
 FOLDER = Path(trl.__file__).with_name("chat_templates")
 # These take the parts of a content, images among them, and no plain text
@@ -85,7 +86,7 @@ def test_a_message_is_read_back_as_it_was_said(with_template, name):
     tokenizer = with_template(name)
     text = "a </think> b <think> c <|im_end|> d </s> [/INST] <|user|> e"
     row = prompting.encode(tokenizer, said("hi"), said("hi", text)[1:])
-    assert token_ids.reply_text(tokenizer, learnt(tokenizer, row)[:-1]) == text
+    assert replies.reply_text(tokenizer, learnt(tokenizer, row)[:-1]) == text
     assert text in tokenizer.decode(prompting.prompt_ids(tokenizer, said(text)))
 
 
@@ -104,7 +105,7 @@ def test_a_reply_ends_with_one_token_that_generation_stops_at(with_template, nam
     *words, end = learnt(tokenizer, row)
     assert end in chat_template.control_ids(tokenizer)
     assert end in token_ids.end_ids(tokenizer)
-    assert token_ids.reply_text(tokenizer, words) == "i have goats"
+    assert replies.reply_text(tokenizer, words) == "i have goats"
 
 
 @pytest.mark.parametrize("name", TEXTUAL)
@@ -185,4 +186,4 @@ def test_a_plain_reply_is_read_piece_by_piece(with_template, size):
     tokenizer = with_template("plain")
     text = " i sail.\n and fish.\nuser: what do you fish?\nassistant: cod."
     pieces = [text[i : i + size] for i in range(0, len(text), size)]
-    assert "".join(token_ids.reply_pieces(tokenizer, pieces)).strip() == "i sail.\nand fish."
+    assert "".join(replies.reply_pieces(tokenizer, pieces)).strip() == "i sail.\nand fish."

@@ -1,7 +1,8 @@
 """Replies to held-out contexts; what their prompts share, references and the dialogue so far, is computed once."""
 
+import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,11 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import get_logger
 
 from idl_hf import prompting, token_ids
+from idl_hf.chat_template import PLAIN_TEMPLATE
 from idl_hf.models.tree_decoding import TreeDecoder, tree_obstacle
+from idl_hf.packing.tree import shared_length
 from idl_hf.schema import Message
 
 logger = get_logger(__name__)
-Ids = Sequence[int]
+_NEXT_LINE = re.compile(r"\n(?! )")  # that is not indented
 
 
 def generate_replies(
@@ -53,7 +56,29 @@ def generate_reply(
     ids = torch.tensor([prompting.prompt_ids(tokenizer, prompt)], device=model.device)
     settings = generation_settings(model, tokenizer, options)
     output: Any = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)  # type: ignore[operator]
-    return token_ids.reply_text(tokenizer, output[0, ids.shape[1] :])
+    return reply_text(tokenizer, output[0, ids.shape[1] :])
+
+
+def reply_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Return the text of a reply's tokens."""
+    return "".join(reply_pieces(tokenizer, [str(tokenizer.decode(list(ids), skip_special_tokens=True))])).strip()
+
+
+def reply_pieces(tokenizer: PreTrainedTokenizerBase, pieces: Iterable[str]) -> Iterator[str]:
+    """Yield a reply's text, given piece by piece, as it was meant: under the plain template the next lines of a
+    message are indented, and a line that is not begins another message."""
+    if tokenizer.chat_template != PLAIN_TEMPLATE:
+        yield from pieces
+        return
+    text, shown = "", 0
+    for piece in pieces:
+        text += piece
+        stop = _NEXT_LINE.search(text)
+        meant = text[: stop.start() if stop else len(text)].replace("\n ", "\n")
+        yield meant[shown:]
+        shown = len(meant)
+        if stop and stop.end() < len(text):  # a newline that is the last of the text may still be followed by a space
+            return
 
 
 def generation_settings(
@@ -79,23 +104,18 @@ def _share(
     order = sorted(range(len(encoded)), key=encoded.__getitem__)
     same = [list(group) for _, group in groupby(order, key=encoded.__getitem__)]  # a repeated prompt costs once
     distinct = [encoded[group[0]] for group in same]
-    shared = [0, *map(common_length, distinct, distinct[1:])]
+    shared = [0, *map(shared_length, distinct, distinct[1:])]
     decoder = TreeDecoder(model, max_new_tokens, token_ids.end_ids(tokenizer, model.generation_config))
     for batch in _batches(list(map(len, distinct)), shared, batch_size, max_tokens, max_new_tokens):
         written = decoder.write(distinct[batch], shared[batch])
         for group, ids in zip(same[batch], written, strict=True):
-            text = token_ids.reply_text(tokenizer, ids)
+            text = reply_text(tokenizer, ids)
             yield from ((i, text) for i in group)
 
 
-def common_length(first: Ids, second: Ids) -> int:
-    """Return how many tokens both begin with."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
-
-
-def _batches(lengths: Ids, shared: Ids, batch_size: int, max_tokens: int, max_new_tokens: int) -> Iterator[slice]:
+def _batches(
+    lengths: Sequence[int], shared: Sequence[int], batch_size: int, max_tokens: int, max_new_tokens: int
+) -> Iterator[slice]:
     """Yield slices of the sorted prompts. shared: tokens in common with the one before.
 
     A full batch ends where its last prompt that shares less than half begins, if there is one: what is on both sides

@@ -14,7 +14,7 @@ from idl_hf import prompting, token_ids
 from idl_hf.models import lines
 from idl_hf.models.likelihood import reply_logprobs
 from idl_hf.models.loading import load_model
-from idl_hf.models.replies import generate_replies, generate_reply, generation_settings
+from idl_hf.models.replies import generate_replies, generate_reply, generation_settings, reply_pieces
 from idl_hf.schema import Message
 
 
@@ -100,7 +100,7 @@ class LocalModel:
         worker = Thread(target=self._generate, args=(ids, streamer, stop, sampling, errors), daemon=True)
         worker.start()
         try:
-            yield from token_ids.reply_pieces(self.tokenizer, streamer)
+            yield from reply_pieces(self.tokenizer, streamer)
         finally:  # also where the caller takes no more pieces: two generations must not share the cache
             stop.set()
             worker.join()

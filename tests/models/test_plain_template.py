@@ -5,7 +5,8 @@ import copy
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from idl_hf import prompting, token_ids
+from idl_hf import prompting
+from idl_hf.models import replies
 from idl_hf.models.loading import load_model
 
 MESSAGES = [
@@ -48,7 +49,7 @@ def test_only_replies_and_their_ends_are_learnt(loaded):
 def test_an_untrained_model_that_goes_on_for_both_is_cut_off(loaded, tokenizer):
     text = "i sail.\n and fish.\nuser: what do you fish?\nassistant: cod."
     for tokens, expected in ((loaded[1], "i sail.\nand fish."), (tokenizer, text)):  # a template with marks of its own
-        assert token_ids.reply_text(tokens, tokens(text)["input_ids"]) == expected
+        assert replies.reply_text(tokens, tokens(text)["input_ids"]) == expected
 
 
 def test_a_template_of_its_own_is_kept(tiny_llama, tokenizer, tmp_path):
