@@ -96,10 +96,10 @@ class ProbedTrainer(DPOCTrainer):
         self._settings, self._rows = settings, rows
         super().__init__(train_dataset=rows["train"], eval_dataset=rows["probe"], **kwargs)
 
-    def _log_criterion(self, added: Tensor, logps: Tensor, *ratios: Tensor) -> None:
-        super()._log_criterion(added, logps, *ratios)
+    def _criterion_metrics(self, added: Tensor, logps: Tensor, *ratios: Tensor) -> dict[str, Tensor]:
         if not self.model.training:
             self._log_ratios += torch.stack(ratios, dim=1).tolist()
+        return super()._criterion_metrics(added, logps, *ratios)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as TRL does, and add a point to `curve`."""

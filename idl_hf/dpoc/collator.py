@@ -1,12 +1,14 @@
-"""Batches of three completions: each in a row of its own, or packed behind the one prompt they share."""
+"""Batches of three completions: each in a row of its own, or in a tree with all that begins as they do."""
 
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from idl_hf.packing.attention import BEGINNING, PADDING
+from idl_hf.packing.attention import tree_mask
+from idl_hf.packing.tree import Tree
 
 COMPLETIONS = ("chosen", "criterion", "rejected")
 
@@ -62,73 +64,91 @@ class DataCollatorForCriterion:
 
 
 @dataclass
-class DataCollatorForPrefixSharing(DataCollatorForCriterion):
-    """One packed row per example: the prompt, and behind it a block for each completion.
+class DataCollatorForTrees(DataCollatorForCriterion):
+    """One row for all examples, each a tree of tokens (idl_hf.dpoc.trees) in which every distinct token is once.
 
-        [ prompt[:-1] | prompt[-1] chosen[:-1] | prompt[-1] criterion[:-1] | prompt[-1] rejected[:-1] ]
+    Of the tree of a single row the trunk is the prompt and its longest completion; the others branch off:
 
-    A block attends to the prompt and to itself, and its positions go on where the prompt ends, so that each token sees
-    exactly what it sees in a row of its own (idl_hf.packing.attention, which explains `segment_ids`). Only the last 3N
-    positions predict a completion token, N being the longest completion: `completion_labels` are theirs, -100 for
-    padding.
+        [ prompt longest[:-1] | second[:-1] | third[:-1] ]
 
-    Examples are those of DataCollatorForCriterion.
+    `kept` are the positions that predict something, each once, though several completions may start there;
+    `places` say which of those predicts which of the `labels`, (3K, N), K being the rows in all trees and N the tokens
+    of the longest completion: all chosen first, then criterion, then rejected. -100 fills up. `attention_mask` is
+    that of `idl_hf.packing.attention.tree_mask`, and `rows` says how many rows each tree has.
 
-    >>> from idl_hf.dpoc.collator import DataCollatorForPrefixSharing
-    >>> collator = DataCollatorForPrefixSharing(pad_token_id=0)
-    >>> rows = [
-    ...     {"prompt_ids": [1, 2, 3], "chosen_ids": [4, 5], "criterion_ids": [6, 7], "rejected_ids": [8]},
-    ...     {"prompt_ids": [1, 2], "chosen_ids": [4], "criterion_ids": [6], "rejected_ids": [8, 9]},
-    ... ]
-    >>> batch = collator(rows)
+    >>> from idl_hf.dpoc.collator import DataCollatorForTrees
+    >>> from idl_hf.dpoc.trees import plant
+    >>> row = {"prompt_ids": [1, 2, 3], "chosen_ids": [4, 5], "criterion_ids": [6, 7], "rejected_ids": [8]}
+    >>> following = {"prompt_ids": [1, 2, 3, 4, 5, 9], "chosen_ids": [6], "criterion_ids": [4], "rejected_ids": [5]}
+    >>> batch = DataCollatorForTrees(pad_token_id=0)([plant([row, following])])
     >>> batch["input_ids"]
-    tensor([[1, 2, 3, 4, 3, 6, 3, 0],
-            [1, 0, 2, 0, 2, 0, 2, 8]])
+    tensor([[1, 2, 3, 4, 5, 9, 6]])
     >>> batch["position_ids"]
-    tensor([[0, 1, 2, 3, 2, 3, 2, 0],
-            [0, 0, 1, 0, 1, 0, 1, 2]])
-    >>> batch["segment_ids"]
-    tensor([[ 0,  0,  1,  1,  2,  2,  3, -1],
-            [ 0, -1,  1, -1,  2, -1,  3,  3]])
-    >>> batch["completion_labels"]
-    tensor([[   4,    5,    6,    7,    8, -100],
-            [   4, -100,    6, -100,    8,    9]])
+    tensor([[0, 1, 2, 3, 4, 5, 3]])
+    >>> batch["kept"]
+    tensor([2, 3, 5, 6])
+    >>> batch["places"]
+    tensor([[0, 1],
+            [2, 0],
+            [0, 3],
+            [2, 0],
+            [0, 0],
+            [2, 0]])
+    >>> batch["labels"]
+    tensor([[   4,    5],
+            [   6, -100],
+            [   6,    7],
+            [   4, -100],
+            [   8, -100],
+            [   5, -100]])
+    >>> batch["attention_mask"][0, 0]
+    tensor([[ 3,  2,  1, -1, -1, -1,  0],
+            [ 0,  1,  2,  3,  4,  5,  6]], dtype=torch.int32)
     """
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return ids, positions and segments of shape (B, S), labels (B, 3N), and the reference's log-probs."""
-        prompts, blocks = [], []
-        for row in rows:
-            prompt = row["prompt_ids"]
-            prompts.append(prompt[:-1])
-            room = None if self.max_length is None else max(0, self.max_length - len(prompt))
-            # Without a prompt the first token of a completion is not predicted, as in a row of its own
-            blocks.append([[*prompt[-1:], *row[f"{name}_ids"][:room]] for name in COMPLETIONS])
-        width = max(len(prompt) for prompt in prompts)
-        length = max(1, *(len(block) - 1 for row_blocks in blocks for block in row_blocks))
-        if self.pad_to_multiple_of is not None:
-            width += -(width + 3 * length) % self.pad_to_multiple_of
-        packed = [self._pack(*pair, width, length) for pair in zip(prompts, blocks, strict=True)]
-        names = ("input_ids", "position_ids", "segment_ids", "completion_labels")
-        batch = dict(zip(names, map(torch.tensor, zip(*packed, strict=True)), strict=True))
+        """Return the row of all trees, what its positions predict, and the reference's log-probs, (K,)."""
+        trees = [Tree(row["input_ids"], row["position_ids"], row["ends"], row["trunk"]) for row in rows]
+        starts = [0, *accumulate(len(tree.ids) for tree in trees)]
+        predicting, labels = [], []
+        for part in range(len(COMPLETIONS)):
+            for start, row in zip(starts, rows, strict=False):
+                own = slice(part * row["rows"], (part + 1) * row["rows"])
+                predicting += [[start + slot for slot in slots] for slots in row["slots"][own]]
+                labels += row["labels"][own]
+        kept = sorted({slot for slots in predicting for slot in slots}) or [0]
+        place_of = {slot: place for place, slot in enumerate(kept)}
+        length = max(1, *map(len, labels))
+        fill = -max(1, starts[-1]) % (self.pad_to_multiple_of or 1) + (starts[-1] == 0)
+        trees[-1] = _filled(trees[-1], fill, self.pad_token_id)
+        batch = {
+            "rows": torch.tensor([row["rows"] for row in rows]),
+            "input_ids": torch.tensor([[token for tree in trees for token in tree.ids]]),
+            "position_ids": torch.tensor([[position for tree in trees for position in tree.positions]]),
+            "token_mask": torch.tensor([[1] * starts[-1] + [0] * fill]),
+            "attention_mask": tree_mask(trees),
+            "kept": torch.tensor(kept),
+            "places": torch.tensor([_pad([place_of[slot] for slot in slots], length, 0) for slots in predicting]),
+            "labels": torch.tensor([_pad(tokens, length, -100) for tokens in labels]),
+        }
         return batch | _reference_columns(rows)
 
-    def _pack(self, prompt: list[int], blocks: list[list[int]], width: int, length: int) -> tuple[list[int], ...]:
-        ids, segments = _pad(prompt, width, self.pad_token_id), _pad([BEGINNING] * len(prompt), width, PADDING)
-        positions, labels = _pad(list(range(len(prompt))), width, 0), []
-        for segment, block in enumerate(blocks, start=1):
-            inputs = block[:-1]
-            ids += _pad(inputs, length, self.pad_token_id)
-            segments += _pad([segment] * len(inputs), length, PADDING)
-            positions += _pad(list(range(len(prompt), len(prompt) + len(inputs))), length, 0)
-            labels += _pad(block[1:], length, -100)
-        return ids, positions, segments, labels
+
+def _filled(tree: Tree, count: int, token: int) -> Tree:
+    """Return a tree with `count` tokens more, which see nothing but themselves."""
+    own = range(len(tree.ids) + 1, len(tree.ids) + 1 + count)
+    return Tree([*tree.ids, *[token] * count], [*tree.positions, *[0] * count], [*tree.ends, *own], tree.trunk)
 
 
 def _reference_columns(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Return `ref_<completion>_logps` of shape (rows,), where they were computed before."""
-    columns = [f"ref_{name}_logps" for name in COMPLETIONS]
-    return {column: torch.tensor([row[column] for row in rows]) for column in columns if column in rows[0]}
+    """Return `ref_<completion>_logps` of shape (K,), where they were computed before; a tree has a list of them."""
+    columns = {}
+    for column in (f"ref_{name}_logps" for name in COMPLETIONS):
+        if column in rows[0]:
+            values = [row[column] for row in rows]
+            lists = [value if isinstance(value, list) else [value] for value in values]
+            columns[column] = torch.tensor(list(chain.from_iterable(lists)))
+    return columns
 
 
 def _pad(values: list[int], length: int, value: int) -> list[int]:

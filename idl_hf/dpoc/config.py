@@ -27,10 +27,18 @@ class DPOCConfig(DPOCFields, DPOConfig):
             )
         if self.max_prompt_length is not None and self.max_prompt_length < 1:
             raise ValueError(f"max_prompt_length must be at least 1, found {self.max_prompt_length}.")
-        words: dict[str, Any] = {"auto": "auto", "true": True, "false": False}  # all that a command line has
+        # All that a command line has are words
+        words: dict[str, Any] = {"auto": "auto", "true": True, "false": False, "dialogue": "dialogue"}
         if str(self.prefix_sharing).lower() not in words:
-            raise ValueError(f"prefix_sharing must be 'auto', True or False, found {self.prefix_sharing!r}.")
+            raise ValueError(
+                f"prefix_sharing must be 'auto', True, False or 'dialogue', found {self.prefix_sharing!r}."
+            )
         self.prefix_sharing = words[str(self.prefix_sharing).lower()]
+        if self.prefix_sharing == "dialogue" and (sorting := {"aot", "aot_unpaired"} & set(self.loss_type)):
+            raise ValueError(
+                f"loss_type={sorted(sorting)[0]!r} compares the rows of a batch, which with prefix_sharing='dialogue' "
+                "would be the replies of one dialogue. Pass prefix_sharing=True."
+            )
         if self.padding_free:
             raise ValueError("padding_free does nothing in this TRL; prefix_sharing is what saves tokens here.")
         if self.ld_alpha is not None:

@@ -32,8 +32,10 @@ class DPOCFields:
     prefix_sharing: str = option(
         "auto",
         "Run each prompt through the model once for its three completions. 'auto': where the model and "
-        "the settings allow it, logging which; true: or raise; false: every completion in a row of its own.",
-        ["auto", "true", "false"],
+        "the settings allow it, logging which; true: or raise; false: every completion in a row of its own; "
+        "'dialogue': each distinct token of a dialogue once for all its replies, or raise. An example then is a "
+        "dialogue, and so are per_device_train_batch_size and gradient_accumulation_steps counted.",
+        ["auto", "true", "false", "dialogue"],
     )
     max_prompt_length: int | None = option(
         None, "Keeps the last this many tokens of a longer prompt; how many were cut is logged, but for streams."

@@ -15,6 +15,7 @@ from trl.models import prepare_deepspeed
 
 from idl_hf.cache import cache_folder, code_identity, write_whole
 from idl_hf.dpoc.collator import COMPLETIONS
+from idl_hf.dpoc.trees import TREE_COLUMNS
 
 if TYPE_CHECKING:
     from idl_hf.dpoc.trainer import DPOCTrainer
@@ -23,7 +24,7 @@ logger = get_logger(__name__)
 
 
 def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, batch_size: int) -> Dataset:
-    """Return the dataset with columns ref_{chosen,criterion,rejected}_logps, float32.
+    """Return the dataset with columns ref_{chosen,criterion,rejected}_logps, float32; of trees, lists of them.
 
     The cache is keyed by the tokens, the reference's weights with their dtypes, its configs, the layout and size of a
     batch, the precision and the code, and not shared with TRL's, whose files hold two completions.
@@ -33,15 +34,14 @@ def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, ba
         raise ValueError("precompute_ref_log_probs=True needs a map-style dataset, found an IterableDataset.")
     if all(f"ref_{part}_logps" in dataset.column_names for part in COMPLETIONS):
         return dataset
-    columns = [f"{part}_ids" for part in ("prompt", *COMPLETIONS)]
-    tokens = dataset.select_columns(columns).with_format("numpy")
+    columns = TREE_COLUMNS if trainer.shares_prefix else [f"{part}_ids" for part in ("prompt", *COMPLETIONS)]
     layout = (trainer.shares_prefix, trainer.accelerator.mixed_precision, trainer.args.max_length, batch_size)
     weights = _weights_hash(trainer)  # under ZeRO-3 every process takes part
     is_main = trainer.accelerator.is_main_process
     key = [None]
     if is_main:
         code = code_identity("idl_hf.dpoc", "torch", "transformers", "trl", "peft")
-        key = [Hasher.hash([code, weights, layout, _configs(trainer), [tokens[column][:] for column in columns]])]
+        key = [Hasher.hash([code, weights, layout, _configs(trainer), _tokens_hash(dataset.select_columns(columns))])]
     half = trainer.accelerator.mixed_precision in ("fp16", "bf16")
     if batch_size > 1 and (half or trainer.model.dtype in (torch.float16, torch.bfloat16)):
         logger.warning_once(
@@ -61,19 +61,36 @@ def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, ba
             with write_whole(file) as partial, open(partial, "wb") as stream:
                 np.save(stream, logps, allow_pickle=False)
     for part, values in zip(COMPLETIONS, logps, strict=True):
-        dataset = dataset.add_column(f"ref_{part}_logps", values)
+        column = np.split(values, np.cumsum(dataset["rows"])[:-1]) if trainer.shares_prefix else values
+        dataset = dataset.add_column(f"ref_{part}_logps", column)
     return dataset
+
+
+def _tokens_hash(dataset: Dataset) -> str:
+    """Return a hash of all rows in their order, which also tells which of them are one tree."""
+    content = hashlib.sha256()
+    for batch in dataset.with_format("arrow").iter(1000):
+        for column in batch.columns:
+            content.update(repr(column.to_pylist()).encode())
+    return content.hexdigest()
 
 
 def _compute(trainer: "DPOCTrainer", dataset: Dataset, name: str, batch_size: int) -> np.ndarray:
     """Return shape (3, rows), in the training layout and precision, so that noise of another one fires no penalty."""
     loader = trainer.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=trainer.data_collator))
-    batches = []
+    rows = torch.tensor(dataset["rows"] if trainer.shares_prefix else [1] * len(dataset))
+    examples = []
     for batch in tqdm(iterable=loader, desc=f"Computing reference log probs for {name} dataset"):
         with torch.no_grad():
-            logps = trainer.compute_ref_log_probs(_reference_model(trainer), batch)
-        batches.append(torch.stack(trainer.accelerator.gather_for_metrics(logps)).float().cpu())
-    return torch.cat(batches, dim=1).numpy()
+            logps = torch.stack(trainer.compute_ref_log_probs(_reference_model(trainer), batch), dim=1)
+        counts = batch["rows"].tolist() if trainer.shares_prefix else [1] * len(logps)
+        # Trees differ in their rows, and processes gather one size
+        padded = logps.new_zeros(len(counts), int(rows.max()), 3)
+        for example, values in zip(padded, logps.split(counts), strict=True):
+            example[: len(values)] = values
+        examples.append(trainer.accelerator.gather_for_metrics(padded).float().cpu())
+    own = torch.arange(int(rows.max())) < rows[:, None]
+    return torch.cat(examples)[own].T.numpy()
 
 
 def _reference_model(trainer: "DPOCTrainer") -> Any:

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from idl_hf.packing.attention import PADDING, block_distances
-
 PER_TOKEN = ("log_probs", "entropy", "mean_logits", "is_top1", "log_sum_sq_probs")
 
 
@@ -27,17 +25,23 @@ class Scores:
     aux_loss: Tensor | None = None
 
 
-class CompletionLogits(NamedTuple):
-    """The logits that predict completion tokens, (3B, N, V), and the loss of a mixture of experts if it has one."""
+class Predictions(NamedTuple):
+    """What a forward pass gives to the completions: logits of P positions, (P, V), and which of them predict what.
+
+    places, labels: (3B, N), -100 where there is no token; a position may predict several. aux_loss: of a mixture of
+    experts.
+    """
 
     logits: Tensor
+    places: Tensor
+    labels: Tensor
     aux_loss: Tensor | None
 
 
 def completion_labels(batch: dict[str, Tensor]) -> Tensor:
-    """Return the completion tokens, (3B, N), -100 elsewhere; N reaches from the first of any row to the end."""
-    if "completion_labels" in batch:
-        return _by_completion(batch["completion_labels"])
+    """Return the completion tokens, (3B, N), -100 elsewhere; of rows, N reaches from the first of any to the end."""
+    if "labels" in batch:
+        return batch["labels"]
     mask = batch["completion_mask"].bool()
     first = max(1, int(mask.any(dim=0).int().argmax()))  # nothing predicts the very first token
     return batch["input_ids"].masked_fill(~mask, -100)[:, first:]
@@ -45,56 +49,58 @@ def completion_labels(batch: dict[str, Tensor]) -> Tensor:
 
 def real_tokens(batch: dict[str, Tensor]) -> Tensor:
     """Return 1 for what runs through the model and is not padding, in the shape of `input_ids`."""
-    return (batch["segment_ids"] != PADDING).int() if "segment_ids" in batch else batch["attention_mask"]
+    return batch["token_mask"] if "token_mask" in batch else batch["attention_mask"]
 
 
 def model_inputs(batch: dict[str, Tensor]) -> dict[str, Any]:
     """Return the tokens, positions and masks of a batch in either layout, as arguments of a model."""
-    if "segment_ids" not in batch:
-        return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "use_cache": False}
-    positions = batch["position_ids"]
-    mask = block_distances(batch["segment_ids"], positions, batch["completion_labels"].shape[1])
-    return {"input_ids": batch["input_ids"], "position_ids": positions, "attention_mask": mask, "use_cache": False}
+    names = [name for name in ("input_ids", "position_ids", "attention_mask") if name in batch]
+    return {name: batch[name] for name in names} | {"use_cache": False}
 
 
-def completion_logits(model: Any, batch: dict[str, Tensor], labels: Tensor, **options: Any) -> CompletionLogits:
-    """Run one forward pass and return the logits that predict `labels`.
+def predict(model: Any, batch: dict[str, Tensor], **options: Any) -> Predictions:
+    """Run one forward pass and return what predicts the completions.
 
-    Of packed rows only those positions are projected to the vocabulary; of rows of their own, all from the first
-    completion token of any.
+    Of trees only those positions are projected to the vocabulary; of rows of their own, all from the first completion
+    token of any.
     """
-    packed = "segment_ids" in batch
+    labels = completion_labels(batch)
+    if "kept" in batch:
+        kept = batch["kept"]
+        outputs = model(**model_inputs(batch), logits_to_keep=kept, **options)
+        logits = outputs.logits[0]
+        if len(logits) != len(kept):  # a model without logits_to_keep returns all
+            logits = logits[kept]
+        return Predictions(logits, batch["places"], labels, outputs.get("aux_loss"))
     # In a row of its own a completion token is predicted one position earlier
-    kept = batch["completion_labels"].shape[1] if packed else labels.shape[1] + 1
-    outputs = model(**model_inputs(batch), logits_to_keep=kept, **options)
-    logits = outputs.logits[:, -kept:]  # a model without logits_to_keep returns all, prompt tuning prepends some
-    return CompletionLogits(_by_completion(logits) if packed else logits[:, :-1], outputs.get("aux_loss"))
+    length = labels.shape[1] + 1
+    outputs = model(**model_inputs(batch), logits_to_keep=length, **options)
+    logits = outputs.logits[:, -length:].flatten(0, 1)  # prompt tuning prepends some
+    places = torch.arange(len(logits), device=logits.device).view(-1, length)[:, :-1]
+    return Predictions(logits, places, labels, outputs.get("aux_loss"))
 
 
-def _by_completion(packed: Tensor) -> Tensor:
-    """Return (B, 3N, ...) as (3B, N, ...)."""
-    return packed.unflatten(1, (3, -1)).transpose(0, 1).flatten(0, 1)
-
-
-def token_log_probs(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each label's log-prob, at least float32, 0 where it is -100; logits: (3B, N, V), labels: (3B, N)."""
+def token_log_probs(predictions: Predictions) -> Tensor:
+    """Return each label's log-prob, (3B, N), at least float32, 0 where there is none."""
+    logits, places, labels, _ = predictions
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    chosen = logits.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-    return (chosen - logits.logsumexp(dim=-1)).masked_fill(labels == -100, 0)
+    log_probs = logits[places, labels.clamp(min=0)] - logits.logsumexp(dim=-1)[places]
+    return log_probs.masked_fill(labels == -100, 0)
 
 
-def token_scores(logits: Tensor, labels: Tensor, aux_loss: Tensor | None = None) -> Scores:
+def token_scores(predictions: Predictions) -> Scores:
     """Return the log-probs with their gradients, and TRL's statistics of each position, all at least float32."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    places, labels = predictions.places, predictions.labels
+    logits = predictions.logits.to(torch.promote_types(predictions.logits.dtype, torch.float32))
     mask = labels != -100
     with torch.no_grad():
         log_probs = logits.log_softmax(dim=-1)
         probs = log_probs.exp()
         statistics = {
-            "entropy": -(probs * log_probs).sum(dim=-1),
-            "mean_logits": logits.mean(dim=-1),
-            "is_top1": logits.argmax(dim=-1) == labels,
-            "log_sum_sq_probs": probs.square().sum(dim=-1).log(),
+            "entropy": -(probs * log_probs).sum(dim=-1)[places],
+            "mean_logits": logits.mean(dim=-1)[places],
+            "is_top1": logits.argmax(dim=-1)[places] == labels,
+            "log_sum_sq_probs": probs.square().sum(dim=-1).log()[places],
         }
     masked = {name: value.masked_fill(~mask, 0) for name, value in statistics.items()}
-    return Scores(log_probs=token_log_probs(logits, labels), **masked, mask=mask, aux_loss=aux_loss)
+    return Scores(log_probs=token_log_probs(predictions), **masked, mask=mask, aux_loss=predictions.aux_loss)

@@ -2,12 +2,15 @@
 
 import functools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from accelerate.logging import get_logger
 from accelerate.utils import is_peft_model
 from datasets import Dataset, IterableDataset
@@ -18,11 +21,12 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from idl_hf.dpoc import scores as scoring
 from idl_hf.dpoc.card import PAPER, append_section, recipe
-from idl_hf.dpoc.collator import COMPLETIONS, DataCollatorForCriterion, DataCollatorForPrefixSharing
+from idl_hf.dpoc.collator import COMPLETIONS, DataCollatorForCriterion, DataCollatorForTrees
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.loss import dpoc_penalty, released_penalty
 from idl_hf.dpoc.reference import precompute_reference
 from idl_hf.dpoc.tokenization import pad_token, tokenize_dataset
+from idl_hf.dpoc.trees import TREE_COLUMNS, plant_dataset
 from idl_hf.packing.attention import ATTENTION, obstacle
 
 logger = get_logger(__name__)
@@ -36,7 +40,8 @@ class DPOCTrainer(DPOTrainer):
     For the second stage pass the PeftModel of the first (is_trainable=True) and no peft_config: its adapter is copied
     as the frozen reference, and only the trained one is ever saved.
 
-    A prompt runs through the model once for its three completions where the model allows it (`prefix_sharing`).
+    Where the model allows it, a prompt runs through it once for its three completions, or each distinct token of a
+    dialogue once for all its replies (`prefix_sharing`).
 
     Raises ValueError where a column is missing, for vision models, and for context or sequence parallelism.
     """
@@ -87,6 +92,7 @@ class DPOCTrainer(DPOTrainer):
             accelerator_config.dispatch_batches = False  # TRL's reason: batches of processes differ in width
         self._has_own_collator = data_collator is not None
         self._step_seconds, self._logged_tokens = 0.0, 0
+        self._rows_logged: dict[str, list[float]] = {"train": [], "eval": []}
         if data_collator is None:
             processing_class.pad_token = pad_token(args, processing_class)
             data_collator = DataCollatorForCriterion(
@@ -104,6 +110,11 @@ class DPOCTrainer(DPOTrainer):
         )
         self._refuse_what_cannot_work()
         self._choose_layout()
+        self.train_dataset = self._planted(self.train_dataset, "train")
+        if isinstance(self.eval_dataset, dict):
+            self.eval_dataset = {key: self._planted(part, key) for key, part in self.eval_dataset.items()}
+        else:
+            self.eval_dataset = self._planted(self.eval_dataset, "eval")
         if is_peft_model(self.model) and "ref" in self.model.peft_config:
             # TRL's frozen copy of the adapter would be saved beside the trained one, in every checkpoint
             self.model.save_pretrained = functools.partial(self.model.save_pretrained, selected_adapters=["default"])
@@ -121,27 +132,40 @@ class DPOCTrainer(DPOTrainer):
             )
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
-        return tokenize_dataset(dataset, processing_class, args, dataset_name)
+        if _is_planted(dataset):
+            return dataset
+        dataset = tokenize_dataset(dataset, processing_class, args, dataset_name)
+        return dataset if self.shares_prefix is None else self._planted(dataset, dataset_name)
+
+    def _planted(self, dataset: Any, name: str) -> Any:
+        """Return tokenized rows as trees where batches are made of these."""
+        if dataset is None or not self.shares_prefix or _is_planted(dataset):
+            return dataset
+        return plant_dataset(dataset, self.args.prefix_sharing == "dialogue", self.args, name)
 
     def _set_signature_columns_if_needed(self) -> None:
         if self._signature_columns is None:
             references = [f"ref_{name}_logps" for name in COMPLETIONS]
-            self._signature_columns = ["prompt_ids", *(f"{name}_ids" for name in COMPLETIONS), *references]
+            tokens = TREE_COLUMNS if self.shares_prefix else ["prompt_ids", *(f"{name}_ids" for name in COMPLETIONS)]
+            self._signature_columns = [*tokens, *references]
 
     def _choose_layout(self) -> None:
         """Set `shares_prefix`, whether batches hold packed rows, and what they need; once, when the model is built."""
         if self.shares_prefix is not None:
             return
         reason = self._obstacle()
-        if self.args.prefix_sharing is True and reason is not None:
-            raise ValueError(f"prefix_sharing=True is not possible: {reason}. Pass prefix_sharing='auto' or False.")
+        asked = self.args.prefix_sharing
+        if asked in (True, "dialogue") and reason is not None:
+            raise ValueError(
+                f"prefix_sharing={asked!r} is not possible: {reason}. Pass prefix_sharing='auto' or False."
+            )
         self.shares_prefix = self.args.prefix_sharing is not False and reason is None
         if self.args.prefix_sharing == "auto" and self.shares_prefix:
             logger.info("Prefix sharing: each prompt runs through the model once for its three completions.")
         elif self.args.prefix_sharing == "auto":
             logger.warning(f"No prefix sharing, each prompt runs through the model three times: {reason}.")
         if self.shares_prefix:
-            self.data_collator = DataCollatorForPrefixSharing(**vars(self.data_collator))
+            self.data_collator = DataCollatorForTrees(**vars(self.data_collator))
             for model in filter(None, (self.model, self.ref_model)):
                 _base_model(self.accelerator.unwrap_model(model)).set_attn_implementation(ATTENTION)
 
@@ -162,23 +186,40 @@ class DPOCTrainer(DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         self._choose_layout()  # the reference is computed in that of the training
-        return precompute_reference(self, dataset, name, batch_size)
+        return precompute_reference(self, self._planted(dataset, name), name, batch_size)
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the reference's summed log-probs of (chosen, criterion, rejected), each of shape (B,)."""
         labels = scoring.completion_labels(inputs)
         rows = {"input_ids": F.pad(labels, (1, 0)), "completion_mask": _with_first(labels != -100)}
         # TRL picks adapter and precision, and halves one column of all three
-        halves = super().compute_ref_log_probs(lambda **_: _log_probs(model, inputs, labels), rows)
+        halves = super().compute_ref_log_probs(lambda **_: _log_probs(model, inputs), rows)
         chosen, criterion, rejected = torch.cat(halves).chunk(3)
         return chosen, criterion, rejected
 
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+        """Return how many rows the trees of a step hold, over its accumulation and all processes."""
+        if self.args.prefix_sharing != "dialogue" or not batch_samples:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        rows = torch.stack([batch["rows"].sum() for batch in batch_samples]).sum().to(device)
+        return self.accelerator.gather(rows).sum()
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return TRL's loss; of trees of several rows, weighted so that each row of a step counts the same."""
+        outcome = super().compute_loss(model, inputs, return_outputs)
+        if self.args.prefix_sharing != "dialogue" or num_items_in_batch is None:
+            return outcome
+        batches = self.current_gradient_accumulation_steps * self.accelerator.num_processes
+        return (
+            outcome * inputs["rows"].sum() * batches / num_items_in_batch
+        )  # the mean over batches is taken elsewhere
+
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         """Run one forward for all three completions; TRL computes L_DPO from a stand-in that returns two of them."""
-        labels = scoring.completion_labels(inputs)
         options = {"output_router_logits": True} if self.aux_loss_enabled else {}
-        logits, aux_loss = scoring.completion_logits(model, inputs, labels, **options)
-        scores = scoring.token_scores(logits, labels, aux_loss)
+        scores = scoring.token_scores(scoring.predict(model, inputs, **options))
         if self.precompute_ref_logps:
             reference = tuple(inputs[f"ref_{name}_logps"] for name in COMPLETIONS)
         else:
@@ -187,9 +228,11 @@ class DPOCTrainer(DPOTrainer):
         ratios = [logps - reference_logps for logps, reference_logps in zip(policy, reference, strict=True)]
         penalty = self._penalty(*ratios)
         loss = self._dpo_loss(scores, inputs, reference) + penalty.mean()
-        self._log_criterion(penalty, policy[1], *ratios)
-        real = scoring.real_tokens(inputs).float().mean(dim=1)
-        self._log_means({"padding": 1 - real.view(-1, len(penalty)).mean(dim=0)})
+        padding = 1 - scoring.real_tokens(inputs).float().mean()
+        values = self._criterion_metrics(penalty, policy[1], *ratios) | {"padding": padding.expand_as(penalty)}
+        if not self.model.training and self.args.prefix_sharing == "dialogue":
+            values["loss"] = loss.expand_as(penalty)  # the Trainer's own counts each tree the same
+        self._log_means(values)
         if return_outputs:
             with torch.no_grad():
                 return loss, model(**scoring.model_inputs(inputs))
@@ -208,7 +251,8 @@ class DPOCTrainer(DPOTrainer):
         }
         precomputed, self.precompute_ref_logps = self.precompute_ref_logps, True  # they are in `pair` either way
         try:
-            return super()._compute_loss(lambda **_: stand_in, pair, return_outputs=False)
+            with _gathering_means(self.accelerator):
+                return super()._compute_loss(lambda **_: stand_in, pair, return_outputs=False)
         finally:
             self.precompute_ref_logps = precomputed
 
@@ -217,10 +261,10 @@ class DPOCTrainer(DPOTrainer):
             return released_penalty(chosen, criterion, rejected, self.args.penalty, self.beta)
         return dpoc_penalty(chosen, criterion, rejected, self.args.penalty)
 
-    def _log_criterion(
+    def _criterion_metrics(
         self, added: Tensor, logps: Tensor, chosen: Tensor, criterion: Tensor, rejected: Tensor
-    ) -> None:
-        values = {
+    ) -> dict[str, Tensor]:
+        return {
             "logps/criterion": logps,
             "rewards/criterion": self.beta * criterion,
             "penalty/added_to_loss": added,
@@ -229,14 +273,24 @@ class DPOCTrainer(DPOTrainer):
             "penalty/chosen_criterion_active": (criterion > chosen).float(),
             "penalty/criterion_rejected_active": (rejected > criterion).float(),
         }
-        self._log_means(values)
 
     def _log_means(self, values: dict[str, Tensor]) -> None:
-        """Log the means of values of shape (B,). One gather for all: it waits for every process."""
-        metrics = self._metrics["train" if self.model.training else "eval"]
-        gathered = self.accelerator.gather(torch.stack([value.detach() for value in values.values()], dim=1))
-        for name, value in zip(values, gathered.mean(dim=0).tolist(), strict=True):
-            metrics[name].append(value)
+        """Log the means of values of shape (rows,). One gather for all: it waits for every process."""
+        mode = "train" if self.model.training else "eval"
+        sums = [value.detach().sum() for value in values.values()]
+        rows = torch.full_like(sums[0], len(next(iter(values.values()))))
+        *totals, count = self.accelerator.gather(torch.stack([*sums, rows])[None]).sum(dim=0).tolist()
+        for name, total in zip(values, totals, strict=True):
+            self._metrics[mode][name].append(total / count)
+        self._rows_logged[mode].append(count)
+
+    def _weigh_metrics(self, mode: str) -> None:
+        """Have the metrics of trees of several rows be means over rows, not over trees."""
+        rows = self._rows_logged[mode]
+        for values in self._metrics[mode].values() if self.args.prefix_sharing == "dialogue" else ():
+            if len(values) == len(rows):  # one for each batch
+                values[:] = [sum(value * count for value, count in zip(values, rows, strict=True)) / sum(rows)]
+        rows.clear()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write TRL's card with the paper, and the recipe: every setting that differs from its default, as YAML."""
@@ -254,6 +308,7 @@ class DPOCTrainer(DPOTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as TRL does, with the steps' tokens per second, and the metrics of each evaluation set by its name."""
+        self._weigh_metrics("train" if self.model.training else "eval")
         if self.model.training and self._step_seconds > 0:
             # Of the steps alone, not of evaluating and saving between them
             tokens = self._total_train_tokens - self._logged_tokens
@@ -267,9 +322,31 @@ class DPOCTrainer(DPOTrainer):
         super().log(logs, start_time)
 
 
-def _log_probs(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> SimpleNamespace:
-    logits = scoring.completion_logits(model, inputs, labels).logits
-    return SimpleNamespace(log_probs=scoring.token_log_probs(logits, labels))
+def _log_probs(model: Any, inputs: dict[str, Tensor]) -> SimpleNamespace:
+    return SimpleNamespace(log_probs=scoring.token_log_probs(scoring.predict(model, inputs)))
+
+
+@contextmanager
+def _gathering_means(accelerator: Accelerator) -> Iterator[None]:
+    """Have `gather` return the mean of the values of all processes, (1,): processes may have different numbers of
+    them, which gathered one by one are an error, or a process that waits for ever."""
+    gather = accelerator.gather
+
+    def gather_mean(values: Tensor) -> Tensor:
+        if values.ndim == 0:  # a count, which is summed
+            return gather(values)
+        total, count = gather(torch.stack((values.sum(), torch.full_like(values[0], len(values))))[None]).sum(dim=0)
+        return (total / count)[None]
+
+    accelerator.gather = gather_mean
+    try:
+        yield
+    finally:
+        accelerator.gather = gather
+
+
+def _is_planted(dataset: Any) -> bool:
+    return "slots" in (dataset.column_names or next(iter(dataset)))
 
 
 def _refuse_biases(model: Any, peft_config: Any) -> None:

@@ -2,9 +2,12 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from idl_hf import prompting, token_ids
 from idl_hf.arguments import option
@@ -29,14 +32,23 @@ class DataArguments(DatasetArguments):
     train_split: str = option("train", "Split to train on; slices such as train[:100] work.")
     eval_split: str | None = option(None, "Split for eval_strategy.")
     max_prompt_tokens: int | None = option(2048, "Longer prompts lose whole reference dialogues, the first ones.")
-    max_rows: int | None = option(None, "Trains on this many rows, drawn at random.")
+    budget_per: str = option(
+        "auto",
+        "Whether a prompt that is too long loses references for itself ('row'), or all prompts of a dialogue lose "
+        "those that the longest of them has no room for ('dialogue'), so that they begin alike. 'auto': as "
+        "prefix_sharing goes.",
+        ["auto", "row", "dialogue"],
+    )
+    max_rows: int | None = option(None, "Trains on this many rows, of whole dialogues drawn at random.")
 
     def load(self, config: str, split: str) -> "Dataset":
         """Return the rows of a split, `max_rows` of them at most."""
         rows = super().load(config, split)
         if self.max_rows is None or len(rows) <= self.max_rows:
             return rows
-        return rows.shuffle(seed=0).select(range(self.max_rows))
+        dialogues = _dialogues(rows)
+        drawn = [i for place in np.random.default_rng(0).permutation(len(dialogues)) for i in dialogues[place]]
+        return rows.select(drawn[: self.max_rows])
 
     def row_options(self) -> dict[str, Any]:
         """Return the options that shape prompts, for chats to follow; the encoder too, which differs by machine."""
@@ -50,11 +62,12 @@ def fit_rows(
     tokenizer: "PreTrainedTokenizerBase",
     max_prompt_tokens: int | None,
     positions: int | None = None,
+    per_dialogue: bool = False,
 ) -> "Dataset":
     """Return rows whose prompts keep within the budget, with a column `dropped_references`; log what was dropped.
 
-    positions: those of the model, which prompt and replies together keep within. Raises ValueError where a dialogue
-    does not without any reference.
+    positions: those of the model, which prompt and replies together keep within. per_dialogue: all rows of a dialogue
+    lose the same references. Raises ValueError where a dialogue does not keep within without any reference.
     """
     if "dialogue_starts" not in rows.column_names or (max_prompt_tokens is None and positions is None):
         return rows
@@ -63,14 +76,38 @@ def fit_rows(
         positions = None
     fit = partial(_fit_row, tokenizer=tokenizer, max_prompt_tokens=limit, positions=positions)
     fitted = rows.map(fit, desc="Fitting prompts")
+    if per_dialogue:
+        counts = fitted["dropped_references"][:]
+        for dialogue in _dialogues(rows):
+            most = max(counts[i] for i in dialogue)
+            for i in dialogue:
+                counts[i] = most
+        dropping = partial(_drop, counts=counts)
+        fitted = rows.map(dropping, with_indices=True, desc="Fitting dialogues")
     dropped = [count for count in fitted["dropped_references"] if count]
     if dropped:
         budget = limit if positions is None else f"{limit} tokens, or with the replies the model's {positions}"
+        of_dialogue = ", or the longest of their dialogue did," if per_dialogue else ""
         logger.warning(
-            f"{len(dropped)} of {len(fitted)} prompts exceeded {budget} tokens and lost {sum(dropped)} reference "
-            "dialogues in all."
+            f"{len(dropped)} of {len(fitted)} prompts exceeded {budget} tokens{of_dialogue} and lost {sum(dropped)} "
+            "reference dialogues in all."
         )
     return fitted
+
+
+def _dialogues(rows: "Dataset") -> list[list[int]]:
+    """Return the rows of each dialogue of a person, in the order in which the dialogues begin."""
+    if not {"person_id", "dialogue_id"} <= set(rows.column_names):
+        return [[i] for i in range(len(rows))]
+    dialogues: dict[tuple[str, str], list[int]] = {}
+    for i, ids in enumerate(zip(rows["person_id"], rows["dialogue_id"], strict=True)):
+        dialogues.setdefault(ids, []).append(i)
+    return list(dialogues.values())
+
+
+def _drop(row: dict[str, Any], i: int, counts: Sequence[int]) -> dict[str, object]:
+    prompt = prompting.drop_references(row["prompt"], row["dialogue_starts"], counts[i])
+    return {"prompt": prompt, "dropped_references": counts[i]}
 
 
 def _fit_row(

@@ -36,7 +36,7 @@ def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> 
     learnt = "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues"
     learn_completions_only(args, learnt)
     loaded = model_to_train(args, model_args)
-    fitted = _fitted_rows("msl", data, args, loaded)
+    fitted = _fitted_rows("msl", data, args, loaded, per_dialogue=data.budget_per == "dialogue")
     with args.main_process_first(desc="tokenizing"):
         encoded = {name: _encode(rows, loaded.tokenizer) for name, rows in fitted.items()}
     return train_on(SFTTrainer, loaded, encoded, data, args, model_args)
@@ -45,7 +45,8 @@ def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> 
 def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -> DPOCTrainer:
     """Train on the dpoc rows, from an MSL adapter (which becomes the reference) or a plain model, and save."""
     loaded = model_to_train(args, model_args)
-    fitted = _fitted_rows("dpoc", data, args, loaded)
+    together = args.prefix_sharing == "dialogue" if data.budget_per == "auto" else data.budget_per == "dialogue"
+    fitted = _fitted_rows("dpoc", data, args, loaded, per_dialogue=together)
     return train_on(DPOCTrainer, loaded, fitted, data, args, model_args)
 
 
@@ -98,7 +99,7 @@ def train_on(
 
 
 def _fitted_rows(
-    config: str, data: DataArguments, args: SFTConfig | DPOConfig, loaded: LoadedModel
+    config: str, data: DataArguments, args: SFTConfig | DPOConfig, loaded: LoadedModel, per_dialogue: bool
 ) -> dict[str, Dataset]:
     """Return the rows to train on ("train") and, where there is evaluation, those for it ("eval")."""
     splits = {"train": data.load(config, data.train_split)}
@@ -107,7 +108,8 @@ def _fitted_rows(
     with args.main_process_first(desc="fitting prompts"):
         positions = position_count(loaded.model.config)
         return {
-            name: fit_rows(rows, loaded.tokenizer, data.max_prompt_tokens, positions) for name, rows in splits.items()
+            name: fit_rows(rows, loaded.tokenizer, data.max_prompt_tokens, positions, per_dialogue)
+            for name, rows in splits.items()
         }
 
 

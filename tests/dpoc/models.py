@@ -55,14 +55,14 @@ def tiny(name: str, seed: int = 0, **changes: object) -> PreTrainedModel:
 
 
 def token_rows(
-    lengths: tuple = ((12, 4, 3, 5), (5, 1, 2, 3), (1, 3, 3, 1), (23, 2, 6, 2)), seed: int = 1
+    lengths: tuple = ((12, 4, 3, 5), (5, 1, 2, 3), (1, 3, 3, 1), (23, 2, 6, 2)), seed: int = 1, highest: int = 97
 ) -> list[dict]:
-    """Rows of (prompt, chosen, criterion, rejected) of these lengths."""
+    """Rows of (prompt, chosen, criterion, rejected) of these lengths, of the tokens 3 to `highest` - 1."""
     generator = torch.Generator().manual_seed(seed)
     names = ("prompt_ids", "chosen_ids", "criterion_ids", "rejected_ids")
     return [
         {
-            name: torch.randint(3, 97, (length,), generator=generator).tolist()
+            name: torch.randint(3, highest, (length,), generator=generator).tolist()
             for name, length in zip(names, row, strict=True)
         }
         for row in lengths

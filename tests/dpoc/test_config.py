@@ -54,7 +54,7 @@ def test_words_of_the_command_line(word, tmp_path):
         ({"max_prompt_length": 0}, "at least 1"),
         ({"padding_free": True}, "padding_free"),
         ({"truncation_mode": "keep_end"}, "keeps the end of prompts"),
-        ({"prefix_sharing": "maybe"}, "'auto', True or False"),
+        ({"prefix_sharing": "maybe"}, "'auto', True, False or 'dialogue'"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message, tmp_path):

@@ -12,6 +12,7 @@ from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
 from idl_hf import DPOCConfig, DPOCTrainer
+from idl_hf.dpoc.trees import plant
 from tests.dpoc.models import tiny, token_rows
 
 ARCHITECTURES = ["Llama", "Qwen3", "Mistral", "Gemma3", "GPT2"]
@@ -52,7 +53,8 @@ def step(trainer):
     trainer.model.zero_grad()
     trainer.model.train()
     trainer._metrics["train"].clear()
-    batch = trainer.data_collator(token_rows())
+    rows = [plant([row]) for row in token_rows()] if getattr(trainer, "shares_prefix", False) else token_rows()
+    batch = trainer.data_collator(rows)
     loss = trainer._compute_loss(trainer.model, batch, return_outputs=False)
     loss.backward()
     gradients = {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from idl_hf import DPOCConfig, DPOCTrainer
+from idl_hf.dpoc.tokenization import tokenize_dataset
 
 
 def tiny_model(tokenizer, seed=0):
@@ -163,10 +164,11 @@ def test_loss_is_what_its_plain_formula_gives(sharing, form, weight, tmp_path, t
     for name, parameter in trainer.model.named_parameters():
         if "lora_B" in name:  # far from the reference, where some rewards stand in order and some do not
             torch.nn.init.normal_(parameter, std=0.3)
-    chosen_rows = [trainer.train_dataset[i] for i in range(4)]
     trainer.model.double().eval()
-    loss = trainer._compute_loss(trainer.model, trainer.data_collator(chosen_rows), return_outputs=False)
-    chosen, criterion, rejected = plain_log_ratios(trainer.model, chosen_rows)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
+    loss = trainer._compute_loss(trainer.model, batch, return_outputs=False)
+    tokens = tokenize_dataset(rows, tokenizer, trainer.args, "train")
+    chosen, criterion, rejected = plain_log_ratios(trainer.model, list(tokens))
     violation = torch.clamp(chosen - criterion, max=0) + torch.clamp(criterion - rejected, max=0)
     assert (violation < 0).any()
     assert (violation == 0).any()
@@ -212,23 +214,27 @@ def test_missing_columns_are_named_with_those_found(tmp_path, tokenizer, rows):
         train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows.remove_columns("criterion"))
 
 
+def tokens_of(folder, tokenizer, rows, **changes):
+    """Return the tokenized rows that a training of one step had, each completion a row of its own."""
+    changes |= {"max_steps": 1, "per_device_train_batch_size": 1, "prefix_sharing": False}
+    return train(DPOCTrainer, DPOCConfig, folder, tokenizer, rows, **changes).train_dataset
+
+
 def test_plain_text_rows_get_an_end_of_sequence_token(tmp_path, tokenizer):
     rows = Dataset.from_dict({"prompt": ["a b"], "chosen": [" c"], "criterion": [" d e"], "rejected": [" f"]})
-    trainer = train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows, per_device_train_batch_size=1)
-    row = trainer.train_dataset[0]
+    row = tokens_of(tmp_path, tokenizer, rows)[0]
     assert [row[f"{name}_ids"][-1] for name in ("chosen", "criterion", "rejected")] == [tokenizer.eos_token_id] * 3
     assert tokenizer.decode(row["criterion_ids"]) == " d e" + tokenizer.eos_token
 
 
 def test_a_prompt_that_fills_max_length_is_left_out(tmp_path, tokenizer, rows):
-    whole = train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows, max_steps=1)
-    lengths = [len(ids) for ids in whole.train_dataset["prompt_ids"]]
+    lengths = [len(ids) for ids in tokens_of(tmp_path, tokenizer, rows)["prompt_ids"]]
     assert min(lengths) < max(lengths)
-    trainer = train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows, max_steps=1, max_length=max(lengths))
-    assert [len(ids) for ids in trainer.train_dataset["prompt_ids"]] == [n for n in lengths if n < max(lengths)]
+    kept = tokens_of(tmp_path, tokenizer, rows, max_length=max(lengths))["prompt_ids"]
+    assert [len(ids) for ids in kept] == [n for n in lengths if n < max(lengths)]
 
 
 def test_a_long_prompt_keeps_its_end(tmp_path, tokenizer, rows):
-    trainer = train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows, max_prompt_length=7)
-    assert {len(ids) for ids in trainer.train_dataset["prompt_ids"]} == {7}
-    assert trainer.train_dataset["prompt_cut"] == [True] * 4
+    tokens = tokens_of(tmp_path, tokenizer, rows, max_prompt_length=7)
+    assert {len(ids) for ids in tokens["prompt_ids"]} == {7}
+    assert tokens["prompt_cut"] == [True] * 4

@@ -1,4 +1,4 @@
-"""Texts that share a beginning run as in rows of their own; a model that cannot do that says why."""
+"""Texts in trees run as in rows of their own; a model that cannot do that says why."""
 
 import doctest
 
@@ -6,53 +6,65 @@ import pytest
 import torch
 
 from idl_hf.packing import attention as module
-from idl_hf.packing.attention import ATTENTION, HIDDEN, PADDING, block_distances, obstacle
+from idl_hf.packing.attention import ATTENTION, HIDDEN, obstacle, tree_mask
+from idl_hf.packing.tree import build_tree
 from tests.dpoc.models import NOT_SHARING, SHARING, tiny
 
-BEGINNING, ENDINGS = list(range(3, 14)), [[20, 21, 22, 23], [30], [], [40, 41]]
+BEGINNING = list(range(3, 14))
+ONE = [[*BEGINNING, *ending] for ending in ([20, 21, 22, 23], [30], [], [40, 41], [20, 21, 50])]
+OTHER = [[7, 8, 9], [7, 8, 60, 61, 62, 63], [70]]
 
 
 def test_worked_example():
     failed, tried = doctest.testmod(module)
-    assert tried >= 1
+    assert tried >= 2
     assert failed == 0
 
 
-def packed_row():
-    """Tokens, positions and segments of the texts above, of shape (1, S), and how many tokens follow the beginning."""
-    length = len(BEGINNING)
-    tokens, positions, segments = [*BEGINNING], list(range(length)), [0] * length
-    for segment, ending in enumerate(ENDINGS, start=1):
-        tokens += [*ending, 0]  # padding behind each
-        positions += [*range(length, length + len(ending)), 0]
-        segments += [segment] * len(ending) + [PADDING]
-    return *(torch.tensor([values]) for values in (tokens, positions, segments)), len(tokens) - length
+def run(model, trees, mask=None):
+    """Return the logits of every slot of a row of trees."""
+    ids = [token for tree in trees for token in tree.ids]
+    positions = [position for tree in trees for position in tree.positions]
+    mask = tree_mask(trees) if mask is None else mask
+    inputs = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions])}
+    return model(**inputs, attention_mask=mask, use_cache=False).logits[0]
 
 
 @pytest.mark.parametrize("tiles", [True, False])
+@pytest.mark.parametrize("groups", [[ONE], [OTHER], [ONE, OTHER], [OTHER, [[5]], ONE]], ids=len)
 @pytest.mark.parametrize("name", SHARING)
-def test_each_text_gets_the_logits_of_a_row_of_its_own(name, tiles, monkeypatch):
+def test_each_text_gets_the_logits_of_a_row_of_its_own(name, groups, tiles, monkeypatch):
     monkeypatch.setattr(module, "_takes_tiles", lambda query: tiles)
-    model, (tokens, positions, segments, following) = tiny(name).double(), packed_row()
-    expected = [model(torch.tensor([BEGINNING + ending])).logits[0] for ending in ENDINGS]
+    model, trees = tiny(name).double(), [build_tree(texts) for texts in groups]
+    expected = [model(torch.tensor([text])).logits[0] for texts in groups for text in texts if text]
     model.set_attn_implementation(ATTENTION)
-    distances = block_distances(segments, positions, following)
-    logits = model(input_ids=tokens, position_ids=positions, attention_mask=distances, use_cache=False).logits[0]
-    for segment, own in enumerate(expected, start=1):
-        torch.testing.assert_close(logits[(segments[0] == 0) | (segments[0] == segment)], own, rtol=1e-12, atol=1e-12)
+    logits, first, found = run(model, trees), 0, []
+    for texts, tree in zip(groups, trees, strict=True):
+        found += [logits[first:][slots] for text, slots in zip(texts, tree.slots, strict=True) if text]
+        first += len(tree.ids)
+    for own, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-12)
 
 
-def test_distances_are_those_of_the_row_a_token_comes_from():
-    _, positions, segments, following = packed_row()
-    distances = block_distances(segments, positions, following)[0, 0]
-    for query, index in enumerate(range(segments.shape[1] - following, segments.shape[1])):
-        seen = (distances[query] != HIDDEN).nonzero()[:, 0].tolist()
-        if segments[0, index] == PADDING:
-            assert index in seen, "without a key it would be NaN"
-            continue
-        assert seen == [key for key in range(index + 1) if segments[0, key] in (0, segments[0, index])]
-        # Each position before it once: what a row of its own would hold
-        assert sorted(distances[query, seen].tolist()) == list(range(len(seen)))
+def test_branches_that_see_each_other_give_other_logits():
+    model, tree = tiny("Llama").double(), build_tree(ONE)
+    model.set_attn_implementation(ATTENTION)
+    mask = tree_mask([tree])
+    tree.ends = [len(tree.ids)] * len(tree.ids)
+    difference = (run(model, [tree], mask) - run(model, [tree])).abs().amax(dim=1)
+    assert difference[: tree.trunk].max() == 0
+    assert difference[-1] > 1e-2
+
+
+def test_distances_are_those_of_the_text_a_token_comes_from():
+    tree = build_tree(ONE)
+    distances = tree_mask([tree])[0, 0, :-1]
+    for slots in tree.slots:
+        for i, slot in enumerate(slots):
+            if slot >= tree.trunk:
+                seen = (distances[slot - tree.trunk] != HIDDEN).nonzero()[:, 0].tolist()
+                assert seen == slots[: i + 1]
+                assert distances[slot - tree.trunk, seen].tolist() == [*range(i, -1, -1)]
 
 
 @pytest.mark.parametrize("name", NOT_SHARING)
@@ -69,17 +81,16 @@ def test_layers_with_a_state_cannot_share():
 
 
 def test_an_attention_that_needs_more_is_refused_rather_than_approximated():
-    model = tiny("Llama")
+    model, tree = tiny("Llama"), build_tree(ONE)
     model.set_attn_implementation(ATTENTION)
-    tokens, positions, segments, following = packed_row()
-    distances = block_distances(segments, positions, following)
+    ids, positions = torch.tensor([tree.ids]), torch.tensor([tree.positions])
     with pytest.raises(ValueError, match="softcap"):
-        model(input_ids=tokens, position_ids=positions, attention_mask=distances, softcap=30.0)
+        model(input_ids=ids, position_ids=positions, attention_mask=tree_mask([tree]), softcap=30.0)
 
 
 @pytest.mark.parametrize("name", ["Llama", "Gemma3", "Mistral"])
 def test_other_forwards_are_untouched(name):
-    """Left-padded generation and full-row logits of a model that was set up for packed rows."""
+    """Left-padded generation and full-row logits of a model that was set up for trees."""
     model = tiny(name)
     ids = torch.randint(3, 97, (2, 11), generator=torch.Generator().manual_seed(3))
     mask = torch.ones_like(ids)

@@ -1,0 +1,126 @@
+"""Which rows become one tree of tokens, and the tree as an example of a dataset.
+
+The rows of one dialogue begin alike: the prompt of a reply is the prompt of the reply before it, that reply as it was
+chosen, and what the partner said to it. So the chosen replies lie on one path, and all that is left beside it are the
+criterion and the rejected replies. Grouped before the training, such rows are an example like any other: samplers,
+shuffling and resuming need to know nothing of it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset, IterableDataset
+
+from idl_hf.dpoc.collator import COMPLETIONS
+from idl_hf.packing.tree import build_tree, shared_length
+
+IDS = ("person_id", "dialogue_id")  # the two together: both characters of a conversation have its id
+LARGEST = 3  # times the tokens of the longest row in it: bounds the memory, and what a long system prompt draws in
+STREAMED = 1000  # rows of a stream that are looked at together; a dialogue across two of these is two trees
+_TOKENS = ["prompt_ids", *(f"{name}_ids" for name in COMPLETIONS)]
+TREE_COLUMNS = ["input_ids", "position_ids", "ends", "trunk", "rows", "slots", "labels"]
+Row = Mapping[str, Any]
+
+if TYPE_CHECKING:
+    from idl_hf.dpoc.config import DPOCConfig
+
+
+def plant(rows: Sequence[Row], max_length: int | None = None) -> dict[str, Any]:
+    """Return some tokenized rows as one example: their tree, and which slot predicts which token of a completion.
+
+    `slots` and `labels` are lists of lists, first of each row's chosen completion, then of the criterion, then of the
+    rejected one. max_length: of prompt and completion together.
+    """
+    pairs = [(list(row["prompt_ids"]), list(row[f"{name}_ids"])) for name in COMPLETIONS for row in rows]
+    if max_length is not None:
+        pairs = [(prompt, completion[: max(0, max_length - len(prompt))]) for prompt, completion in pairs]
+    # Nothing follows the last token of a completion that no longer one goes on from: it is predicted and not read
+    tree = build_tree([[*prompt, *completion][:-1] for prompt, completion in pairs])
+    # Without a prompt nothing predicts the first token
+    firsts = [max(0, len(prompt) - 1) for prompt, _ in pairs]
+    return {
+        "input_ids": tree.ids,
+        "position_ids": tree.positions,
+        "ends": tree.ends,
+        "trunk": tree.trunk,
+        "rows": len(rows),
+        "slots": [slots[first:] for slots, first in zip(tree.slots, firsts, strict=True)],
+        "labels": [completion[0 if prompt else 1 :] for prompt, completion in pairs],
+    }
+
+
+def plant_dataset(
+    dataset: Dataset | IterableDataset, together: bool, args: "DPOCConfig", name: str
+) -> Dataset | IterableDataset:
+    """Return tokenized rows as trees: those of a dialogue `together`, or each row as a tree of its own.
+
+    Where the columns person_id and dialogue_id are missing, neighbours that begin alike are taken for a dialogue. A
+    dialogue whose prompts share less than half is several trees. Of a stream only neighbours can be one tree.
+    """
+    columns = dataset.column_names or list(next(iter(dataset)))
+    settings: dict[str, Any] = {"max_length": args.max_length}
+    if isinstance(dataset, IterableDataset):
+        size = STREAMED if together else 1
+        options = {"batch_size": size, "remove_columns": columns, "fn_kwargs": settings}
+        return dataset.map(_plant_batch, batched=True, **options)
+    with args.main_process_first(desc=f"planting {name}"):
+        members = _members(dataset) if together else [[i] for i in range(len(dataset))]
+        return Dataset.from_dict({"members": members}).map(
+            _plant_members,
+            remove_columns=["members"],
+            fn_kwargs={"dataset": dataset.select_columns(_TOKENS), **settings},
+            num_proc=args.dataset_num_proc,
+            desc=f"Making trees of the {name} dataset",
+        )
+
+
+def _members(dataset: Dataset) -> list[list[int]]:
+    """Return the rows of each tree, in the order in which the dialogues begin."""
+    order = list(range(len(dataset)))
+    if set(IDS) <= set(dataset.column_names):
+        first: dict[tuple[Any, ...], int] = {}
+        dialogues = zip(*(dataset[column] for column in IDS), strict=True)
+        order.sort(key=[first.setdefault(ids, i) for i, ids in enumerate(dialogues)].__getitem__)
+    members: list[list[int]] = []
+    for i, begins in zip(order, _begin_trees(dataset.select(order)), strict=True):
+        if begins:
+            members.append([])
+        members[-1].append(i)
+    return members
+
+
+def _begin_trees(rows: Iterable[Row]) -> Iterator[bool]:
+    """Yield of each row whether it begins another tree than the one before it."""
+    before: Row | None = None
+    tokens = longest = 0  # of the tree so far, at most
+    for row in rows:
+        prompt, replies = row["prompt_ids"], [len(row[f"{name}_ids"]) for name in COMPLETIONS]
+        shared = 0 if before is None else shared_length(before["prompt_ids"], prompt)
+        tokens += len(prompt) - shared + sum(replies)
+        longest = max(longest, len(prompt) + max(replies))
+        begins = before is None or any(row.get(column) != before.get(column) for column in IDS)
+        shortest = min(len(prompt), len(before["prompt_ids"])) if before is not None else 0
+        begins = begins or 2 * shared < shortest or tokens > LARGEST * longest
+        if begins:
+            tokens, longest = len(prompt) + sum(replies), len(prompt) + max(replies)
+        yield begins
+        before = row
+
+
+def _plant_members(group: dict[str, list[int]], dataset: Dataset, max_length: int | None) -> dict[str, Any]:
+    return plant(_rows(dataset[group["members"]]), max_length)
+
+
+def _plant_batch(batch: dict[str, list[Any]], max_length: int | None) -> dict[str, list[Any]]:
+    rows = _rows(batch)
+    trees: list[list[Row]] = []
+    for row, begins in zip(rows, _begin_trees(rows), strict=True):
+        if begins:
+            trees.append([])
+        trees[-1].append(row)
+    examples = [plant(tree, max_length) for tree in trees]
+    return {name: [example[name] for example in examples] for name in examples[0]}
+
+
+def _rows(columns: Mapping[str, Sequence[Any]]) -> list[Row]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
