@@ -32,10 +32,11 @@ $(VENV)/.ready: setup.cfg constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/idl-hf demo $(if $(DATA),--data_dir $(DATA) --max_prompt_tokens 1024 --msl_rows 200 --dpoc_rows 24 --evaluated_dialogues 50 --generated_replies 30)
+	$(BIN)/idl-hf demo $(if $(DATA),--data_dir $(DATA) --max_prompt_tokens 1024 --msl_rows 200 --dpoc_rows 96 --evaluated_dialogues 50 --generated_replies 30)
 
+# A file is tested by one process, which shares the cores with the others
 test: setup quality
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # DeepSpeed is of no use without several devices, so only these tests install it; it compiles its operators when needed
 test-slow: setup

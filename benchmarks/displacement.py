@@ -6,6 +6,10 @@ stage trained on: a fixed probe of dpoc rows (log-prob, rewards) and whole dialo
 
     python benchmarks/displacement.py --data_dir <ConvAI2 files, split by person> --output_dir runs/displacement
 
+Whether steps of one dialogue learn as much as steps of as many rows drawn at random, once over the same rows:
+
+    python benchmarks/displacement.py --methods dpoc trees --dpoc_rows 240 --gradient_accumulation_steps 8 --steps 30
+
 A finished method, <output_dir>/<method>.json, is not run again: the same command goes on after an interruption.
 Estimate for two idle CPU cores: 37 minutes, 10 of them for rows and first stage, which --adapter replaces.
 """
@@ -15,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
@@ -35,7 +40,7 @@ from idl_hf.models.likelihood import nll_by_person
 from idl_hf.models.loading import load_model
 from idl_hf.models.offline import OFFLINE
 from idl_hf.report.statistics import Estimate, mean_difference, mean_over_people
-from idl_hf.training.data import DataArguments, fit_rows
+from idl_hf.training.data import DataArguments, dialogues_of, fit_rows
 from idl_hf.training.stages import train_msl
 
 REWARDS = ("rewards/chosen", "rewards/criterion", "rewards/rejected")
@@ -49,6 +54,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "apo_down": ("APO-down", {"penalty": 0.0, "loss_type": ["apo_down"]}),  # lowers the chosen reply on purpose
     "nca": ("NCA", {"penalty": 0.0, "loss_type": ["nca_pair"]}),
     "dpop": ("DPOP", {}),
+    # A dialogue a step, once over the same rows: about as many steps as the others make of 8 rows each
+    "trees": ("DPOC, trees", {"prefix_sharing": "dialogue", "max_steps": -1, "gradient_accumulation_steps": 1}),
 }
 QUICK = {"msl_rows": 4, "dpoc_rows": 4, "steps": 2, "eval_every": 1, "probe_rows": 4, "gain_dialogues": 4,
          "max_prompt_tokens": 256, "learning_rate": 1e-3}  # fmt: skip
@@ -65,12 +72,12 @@ class Settings:
     encoder: str = option(OFFLINE, "Sentence encoder; 'offline' is all-MiniLM-L6-v2.")
     methods: list[str] = field(default_factory=lambda: [*METHODS], metadata={"help": "Losses.", "choices": [*METHODS]})
     msl_rows: int = option(200, "Target dialogues of the first stage.")
-    dpoc_rows: int = option(80, "Replies of the second stage, drawn by the seed.")
+    dpoc_rows: int = option(80, "Replies of the second stage, of whole dialogues drawn by the seed.")
     steps: int = option(40, "Optimizer steps of each method.")
     gradient_accumulation_steps: int = option(2, "Rows per optimizer step, one at a time.")
     learning_rate: float = option(1e-4, "Of the second stage, constant.")
     eval_every: int = option(10, "Steps between two looks at the probe; also at 0 and last.")
-    probe_rows: int = option(24, "Held-out dpoc rows, the same for all methods.")
+    probe_rows: int = option(24, "Held-out dpoc rows of as many dialogues, the same for all methods.")
     gain_dialogues: int = option(36, "Held-out dialogues for NLL and persona gain.")
     gain_every: int = option(0, "Steps (k x eval_every) between two of these. 0: ends.")
     dpop_lambda: float = option(5.0, "λ of DPOP. Its paper has 50; this is milder.")
@@ -115,7 +122,7 @@ class ProbedTrainer(DPOCTrainer):
         start, every = Path(self._settings.output_dir, "start.json"), self._settings.gain_every
         if step == 0 and start.exists():
             return json.loads(start.read_text())
-        if step not in (0, self._settings.steps) and (every == 0 or step % every):
+        if step not in (0, self.state.max_steps) and (every == 0 or step % every):
             return None
         nll = {name: nll_by_person(self.model, self.processing_class, self._rows[name]) for name in ("own", "other")}
         if step == 0:
@@ -187,16 +194,27 @@ def load_rows(settings: Settings, tokenizer: Any) -> dict[str, Dataset]:
     people = len(set(held_out.rows("references")["person_id"]))
     kinds = [{"conditioning": name} for name in ("references", "other_person")]
     held_out.choose(kinds, 1, None, max(1, settings.gain_dialogues // people))
+    held_out_rows = data.load("dpoc", "validation").shuffle(seed=0)
     sources = {
-        "train": (data.load("dpoc", "train").shuffle(seed=settings.seed), settings.dpoc_rows),
-        "probe": (data.load("dpoc", "validation").shuffle(seed=0), settings.probe_rows),
+        "train": (shuffled_dialogues(data.load("dpoc", "train"), settings), settings.dpoc_rows),
+        "probe": (held_out_rows.select([places[0] for places in dialogues_of(held_out_rows)]), settings.probe_rows),
         "own": (held_out.rows("references"), settings.gain_dialogues),
         "other": (held_out.rows("other_person"), settings.gain_dialogues),
     }
     chosen = {name: rows.select(range(min(count, len(rows)))) for name, (rows, count) in sources.items()}
     if both := set(sources["train"][0]["person_id"]) & {*chosen["probe"]["person_id"], *chosen["own"]["person_id"]}:
         raise ValueError(f"The validation split must hold people of its own; also in train: {', '.join(both)}.")
-    return {name: fit_rows(rows, tokenizer, settings.max_prompt_tokens) for name, rows in chosen.items()}
+    most = settings.max_prompt_tokens
+    return {name: fit_rows(rows, tokenizer, most, per_dialogue=name == "train") for name, rows in chosen.items()}
+
+
+def shuffled_dialogues(rows: Dataset, settings: Settings) -> Dataset:
+    """Return the rows of so many whole dialogues, drawn by the seed, in an order by the seed."""
+    dialogues, drawn = dialogues_of(rows), []
+    for place in np.random.default_rng(settings.seed).permutation(len(dialogues)):
+        if len(drawn) < settings.dpoc_rows:
+            drawn += dialogues[place]
+    return rows.select(drawn[: settings.dpoc_rows]).shuffle(seed=settings.seed)
 
 
 def run_method(name: str, settings: Settings, adapter: str, rows: dict[str, Dataset]) -> dict[str, Any]:
@@ -205,14 +223,16 @@ def run_method(name: str, settings: Settings, adapter: str, rows: dict[str, Data
     trainer_class, options = dpop if name == "dpop" else (ProbedTrainer, METHODS[name][1])
     # Sequential: the rows, shuffled before, come in the same order for all. The reference is computed once for all
     args = DPOCConfig(
-        **common_arguments(settings, Path(settings.output_dir)), **options, max_steps=settings.steps,
+        **{**common_arguments(settings, Path(settings.output_dir)), "max_steps": settings.steps, **options},
         learning_rate=settings.learning_rate, lr_scheduler_type="constant", train_sampling_strategy="sequential",
-        precompute_ref_log_probs=True, per_device_eval_batch_size=1, eval_strategy="steps",
+        precompute_ref_log_probs=True, per_device_eval_batch_size=1, eval_strategy="steps", num_train_epochs=1,
         eval_steps=settings.eval_every, eval_on_start=True, logging_steps=settings.eval_every, disable_tqdm=True,
     )  # fmt: skip
     trainer = trainer_class(settings, rows, model=model, args=args, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
+    if trainer.curve[-1]["step"] < trainer.state.global_step:
+        trainer.evaluate()
     return {"curve": trainer.curve, "log": trainer.state.log_history, "people": rows["probe"]["person_id"][:]}
 
 

@@ -43,7 +43,7 @@ class DemoSettings:
     encoder: str = option("offline", "Sentence encoder; 'offline' is all-MiniLM-L6-v2.")
     max_prompt_tokens: int = option(512, "Longer prompts lose whole reference dialogues.")
     msl_rows: int = option(32, "Target dialogues to train on in the first stage.")
-    dpoc_rows: int = option(16, "Replies to train on in the second stage.")
+    dpoc_rows: int = option(48, "Replies to train on in the second stage, of whole dialogues.")
     evaluated_dialogues: int = option(8, "Held-out dialogues to score, spread over people.")
     generated_replies: int = option(8, "Held-out replies to generate per model.")
     seed: int = option(0, "Of training and of the chat.")
@@ -120,7 +120,9 @@ def _train(settings: DemoSettings, folder: Path) -> None:
     args = MSLConfig(output_dir=msl, learning_rate=2e-3, **options)
     train_msl(_data(settings, settings.msl_rows, reply="all"), args, model)
     print(f"\nSecond stage: DPOC on {settings.dpoc_rows} replies", flush=True)
-    config = DPOCConfig(output_dir=dpoc, learning_rate=1e-4, precompute_ref_log_probs=True, **options)
+    # A step is all replies of a dialogue
+    options |= {"prefix_sharing": "dialogue", "gradient_accumulation_steps": 1, "precompute_ref_log_probs": True}
+    config = DPOCConfig(output_dir=dpoc, learning_rate=1e-4, **options)
     train_dpoc(_data(settings, settings.dpoc_rows), config, ModelConfig(model_name_or_path=msl))
 
 

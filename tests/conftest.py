@@ -10,17 +10,22 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_DATASETS_CACHE = tempfile.mkdtemp(prefix="idl_hf-tests-")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: their folder is that of the one that began them
+    _DATASETS_CACHE = os.environ["HF_DATASETS_CACHE"]
+    cores = len(os.sched_getaffinity(0))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+else:
+    _DATASETS_CACHE = tempfile.mkdtemp(prefix="idl_hf-tests-")
+    atexit.register(shutil.rmtree, _DATASETS_CACHE, ignore_errors=True)
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_DATASETS_CACHE=_DATASETS_CACHE,
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
 )
-atexit.register(shutil.rmtree, _DATASETS_CACHE, ignore_errors=True)
 
-import pytest  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+from hypothesis import settings
 
 # Examples differ in time by what is cached; derandomised, so that a failure seen once is seen by everyone
 settings.register_profile("idl_hf", deadline=None, derandomize=True, database=None)

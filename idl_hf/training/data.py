@@ -46,7 +46,7 @@ class DataArguments(DatasetArguments):
         rows = super().load(config, split)
         if self.max_rows is None or len(rows) <= self.max_rows:
             return rows
-        dialogues = _dialogues(rows)
+        dialogues = dialogues_of(rows)
         drawn = [i for place in np.random.default_rng(0).permutation(len(dialogues)) for i in dialogues[place]]
         return rows.select(drawn[: self.max_rows])
 
@@ -78,7 +78,7 @@ def fit_rows(
     fitted = rows.map(fit, desc="Fitting prompts")
     if per_dialogue:
         counts = fitted["dropped_references"][:]
-        for dialogue in _dialogues(rows):
+        for dialogue in dialogues_of(rows):
             most = max(counts[i] for i in dialogue)
             for i in dialogue:
                 counts[i] = most
@@ -95,7 +95,7 @@ def fit_rows(
     return fitted
 
 
-def _dialogues(rows: "Dataset") -> list[list[int]]:
+def dialogues_of(rows: "Dataset") -> list[list[int]]:
     """Return the rows of each dialogue of a person, in the order in which the dialogues begin."""
     if not {"person_id", "dialogue_id"} <= set(rows.column_names):
         return [[i] for i in range(len(rows))]

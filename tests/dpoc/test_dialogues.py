@@ -64,9 +64,7 @@ def test_steps_on_trees_are_those_on_their_rows(how, tmp_path, tokenizer, dialog
     for name, expected in weights[1].items():
         torch.testing.assert_close(weights[0][name], expected, rtol=1e-4, atol=1e-5)
     first, _, last, *_ = trainers[0].state.log_history
-    assert first["loss"] != pytest.approx(last["loss"], rel=1e-3), (
-        "a curve that stands still agrees with any"
-    )
+    assert first["loss"] != pytest.approx(last["loss"], rel=1e-3), "a curve that stands still agrees with any"
 
 
 def test_an_evaluation_on_trees_is_that_on_their_rows(tmp_path, tokenizer, dialogues):

@@ -121,10 +121,11 @@ def train(folder, name, base, options):
     model, peft_config = AutoModelForCausalLM.from_pretrained(folder / base, dtype="float32"), None
     if name == "adapter":
         model = PeftModel.from_pretrained(model, folder / "adapter", is_trainable=True)
-    elif name == "lora":
+    elif name != "full":
         peft_config = LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    rows = json.loads((folder / ("dialogues.json" if "trees" in name else "rows.json")).read_text())
     trainer = DPOCTrainer(
-        model, args=args, train_dataset=Dataset.from_list(json.loads((folder / "rows.json").read_text())),
+        model, args=args, train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(folder / base), peft_config=peft_config,
     )
     trainer.train()
@@ -152,7 +153,11 @@ if __name__ == "__main__":
     for run in json.loads(Path(sys.argv[1]).read_text()):
         train(Path(__file__).parent, **run)
 """
-RUNS = ("lora", "adapter", "full")  # a new adapter; one that becomes the reference, as after MSL; no adapter
+# A new adapter; one that becomes the reference, as after MSL; no adapter; a new one on dialogues of different lengths
+RUNS = {
+    "lora": {}, "adapter": {}, "full": {}, "trees": {"prefix_sharing": "dialogue"},
+    "trees, precomputed": {"prefix_sharing": "dialogue", "precompute_ref_log_probs": True},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +186,14 @@ def work(tiny_llama, tokenizer, tmp_path_factory):
         for _ in range(20)
     ]
     (folder / "rows.json").write_text(json.dumps(rows))
+    dialogues = []
+    for number in range(20):
+        prompt = message("user", 30)
+        for _ in range(1 + number % 4):
+            replies = {name: message("assistant", 12) for name in ("chosen", "criterion", "rejected")}
+            dialogues.append({"person_id": "a", "dialogue_id": str(number), "prompt": prompt, **replies})
+            prompt = [*prompt, *replies["chosen"], *message("user", 8)]
+    (folder / "dialogues.json").write_text(json.dumps(dialogues))
     return folder
 
 
@@ -214,7 +227,7 @@ def trained(work):
     @cache
     def launch(config):
         processes = 1 if config == "single_gpu" else 2
-        runs = [(name, "base", {}) for name in RUNS]
+        runs = [(name, "base", options) for name, options in RUNS.items()]
         return dict(zip(RUNS, train(work, config, work / config, runs, processes), strict=True))
 
     return lambda config, name: launch(config)[name]
