@@ -149,6 +149,8 @@ def table(settings: Settings, dialogues: list[Rows], seconds: dict[str, list[flo
     lines += ["", head("ours", "against", "times faster", "times fewer tokens")]
     for ours in (variant for variant in seconds if variant.startswith(TREE)):
         for peer in (variant for variant in seconds if not variant.startswith(TREE)):
+            if PRECOMPUTED in peer and PRECOMPUTED not in ours:
+                continue
             fewer = [count_tokens(rows, peer) / count_tokens(rows, ours) for rows in dialogues]
             lines.append(row(ours, peer, spread(ratios(seconds[peer], seconds[ours])), spread(fewer)))
     lines += ["", epoch(dialogues, seconds)]

@@ -21,6 +21,7 @@ def test_quick_run_reports_every_variant(tmp_path):
     assert all(used > 0 for used in results["peak_bytes"].values())
     assert [list(by_count) for by_count in results["growth"].values()] == [["1", "2", "3"]] * 2
     report = (tmp_path / "dpoc_dialogue.md").read_text()
+    assert report.count("| DPOC, tree |") == 1 + 3
     assert report.count("| DPOC, tree, precomputed |") == 1 + 6
     assert report.strip() in done.stdout
     assert (tmp_path / "dpoc_dialogue.svg").stat().st_size > 0
