@@ -74,7 +74,8 @@ class DataCollatorForTrees(DataCollatorForCriterion):
     `kept` are the positions that predict something, each once, though several completions may start there;
     `places` say which of those predicts which of the `labels`, (3K, N), K being the rows in all trees and N the tokens
     of the longest completion: all chosen first, then criterion, then rejected. -100 fills up. `attention_mask` is
-    that of `idl_hf.packing.attention.tree_mask`, and `rows` says how many rows each tree has.
+    that of `idl_hf.packing.attention.tree_mask`, and `rows` says how many rows each tree has. Trees come cut to
+    `max_length`.
 
     >>> from idl_hf.dpoc.collator import DataCollatorForTrees
     >>> from idl_hf.dpoc.trees import plant
@@ -119,7 +120,8 @@ class DataCollatorForTrees(DataCollatorForCriterion):
         kept = sorted({slot for slots in predicting for slot in slots}) or [0]
         place_of = {slot: place for place, slot in enumerate(kept)}
         length = max(1, *map(len, labels))
-        fill = -max(1, starts[-1]) % (self.pad_to_multiple_of or 1) + (starts[-1] == 0)
+        total = max(1, starts[-1])  # a model takes one token at least
+        fill = total - starts[-1] + -total % (self.pad_to_multiple_of or 1)
         trees[-1] = _filled(trees[-1], fill, self.pad_token_id)
         batch = {
             "rows": torch.tensor([row["rows"] for row in rows]),

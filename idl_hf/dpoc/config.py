@@ -39,6 +39,13 @@ class DPOCConfig(DPOCFields, DPOConfig):
                 f"loss_type={sorted(sorting)[0]!r} compares the rows of a batch, which with prefix_sharing='dialogue' "
                 "would be the replies of one dialogue. Pass prefix_sharing=True."
             )
+        if self.prefix_sharing == "dialogue" and self.max_prompt_length is not None:
+            raise ValueError(
+                "max_prompt_length keeps the end of each prompt, so those of a dialogue no longer begin alike, which "
+                "prefix_sharing='dialogue' lives on. Fit the rows before (max_prompt_tokens), or pass True."
+            )
+        if self.include_num_input_tokens_seen == "non_padding":
+            raise ValueError("include_num_input_tokens_seen='non_padding' is not supported; num_tokens is logged.")
         if self.padding_free:
             raise ValueError("padding_free does nothing in this TRL; prefix_sharing is what saves tokens here.")
         if self.ld_alpha is not None:

@@ -9,14 +9,17 @@ PENALTY_FORMS = ("paper", "released")
 
 @dataclass
 class DPOCFields:
-    """What DPOC adds to DPOConfig: the penalty, prefix sharing, a budget of prompts, and three other defaults.
+    """What DPOC adds to DPOConfig: the penalty, prefix sharing, a budget of prompts, and four other defaults.
 
-    These are `learning_rate` 1e-5 and `per_device_train_batch_size` 1 (paper A.2), and `max_length` None (TRL's 1,024
-    silently drops rows with long prompts).
+    These are `learning_rate` 1e-5 and `per_device_train_batch_size` 1 (paper A.2; 1 in evaluations too), and
+    `max_length` None (TRL's 1,024 silently drops rows with long prompts).
     """
 
     learning_rate: float = option(1e-5, "The initial learning rate for AdamW (paper A.2).")
-    per_device_train_batch_size: int = option(1, "Rows per device and step (paper A.2).")
+    per_device_train_batch_size: int = option(
+        1, "Rows, or with prefix_sharing dialogue dialogues, per device and step (paper A.2)."
+    )
+    per_device_eval_batch_size: int = option(1, "Rows, or dialogues, per device in an evaluation.")
     max_length: int | None = option(None, "Cuts prompt + completion to this many tokens. None: nothing is cut.")
     penalty: float = option(
         2.0,

@@ -60,8 +60,9 @@ def precompute_reference(trainer: "DPOCTrainer", dataset: Dataset, name: str, ba
         if is_main:
             with write_whole(file) as partial, open(partial, "wb") as stream:
                 np.save(stream, logps, allow_pickle=False)
+    ends = np.cumsum(dataset["rows"][:])[:-1] if trainer.shares_prefix else None
     for part, values in zip(COMPLETIONS, logps, strict=True):
-        column = np.split(values, np.cumsum(dataset["rows"])[:-1]) if trainer.shares_prefix else values
+        column = values if ends is None else np.split(values, ends)
         dataset = dataset.add_column(f"ref_{part}_logps", column)
     return dataset
 
@@ -78,7 +79,7 @@ def _tokens_hash(dataset: Dataset) -> str:
 def _compute(trainer: "DPOCTrainer", dataset: Dataset, name: str, batch_size: int) -> np.ndarray:
     """Return shape (3, rows), in the training layout and precision, so that noise of another one fires no penalty."""
     loader = trainer.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=trainer.data_collator))
-    rows = torch.tensor(dataset["rows"] if trainer.shares_prefix else [1] * len(dataset))
+    rows = torch.tensor(dataset["rows"][:] if trainer.shares_prefix else [1] * len(dataset))
     examples = []
     for batch in tqdm(iterable=loader, desc=f"Computing reference log probs for {name} dataset"):
         with torch.no_grad():

@@ -84,23 +84,28 @@ def token_log_probs(predictions: Predictions) -> Tensor:
     """Return each label's log-prob, (3B, N), at least float32, 0 where there is none."""
     logits, places, labels, _ = predictions
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    log_probs = logits[places, labels.clamp(min=0)] - logits.logsumexp(dim=-1)[places]
-    return log_probs.masked_fill(labels == -100, 0)
+    return _label_log_probs(logits, logits.logsumexp(dim=-1), places, labels)
 
 
-def token_scores(predictions: Predictions) -> Scores:
-    """Return the log-probs with their gradients, and TRL's statistics of each position, all at least float32."""
-    places, labels = predictions.places, predictions.labels
-    logits = predictions.logits.to(torch.promote_types(predictions.logits.dtype, torch.float32))
-    mask = labels != -100
-    with torch.no_grad():
-        log_probs = logits.log_softmax(dim=-1)
-        probs = log_probs.exp()
-        statistics = {
-            "entropy": -(probs * log_probs).sum(dim=-1)[places],
-            "mean_logits": logits.mean(dim=-1)[places],
-            "is_top1": logits.argmax(dim=-1)[places] == labels,
-            "log_sum_sq_probs": probs.square().sum(dim=-1).log()[places],
-        }
-    masked = {name: value.masked_fill(~mask, 0) for name, value in statistics.items()}
-    return Scores(log_probs=token_log_probs(predictions), **masked, mask=mask, aux_loss=predictions.aux_loss)
+def token_scores(predictions: Predictions, weighting: bool) -> Scores:
+    """Return the log-probs with their gradients, and TRL's statistics of each position, all at least float32.
+
+    weighting: whether WPO's weights are asked for.
+    """
+    logits, places, labels, aux_loss = predictions
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    normalizer, mask = logits.logsumexp(dim=-1), labels != -100
+    with torch.no_grad():  # each pass over the vocabulary of all positions counts
+        log_probs = logits - normalizer[:, None]
+        entropy = -torch.einsum("pv,pv->p", log_probs.exp(), log_probs)
+        sum_sq = (2 * log_probs).logsumexp(dim=-1) if weighting else torch.zeros_like(entropy)
+        is_top1 = logits.argmax(dim=-1)[places] == labels
+        statistics = (entropy[places], logits.mean(dim=-1)[places], is_top1, sum_sq[places])
+    masked = (value.masked_fill(~mask, 0) for value in statistics)
+    names = ("entropy", "mean_logits", "is_top1", "log_sum_sq_probs")
+    own = _label_log_probs(logits, normalizer, places, labels)
+    return Scores(log_probs=own, **dict(zip(names, masked, strict=True)), mask=mask, aux_loss=aux_loss)
+
+
+def _label_log_probs(logits: Tensor, normalizer: Tensor, places: Tensor, labels: Tensor) -> Tensor:
+    return (logits[places, labels.clamp(min=0)] - normalizer[places]).masked_fill(labels == -100, 0)

@@ -197,6 +197,12 @@ class DPOCTrainer(DPOTrainer):
         chosen, criterion, rejected = torch.cat(halves).chunk(3)
         return chosen, criterion, rejected
 
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the batch on its device, the reference's log-probs as they are: DeepSpeed would round them to half
+        precision, which sets off the penalty at random."""
+        references = {name: value.to(self.args.device) for name, value in inputs.items() if name.startswith("ref_")}
+        return {**super()._prepare_inputs(inputs), **references}
+
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """Return how many rows the trees of a step hold, over its accumulation and all processes."""
         if self.args.prefix_sharing != "dialogue" or not batch_samples:
@@ -219,7 +225,7 @@ class DPOCTrainer(DPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         """Run one forward for all three completions; TRL computes L_DPO from a stand-in that returns two of them."""
         options = {"output_router_logits": True} if self.aux_loss_enabled else {}
-        scores = scoring.token_scores(scoring.predict(model, inputs, **options))
+        scores = scoring.token_scores(scoring.predict(model, inputs, **options), self.use_weighting)
         if self.precompute_ref_logps:
             reference = tuple(inputs[f"ref_{name}_logps"] for name in COMPLETIONS)
         else:
@@ -232,7 +238,7 @@ class DPOCTrainer(DPOTrainer):
         values = self._criterion_metrics(penalty, policy[1], *ratios) | {"padding": padding.expand_as(penalty)}
         if not self.model.training and self.args.prefix_sharing == "dialogue":
             values["loss"] = loss.expand_as(penalty)  # the Trainer's own counts each tree the same
-        self._log_means(values)
+        self._log_means(values, inputs["rows"] if "rows" in inputs else torch.ones_like(penalty, dtype=torch.long))
         if return_outputs:
             with torch.no_grad():
                 return loss, model(**scoring.model_inputs(inputs))
@@ -274,15 +280,24 @@ class DPOCTrainer(DPOTrainer):
             "penalty/criterion_rejected_active": (rejected > criterion).float(),
         }
 
-    def _log_means(self, values: dict[str, Tensor]) -> None:
-        """Log the means of values of shape (rows,). One gather for all: it waits for every process."""
+    def _log_means(self, values: dict[str, Tensor], rows: Tensor) -> None:
+        """Log the means of values of shape (K,), of examples with so many `rows`. One gather for all: it waits for
+        every process."""
         mode = "train" if self.model.training else "eval"
-        sums = [value.detach().sum() for value in values.values()]
-        rows = torch.full_like(sums[0], len(next(iter(values.values()))))
-        *totals, count = self.accelerator.gather(torch.stack([*sums, rows])[None]).sum(dim=0).tolist()
+        stacked = torch.stack([value.detach() for value in values.values()])
+        sums = torch.stack([part.sum(dim=1) for part in stacked.split(rows.tolist(), dim=1)])
+        # In an evaluation, examples that fill up the last batch of all processes are left out
+        gather = self.accelerator.gather if self.model.training else self.accelerator.gather_for_metrics
+        *totals, count = gather(torch.cat([sums, rows[:, None].to(sums.dtype)], dim=1)).sum(dim=0).tolist()
         for name, total in zip(values, totals, strict=True):
             self._metrics[mode][name].append(total / count)
         self._rows_logged[mode].append(count)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate or predict as TRL does; what an earlier prediction, which logs nothing, left is not counted."""
+        self._metrics["eval"].clear()
+        self._rows_logged["eval"].clear()
+        return super().evaluation_loop(*args, **kwargs)
 
     def _weigh_metrics(self, mode: str) -> None:
         """Have the metrics of trees of several rows be means over rows, not over trees."""
@@ -346,7 +361,7 @@ def _gathering_means(accelerator: Accelerator) -> Iterator[None]:
 
 
 def _is_planted(dataset: Any) -> bool:
-    return "slots" in (dataset.column_names or next(iter(dataset)))
+    return set(TREE_COLUMNS) <= set(dataset.column_names or next(iter(dataset)))
 
 
 def _refuse_biases(model: Any, peft_config: Any) -> None:

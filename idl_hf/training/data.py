@@ -35,11 +35,16 @@ class DataArguments(DatasetArguments):
     budget_per: str = option(
         "auto",
         "Whether a prompt that is too long loses references for itself ('row'), or all prompts of a dialogue lose "
-        "those that the longest of them has no room for ('dialogue'), so that they begin alike. 'auto': as "
-        "prefix_sharing goes.",
+        "those that the longest of them has no room for ('dialogue'), so that they begin alike. 'auto': 'dialogue' "
+        "for DPOC with prefix_sharing dialogue, else 'row'.",
         ["auto", "row", "dialogue"],
     )
-    max_rows: int | None = option(None, "Trains on this many rows, of whole dialogues drawn at random.")
+    max_rows: int | None = option(None, "Trains on at most this many rows, of whole dialogues drawn at random.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget_per not in (known := ("auto", "row", "dialogue")):
+            raise ValueError(f"budget_per='{self.budget_per}' is unknown. The valid values are: {', '.join(known)}.")
 
     def load(self, config: str, split: str) -> "Dataset":
         """Return the rows of a split, `max_rows` of them at most."""
@@ -47,7 +52,10 @@ class DataArguments(DatasetArguments):
         if self.max_rows is None or len(rows) <= self.max_rows:
             return rows
         dialogues = dialogues_of(rows)
-        drawn = [i for place in np.random.default_rng(0).permutation(len(dialogues)) for i in dialogues[place]]
+        drawn: list[int] = []
+        for place in np.random.default_rng(0).permutation(len(dialogues)):
+            if not drawn or len(drawn) + len(dialogues[place]) <= self.max_rows:
+                drawn += dialogues[place]
         return rows.select(drawn[: self.max_rows])
 
     def row_options(self) -> dict[str, Any]:
@@ -78,6 +86,7 @@ def fit_rows(
     fitted = rows.map(fit, desc="Fitting prompts")
     if per_dialogue:
         counts = fitted["dropped_references"][:]
+        alone = sum(counts)
         for dialogue in dialogues_of(rows):
             most = max(counts[i] for i in dialogue)
             for i in dialogue:
@@ -88,9 +97,10 @@ def fit_rows(
     if dropped:
         budget = limit if positions is None else f"{limit} tokens, or with the replies the model's {positions}"
         of_dialogue = ", or the longest of their dialogue did," if per_dialogue else ""
+        without = f" ({alone} if each were fitted for itself)" if per_dialogue else ""
         logger.warning(
             f"{len(dropped)} of {len(fitted)} prompts exceeded {budget} tokens{of_dialogue} and lost {sum(dropped)} "
-            "reference dialogues in all."
+            f"reference dialogues in all{without}."
         )
     return fitted
 
@@ -106,8 +116,9 @@ def dialogues_of(rows: "Dataset") -> list[list[int]]:
 
 
 def _drop(row: dict[str, Any], i: int, counts: Sequence[int]) -> dict[str, object]:
-    prompt = prompting.drop_references(row["prompt"], row["dialogue_starts"], counts[i])
-    return {"prompt": prompt, "dropped_references": counts[i]}
+    count = min(counts[i], len(row["dialogue_starts"]) - 1)  # the current dialogue is never dropped
+    prompt = prompting.drop_references(row["prompt"], row["dialogue_starts"], count)
+    return {"prompt": prompt, "dropped_references": count}
 
 
 def _fit_row(

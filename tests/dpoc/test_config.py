@@ -38,7 +38,7 @@ def test_a_command_line_knows_the_fields_of_both():
     assert {"penalty": 1.0, "beta": 0.2}.items() <= args.to_dict().items()
 
 
-@pytest.mark.parametrize("word", ["true", True, "false", False, "auto"])
+@pytest.mark.parametrize("word", ["true", True, "false", False, "auto", "dialogue"])
 def test_words_of_the_command_line(word, tmp_path):
     found = DPOCConfig(str(tmp_path), use_cpu=True, prefix_sharing=word).prefix_sharing
     assert found == {"true": True, "false": False}.get(word, word)
@@ -54,6 +54,10 @@ def test_words_of_the_command_line(word, tmp_path):
         ({"max_prompt_length": 0}, "at least 1"),
         ({"padding_free": True}, "padding_free"),
         ({"truncation_mode": "keep_end"}, "keeps the end of prompts"),
+        ({"prefix_sharing": "dialogue", "loss_type": "aot"}, "compares the rows of a batch"),
+        ({"prefix_sharing": "dialogue", "loss_type": ["sigmoid", "aot_unpaired"]}, "compares the rows of a batch"),
+        ({"prefix_sharing": "dialogue", "max_prompt_length": 99}, "no longer begin alike"),
+        ({"include_num_input_tokens_seen": "non_padding"}, "num_tokens is logged"),
         ({"prefix_sharing": "maybe"}, "'auto', True, False or 'dialogue'"),
     ],
 )

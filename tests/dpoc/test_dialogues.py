@@ -52,7 +52,17 @@ def history(trainer, noise=("runtime", "per_second", "total_flos", "num_tokens",
     ]
 
 
-@pytest.mark.parametrize("how", [{}, {"loss_type": ["ipo", "sigmoid_norm"]}, {"precompute_ref_log_probs": True}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"precompute_ref_log_probs": True},
+        {"loss_type": ["ipo", "sigmoid_norm", "apo_zero"], "use_weighting": True},
+        {"penalty_form": "released", "penalty": 0.5},
+        {"f_divergence_type": "js_divergence", "max_length": 90},
+    ],
+    ids=str,
+)
 def test_steps_on_trees_are_those_on_their_rows(how, tmp_path, tokenizer, dialogues, monkeypatch):
     monkeypatch.setenv("IDL_HF_CACHE", str(tmp_path / "cache"))
     trainers = [train_adapter(tmp_path, tokenizer, dialogues, **COMMON, **layout, **how) for layout in (TREES, ROWS)]
@@ -80,6 +90,20 @@ def test_an_evaluation_on_trees_is_that_on_their_rows(tmp_path, tokenizer, dialo
     for name in ("entropy", "logits/chosen", "logits/rejected", "mean_token_accuracy"):
         assert found[0].pop(f"eval_{name}") == pytest.approx(found[1].pop(f"eval_{name}"), rel=0.05, abs=1e-3)
     assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-6)
+
+
+def test_a_prediction_leaves_nothing_for_the_next_evaluation(tmp_path, tokenizer, dialogues):
+    trainer = train_adapter(tmp_path, tokenizer, dialogues, **{**COMMON, **TREES, "max_steps": 1})
+    expected = trainer.evaluate(dialogues)
+    trainer.predict(trainer.train_dataset.select([1]))
+    again = trainer.evaluate(dialogues)
+    for name in ("eval_loss", "eval_logps/criterion", "eval_rewards/chosen"):
+        assert again[name] == pytest.approx(expected[name], rel=1e-6)
+
+
+def test_a_column_called_slots_makes_no_tree(tmp_path, tokenizer, dialogues):
+    rows = dialogues.add_column("slots", [[1]] * 6)
+    assert train_adapter(tmp_path, tokenizer, rows, **{**COMMON, **TREES}).train_dataset["rows"][:] == [3, 1, 2]
 
 
 def test_a_training_on_trees_resumes_to_the_same_loss(tmp_path, tokenizer, dialogues):

@@ -173,6 +173,25 @@ def test_a_tree_grows_to_three_times_its_longest_row_at_most(tmp_path):
     assert len(trees[sizes[0] - 3]) <= 3 * (50 + 40 + 5) < len(trees[sizes[0] - 2])
 
 
-def test_losses_that_compare_rows_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="compares the rows of a batch"):
-        config(tmp_path, loss_type="aot_unpaired")
+def test_a_reference_that_rows_bring_with_them_goes_with_their_tree(tmp_path):
+    rows = [{**row, "ref_chosen_logps": float(i)} for i, row in enumerate(dialogue(3))]
+    (tree,) = plant_dataset(Dataset.from_list(rows), True, config(tmp_path), "train")
+    assert tree["ref_chosen_logps"] == [0.0, 1.0, 2.0]
+
+
+def test_trees_of_a_kept_dataset_are_kept_beside_it(tmp_path):
+    dataset = Dataset.from_list(dialogue(3))
+    dataset.save_to_disk(str(tmp_path / "rows"))
+    dataset = Dataset.load_from_disk(str(tmp_path / "rows"))
+    (made,) = plant_dataset(dataset, True, config(tmp_path), "train")
+    (file,) = (tmp_path / "rows").glob("trees-*.arrow")
+    written = file.stat().st_mtime_ns
+    assert [*plant_dataset(dataset, True, config(tmp_path), "train")] == [made]
+    assert file.stat().st_mtime_ns == written
+    assert len(plant_dataset(dataset, False, config(tmp_path), "train")) == 3
+    assert plant_dataset(dataset, True, config(tmp_path, max_length=11), "train")[0] != made
+
+
+def test_trees_that_save_nothing_are_warned_of(tmp_path, caplog):
+    planted([dialogue(1, seed=i)[0] for i in range(4)], tmp_path)
+    assert "4 train rows are 4 trees" in caplog.text

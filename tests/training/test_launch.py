@@ -154,10 +154,9 @@ if __name__ == "__main__":
         train(Path(__file__).parent, **run)
 """
 # A new adapter; one that becomes the reference, as after MSL; no adapter; a new one on dialogues of different lengths
-RUNS = {
-    "lora": {}, "adapter": {}, "full": {}, "trees": {"prefix_sharing": "dialogue"},
-    "trees, precomputed": {"prefix_sharing": "dialogue", "precompute_ref_log_probs": True},
-}  # fmt: skip
+TREES = {"prefix_sharing": "dialogue"}
+PRECOMPUTED = {**TREES, "precompute_ref_log_probs": True, "precompute_ref_batch_size": 4}
+RUNS = {"lora": {}, "adapter": {}, "full": {}, "trees": TREES, "trees, precomputed": PRECOMPUTED}
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +186,7 @@ def work(tiny_llama, tokenizer, tmp_path_factory):
     ]
     (folder / "rows.json").write_text(json.dumps(rows))
     dialogues = []
-    for number in range(20):
+    for number in range(21):
         prompt = message("user", 30)
         for _ in range(1 + number % 4):
             replies = {name: message("assistant", 12) for name in ("chosen", "criterion", "rejected")}
@@ -222,7 +221,7 @@ def ranks(folder):
 
 @pytest.fixture(scope="module")
 def trained(work):
-    """trained(config, name): the output folder of one of RUNS. The first call for a config launches all three."""
+    """trained(config, name): the output folder of one of RUNS. The first call for a config launches all of them."""
 
     @cache
     def launch(config):

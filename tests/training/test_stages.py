@@ -1,6 +1,8 @@
 """Both stages on a tiny model and the sample data, through the functions that the examples call."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from transformers import GenerationConfig
@@ -145,6 +147,42 @@ def test_long_prompts_lose_whole_references_and_the_loss_is_counted(data, tokeni
         kept = prompting.drop_references(before["prompt"], before["dialogue_starts"], after["dropped_references"])
         assert after["prompt"] == kept
         assert count(after["prompt"]) <= 600
+
+
+def by_dialogue(rows):
+    dialogues = {}
+    for row in rows:
+        dialogues.setdefault((row["person_id"], row["dialogue_id"]), []).append(row)
+    return list(dialogues.values())
+
+
+def test_the_prompts_of_a_dialogue_lose_the_same_references(data, tokenizer, caplog):
+    rows = replace(data, max_rows=60).load("dpoc", "train")
+    alone, together = fit_rows(rows, tokenizer, 600), fit_rows(rows, tokenizer, 600, per_dialogue=True)
+    dropped = [[row["dropped_references"] for row in dialogue] for dialogue in by_dialogue(alone)]
+    assert any(len(set(counts)) > 1 for counts in dropped)
+    fitted = [[row["dropped_references"] for row in dialogue] for dialogue in by_dialogue(together)]
+    assert fitted == [[max(counts)] * len(counts) for counts in dropped]
+    for dialogue in by_dialogue(together):
+        for before, after in pairwise(dialogue):
+            assert after["prompt"][: len(before["prompt"])] == before["prompt"]
+    assert f"({sum(map(sum, dropped))} if each were fitted for itself)" in caplog.text
+
+
+def test_max_rows_draws_whole_dialogues(data):
+    rows = replace(data, max_rows=None).load("dpoc", "train")
+    drawn = by_dialogue(replace(data, max_rows=20).load("dpoc", "train"))
+    whole = by_dialogue(rows)
+    assert all(dialogue in whole for dialogue in drawn)
+    assert 20 - max(map(len, whole)) < sum(map(len, drawn)) <= 20
+    assert drawn != whole[: len(drawn)], "at random"
+    assert len(by_dialogue(replace(data, max_rows=1).load("dpoc", "train"))) == 1
+    assert len(replace(data, max_rows=5).load("msl", "train")) == 5
+
+
+def test_budgets_are_per_row_or_dialogue():
+    with pytest.raises(ValueError, match="auto, row, dialogue"):
+        DataArguments(budget_per="dialog")
 
 
 def test_a_model_must_be_named(data, tmp_path):
