@@ -6,6 +6,7 @@ twice the accumulation learns.
 """
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -88,9 +89,9 @@ def test_an_option_that_nobody_knows_starts_nothing(wrong, monkeypatch, capsys):
     assert " ".join(wrong) in capsys.readouterr().err
 
 
-def accelerate_launch(config, *words, **environment):
+def accelerate_launch(config, *words, precision="no", **environment):
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{config}.yaml")]
-    run([*command, "--main_process_port", "0", "--mixed_precision", "no", *map(str, words)], **environment)
+    run([*command, "--main_process_port", "0", "--mixed_precision", precision, *map(str, words)], **environment)
 
 
 def run(command, **environment):
@@ -135,7 +136,7 @@ def train(folder, name, base, options):
     with gathered(trainer.model):
         whole = sum(parameter.numel() for parameter in trainer.model.parameters())
         for parameter in trainer.model.parameters():
-            weights.update(parameter.detach().cpu().numpy().tobytes())
+            weights.update(parameter.detach().float().cpu().numpy().tobytes())
     engine, history = trainer.model_wrapped, trainer.state.log_history
     facts = {
         "world": trainer.accelerator.num_processes,
@@ -196,7 +197,7 @@ def work(tiny_llama, tokenizer, tmp_path_factory):
     return folder
 
 
-def train(work, config, folder, runs, processes=2, **environment):
+def train(work, config, folder, runs, processes=2, precision="no", **environment):
     """Trains all `runs`, (name, base, options), one after another in one launch, on four rows per step. Returns the
     output folders."""
     common = {
@@ -211,7 +212,8 @@ def train(work, config, folder, runs, processes=2, **environment):
     ]
     folder.mkdir(exist_ok=True)
     (folder / "runs.json").write_text(json.dumps(described))
-    accelerate_launch(config, "--num_processes", processes, work / "train.py", folder / "runs.json", **environment)
+    words = ["--num_processes", processes, work / "train.py", folder / "runs.json"]
+    accelerate_launch(config, *words, precision=precision, **environment)
     return [Path(run["options"]["output_dir"]) for run in described]
 
 
@@ -281,6 +283,17 @@ def test_a_precomputed_reference_is_kept_by_the_weights_of_all_processes(work, t
     assert file.stat().st_mtime_ns == written
     assert len(list(kept.iterdir())) == 2
     assert other != pytest.approx(on_the_fly, **CLOSE)
+
+
+@pytest.mark.slow
+def test_a_precomputed_reference_is_not_rounded_to_half_precision(work, tmp_path):
+    """DeepSpeed casts what it is given. At the first step policy and reference are equal: no penalty, log 2."""
+    pytest.importorskip("deepspeed")
+    options = {**PRECOMPUTED, "precompute_ref_batch_size": 1, "bf16": True, "max_steps": 1}
+    runs = [("trees", "base", options)]
+    (folder,) = train(work, "zero2", tmp_path / "bf16", runs, precision="bf16", IDL_HF_CACHE=str(tmp_path))
+    for process in ranks(folder):
+        assert process["losses"] == [pytest.approx(math.log(2), abs=1e-6)]
 
 
 SCRIPT = """
