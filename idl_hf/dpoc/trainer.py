@@ -217,10 +217,9 @@ class DPOCTrainer(DPOTrainer):
         outcome = super().compute_loss(model, inputs, return_outputs)
         if self.args.prefix_sharing != "dialogue" or num_items_in_batch is None:
             return outcome
+        # The Trainer divides by the batches of a process, and the processes' gradients are averaged
         batches = self.current_gradient_accumulation_steps * self.accelerator.num_processes
-        return (
-            outcome * inputs["rows"].sum() * batches / num_items_in_batch
-        )  # the mean over batches is taken elsewhere
+        return outcome * inputs["rows"].sum() * batches / num_items_in_batch
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         """Run one forward for all three completions; TRL computes L_DPO from a stand-in that returns two of them."""
