@@ -19,6 +19,7 @@ def test_the_demo_lowers_the_likelihood_loss_of_people_never_trained_on(tmp_path
     assert len(dpoc["gain"]) == 4
     assert (tmp_path / "msl" / "adapter_model.safetensors").is_file()
     assert (tmp_path / "dpoc" / "adapter_model.safetensors").is_file()
+    assert "prefix_sharing: dialogue" in (tmp_path / "dpoc" / "README.md").read_text()
     assert "persona gain" in report.read_text()
 
 
