@@ -41,7 +41,7 @@ test: setup quality
 # DeepSpeed is of no use without several devices, so only these tests install it; it compiles its operators when needed
 test-slow: setup
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install -q -c constraints.txt -e '.[deepspeed]'
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 2 --dist loadfile
 
 quality: setup
 	$(BIN)/ruff check .

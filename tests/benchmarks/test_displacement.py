@@ -51,6 +51,19 @@ def test_every_curve_has_all_its_points_and_every_method_ends_elsewhere(bench):
 
 
 @pytest.mark.slow
+def test_steps_of_dialogues_are_once_over_the_same_rows(bench):
+    folder, _, runs = bench
+    trees = json.loads((folder / "trees.json").read_text())
+    first, last = trees["curve"][0], trees["curve"][-1]
+    assert first["log_ratios"] == runs["dpoc"]["curve"][0]["log_ratios"]
+    assert first["logps/chosen"] == pytest.approx(runs["dpoc"]["curve"][0]["logps/chosen"])
+    assert trees["people"] == runs["dpoc"]["people"]
+    assert trees["log"][-1]["epoch"] == 1
+    assert last["nll"] is not None
+    assert last["log_ratios"] != runs["dpoc"]["curve"][-1]["log_ratios"]
+
+
+@pytest.mark.slow
 def test_logged_rewards_are_those_of_the_rows(bench):
     _, _, runs = bench
     for run in runs.values():
@@ -76,7 +89,7 @@ def test_what_is_measured_is_of_people_never_trained_on(bench, sample_data):
 @pytest.mark.slow
 def test_the_report_has_a_row_and_a_line_for_every_method(bench):
     folder, printed, _ = bench
-    labels = ["DPO", "DPOC, paper", "DPOC, released", "DPO + SFT", "APO-down", "NCA", "DPOP"]
+    labels = ["DPO", "DPOC, paper", "DPOC, released", "DPO + SFT", "APO-down", "NCA", "DPOP", "DPOC, trees"]
     table = [line for line in (folder / "results.md").read_text().splitlines() if line.startswith("|")]
     assert [row.split(" | ")[0].strip("| ") for row in table[2:]] == labels
     assert len({row.count("|") for row in table}) == 1
