@@ -104,6 +104,7 @@ def places(model: Path, first: Path) -> dict[str, Place]:
         "stats": Place([*cli("stats", DATA, "--html MADE/page.html"), *OPTIONS], file_made("page.html")),
         "msl": Place(msl, weights),
         "dpoc": Place(dpoc, weights),
+        "trees": Place([*dpoc, "--prefix_sharing", "dialogue"], weights),
         "precompute": Place([*dpoc, "--precompute_ref_log_probs"], weights),
         "evaluate": Place(evaluate, figures_made),
         "experiment": Place([*table, "--model_name_or_path", str(model)], figures_made),

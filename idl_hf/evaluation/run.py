@@ -3,7 +3,6 @@ reports."""
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -37,7 +36,7 @@ _ABOUT_MODELS = (
 def evaluate(args: EvaluateArguments) -> Path:
     """Evaluate models, or run an experiment of the paper, and return the report's folder.
 
-    An interrupted run goes on where it stopped; what is done so far is in `so_far` there.
+    An interrupted run goes on where it stopped; what is done so far is in so_far.md there.
     Raises ValueError for what cannot be combined or compared, OSError for a model that cannot be had.
     """
     return _evaluate_models(args) if args.experiment is None else _run_experiment(args)
@@ -52,26 +51,28 @@ def models_experiment(models: Mapping[str, str], test: str, columns: list[str]) 
 def measure(
     experiment: Experiment, run: ExperimentRun, folder: Path, settings: Mapping[str, Any], started: float
 ) -> Report:
-    """Measure all conditions, writing after each what there is to `folder`/so_far, and return the report."""
+    """Measure all conditions, writing after each what there is to `folder`/so_far.md, and return the report."""
     run.choose_dialogues()  # what cannot be compared is said before the first training
     for measured in experiment.conditions.values():
         run.measure(measured)
         report = run.report(time.perf_counter() - started, settings)
-        write_report(folder / "so_far", report, page=False)
+        write_report(folder, report, so_far=True)
     return report
 
 
-def write_report(folder: Path, report: Report, page: bool = True) -> None:
-    """Write report.json, report.md and report.html, none of them where one cannot be made."""
-    for name, text in render(report, page).items():
-        with write_whole(folder / name) as partial:
+def write_report(folder: Path, report: Report, so_far: bool = False) -> None:
+    """Write report.json, report.md and report.html, none of them where one cannot be made; or, of what there is so
+    far, so_far.json and so_far.md."""
+    for name, text in render(report, page=not so_far).items():
+        with write_whole(folder / (name.replace("report", "so_far") if so_far else name)) as partial:
             partial.write_text(text, encoding="utf-8")
 
 
 def finish(folder: Path, report: Report) -> Path:
     """Write the whole report in the place of what there was so far, print it, and return its folder."""
     write_report(folder, report)
-    shutil.rmtree(folder / "so_far", ignore_errors=True)
+    for ending in ("json", "md"):  # another evaluation into this folder may have been first
+        (folder / f"so_far.{ending}").unlink(missing_ok=True)
     text = (folder / "report.md").read_text(encoding="utf-8")
     print(visible(f"\n{text}\nThe report is in {folder / 'report.html'}."))
     return folder
