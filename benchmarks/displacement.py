@@ -103,10 +103,10 @@ class ProbedTrainer(DPOCTrainer):
         self._settings, self._rows = settings, rows
         super().__init__(train_dataset=rows["train"], eval_dataset=rows["probe"], **kwargs)
 
-    def _criterion_metrics(self, added: Tensor, logps: Tensor, *ratios: Tensor) -> dict[str, Tensor]:
+    def _penalty(self, chosen: Tensor, criterion: Tensor, rejected: Tensor) -> Tensor:
         if not self.model.training:
-            self._log_ratios += torch.stack(ratios, dim=1).tolist()
-        return super()._criterion_metrics(added, logps, *ratios)
+            self._log_ratios += torch.stack((chosen, criterion, rejected), dim=1).tolist()
+        return super()._penalty(chosen, criterion, rejected)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate as TRL does, and add a point to `curve`."""
@@ -134,6 +134,7 @@ class DPOPTrainer(ProbedTrainer):
     """ProbedTrainer with the loss of DPOP, `penalty` being its λ."""
 
     def _penalty(self, chosen: Tensor, criterion: Tensor, rejected: Tensor) -> Tensor:
+        super()._penalty(chosen, criterion, rejected)  # which keeps the log-ratios
         return dpop_term(chosen, rejected, self.args.penalty, self.beta)
 
 

@@ -21,11 +21,11 @@ import pyarrow
 import pyarrow.parquet
 from datasets import load_dataset_builder
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
-from trl import TrlParser
 
 import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.arguments import option, required
 from idl_hf.cache import write_whole
+from idl_hf.command_line import run
 from idl_hf.corpora.errors import ErrorLog
 from idl_hf.rows.arguments import DatasetArguments
 
@@ -82,4 +82,4 @@ def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_
 
 
 if __name__ == "__main__":
-    main(TrlParser((ClusterArguments,)).parse_args_and_config()[0])
+    run(main, ClusterArguments)

@@ -3,9 +3,8 @@
 python examples/chat.py --model runs/dpoc --dialogues dialogues.jsonl --person ruth
 """
 
-from trl import TrlParser
-
 from idl_hf.chat.terminal import ChatArguments, chat_in_terminal
+from idl_hf.command_line import run
 
 if __name__ == "__main__":
-    chat_in_terminal(TrlParser(ChatArguments).parse_args_and_config()[0])
+    run(chat_in_terminal, ChatArguments)

@@ -15,9 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from trl import TrlParser
-
 from idl_hf.arguments import option, required
+from idl_hf.command_line import run
 from idl_hf.models.lines import generate_lines
 from idl_hf.models.loading import load_model
 from idl_hf.persona import accuracy, patterns
@@ -117,4 +116,4 @@ def instructed(model: Any, tokenizer: Any, batch_size: int, sentences: Sequence[
 
 
 if __name__ == "__main__":
-    main(TrlParser((Arguments,)).parse_args_and_config()[0])
+    run(main, Arguments)

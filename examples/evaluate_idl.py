@@ -3,11 +3,10 @@
 python examples/evaluate_idl.py --models offline runs/msl runs/dpoc --data_dir <folder> --encoder offline
 """
 
-from trl import TrlParser
-
 import idl_hf  # noqa: F401 (registers the datasets)
+from idl_hf.command_line import run
 from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.run import evaluate
 
 if __name__ == "__main__":
-    evaluate(TrlParser(EvaluateArguments).parse_args_and_config()[0])
+    run(evaluate, EvaluateArguments)

@@ -20,10 +20,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from trl import TrlParser
-
 from idl_hf.arguments import option, required
 from idl_hf.cache import write_whole
+from idl_hf.command_line import run
 from idl_hf.corpora import convai2, jsonl, personaext
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.personaext import Sample, is_plainly_no_statement, split_sentences
@@ -163,8 +162,7 @@ def _line(sample: Sample) -> str:
 
 
 if __name__ == "__main__":
-    arguments = TrlParser((PrepareArguments,)).parse_args_and_config()[0]
     try:
-        main(arguments)
+        run(main, PrepareArguments)
     except (OSError, ValueError) as error:
         raise SystemExit(f"prepare_personaext: {error}") from error

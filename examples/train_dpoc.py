@@ -6,12 +6,13 @@
 Any field of DPOCConfig, ModelConfig and DataArguments can stand in the YAML file or on the command line (`--help`).
 """
 
-from trl import ModelConfig, TrlParser
+from trl import ModelConfig
 
 import idl_hf  # noqa: F401 (registers the datasets)
+from idl_hf.command_line import run
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.training.data import DataArguments
 from idl_hf.training.stages import train_dpoc
 
 if __name__ == "__main__":
-    train_dpoc(*TrlParser((DataArguments, DPOCConfig, ModelConfig)).parse_args_and_config())
+    run(train_dpoc, DataArguments, DPOCConfig, ModelConfig)

@@ -7,10 +7,11 @@
 Any field of SFTConfig, ModelConfig and ExtractorDataArguments can stand in the file or on the line (`--help`).
 """
 
-from trl import ModelConfig, TrlParser
+from trl import ModelConfig
 
+from idl_hf.command_line import run
 from idl_hf.training.extractor import ExtractorDataArguments, train_extractor
 from idl_hf.training.stages import MSLConfig
 
 if __name__ == "__main__":
-    train_extractor(*TrlParser((ExtractorDataArguments, MSLConfig, ModelConfig)).parse_args_and_config())
+    run(train_extractor, ExtractorDataArguments, MSLConfig, ModelConfig)

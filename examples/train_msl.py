@@ -5,11 +5,12 @@
 Any field of SFTConfig, ModelConfig and DataArguments can stand in the YAML file or on the command line (`--help`).
 """
 
-from trl import ModelConfig, TrlParser
+from trl import ModelConfig
 
 import idl_hf  # noqa: F401 (registers the datasets)
+from idl_hf.command_line import run
 from idl_hf.training.data import DataArguments
 from idl_hf.training.stages import MSLConfig, train_msl
 
 if __name__ == "__main__":
-    train_msl(*TrlParser((DataArguments, MSLConfig, ModelConfig)).parse_args_and_config())
+    run(train_msl, DataArguments, MSLConfig, ModelConfig)

@@ -2,8 +2,9 @@
 
 import difflib
 import os
+import sys
 from argparse import Action, ArgumentParser, ArgumentTypeError
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
@@ -71,6 +72,19 @@ def parse(parser: "TrlParser", words: Sequence[str]) -> tuple[Any, ...]:
     for action in needed:
         action.required = True
     return tuple(parser.parse_args_into_dataclasses(args=others, look_for_args_file=False))
+
+
+def run(function: Callable[..., object], *kinds: type) -> None:
+    """Call a function with its dataclasses as a script's command line has them; what is wrong with that line ends the
+    script with a sentence."""
+    from trl import TrlParser
+
+    parser = TrlParser(kinds)
+    try:
+        arguments = parse(parser, sys.argv[1:])
+    except ValueError as error:
+        raise SystemExit(f"{parser.prog}: {error}") from error
+    function(*arguments)
 
 
 def apply_config(parser: "TrlParser", file: str) -> None:

@@ -2,15 +2,12 @@
 
 import functools
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from accelerate.logging import get_logger
 from accelerate.utils import is_peft_model
 from datasets import Dataset, IterableDataset
@@ -25,6 +22,7 @@ from idl_hf.dpoc.collator import COMPLETIONS, DataCollatorForCriterion, DataColl
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.lora import fused_lora
 from idl_hf.dpoc.loss import dpoc_penalty, released_penalty
+from idl_hf.dpoc.metrics import criterion_metrics, gathering_means, sums_by_example, weighted_mean
 from idl_hf.dpoc.reference import precompute_reference
 from idl_hf.dpoc.tokenization import pad_token, tokenize_dataset
 from idl_hf.dpoc.trees import TREE_COLUMNS, plant_dataset
@@ -72,8 +70,8 @@ class DPOCTrainer(DPOTrainer):
         if args is None:
             args = DPOCConfig(f"{name.split('/')[-1]}-DPOC")
         if processing_class is None:
-            loaded_with: Any = args.model_init_kwargs if isinstance(model, str) else None
-            revision = (loaded_with or {}).get("revision", "main")
+            options = (isinstance(model, str) and args.model_init_kwargs) or {}
+            revision = options.get("revision", "main")
             processing_class = AutoTokenizer.from_pretrained(
                 name, revision=revision, trust_remote_code=args.trust_remote_code
             )
@@ -99,6 +97,9 @@ class DPOCTrainer(DPOTrainer):
             data_collator = DataCollatorForCriterion(
                 processing_class.pad_token_id, args.max_length, args.pad_to_multiple_of
             )
+        loaded_with: Any = args.model_init_kwargs
+        if isinstance(model, str) or isinstance(ref_model, str):
+            args.model_init_kwargs = {"use_safetensors": True, **(loaded_with or {})}  # pickles may run code
         super().__init__(
             model=model,
             ref_model=ref_model,
@@ -109,6 +110,7 @@ class DPOCTrainer(DPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        args.model_init_kwargs = loaded_with
         self._refuse_what_cannot_work()
         self._choose_layout()
         self.train_dataset = self._planted(self.train_dataset, "train")
@@ -187,7 +189,8 @@ class DPOCTrainer(DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         self._choose_layout()  # the reference is computed in that of the training
-        return precompute_reference(self, self._planted(dataset, name), name, batch_size)
+        with fused_lora(self.model):  # as in training: rounding must not tell policy and reference apart
+            return precompute_reference(self, self._planted(dataset, name), name, batch_size)
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the reference's summed log-probs of (chosen, criterion, rejected), each of shape (B,)."""
@@ -231,11 +234,12 @@ class DPOCTrainer(DPOTrainer):
         else:
             reference = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
         policy = scores.log_probs.sum(dim=1).chunk(3)
-        ratios = [logps - reference_logps for logps, reference_logps in zip(policy, reference, strict=True)]
+        ratios = (policy[0] - reference[0], policy[1] - reference[1], policy[2] - reference[2])
         penalty = self._penalty(*ratios)
         loss = self._dpo_loss(scores, inputs, reference) + penalty.mean()
         padding = 1 - scoring.real_tokens(inputs).float().mean()
-        values = self._criterion_metrics(penalty, policy[1], *ratios) | {"padding": padding.expand_as(penalty)}
+        values = criterion_metrics(penalty, self.args.penalty, self.beta, policy[1], ratios)
+        values["padding"] = padding.expand_as(penalty)
         if not self.model.training and self.args.prefix_sharing == "dialogue":
             values["loss"] = loss.expand_as(penalty)  # the Trainer's own counts each tree the same
         self._log_means(values, inputs["rows"] if "rows" in inputs else torch.ones_like(penalty, dtype=torch.long))
@@ -257,7 +261,7 @@ class DPOCTrainer(DPOTrainer):
         }
         precomputed, self.precompute_ref_logps = self.precompute_ref_logps, True  # they are in `pair` either way
         try:
-            with _gathering_means(self.accelerator):
+            with gathering_means(self.accelerator):
                 return super()._compute_loss(lambda **_: stand_in, pair, return_outputs=False)
         finally:
             self.precompute_ref_logps = precomputed
@@ -267,28 +271,13 @@ class DPOCTrainer(DPOTrainer):
             return released_penalty(chosen, criterion, rejected, self.args.penalty, self.beta)
         return dpoc_penalty(chosen, criterion, rejected, self.args.penalty)
 
-    def _criterion_metrics(
-        self, added: Tensor, logps: Tensor, chosen: Tensor, criterion: Tensor, rejected: Tensor
-    ) -> dict[str, Tensor]:
-        return {
-            "logps/criterion": logps,
-            "rewards/criterion": self.beta * criterion,
-            "penalty/added_to_loss": added,
-            "penalty/chosen_criterion": self.args.penalty * torch.relu(criterion - chosen),
-            "penalty/criterion_rejected": self.args.penalty * torch.relu(rejected - criterion),
-            "penalty/chosen_criterion_active": (criterion > chosen).float(),
-            "penalty/criterion_rejected_active": (rejected > criterion).float(),
-        }
-
     def _log_means(self, values: dict[str, Tensor], rows: Tensor) -> None:
         """Log the means of values of shape (K,), of examples with so many `rows`. One gather for all: it waits for
         every process."""
         mode = "train" if self.model.training else "eval"
-        stacked = torch.stack([value.detach() for value in values.values()])
-        sums = torch.stack([part.sum(dim=1) for part in stacked.split(rows.tolist(), dim=1)])
         # In an evaluation, examples that fill up the last batch of all processes are left out
         gather = self.accelerator.gather if self.model.training else self.accelerator.gather_for_metrics
-        *totals, count = gather(torch.cat([sums, rows[:, None].to(sums.dtype)], dim=1)).sum(dim=0).tolist()
+        *totals, count = gather(sums_by_example(values, rows)).sum(dim=0).tolist()
         for name, total in zip(values, totals, strict=True):
             self._metrics[mode][name].append(total / count)
         self._rows_logged[mode].append(count)
@@ -297,14 +286,15 @@ class DPOCTrainer(DPOTrainer):
         """Evaluate or predict as TRL does; what an earlier prediction, which logs nothing, left is not counted."""
         self._metrics["eval"].clear()
         self._rows_logged["eval"].clear()
-        return super().evaluation_loop(*args, **kwargs)
+        with fused_lora(self.model):
+            return super().evaluation_loop(*args, **kwargs)
 
     def _weigh_metrics(self, mode: str) -> None:
         """Have the metrics of trees of several rows be means over rows, not over trees."""
         rows = self._rows_logged[mode]
         for values in self._metrics[mode].values() if self.args.prefix_sharing == "dialogue" else ():
             if len(values) == len(rows):  # one for each batch
-                values[:] = [sum(value * count for value, count in zip(values, rows, strict=True)) / sum(rows)]
+                values[:] = [weighted_mean(values, rows)]
         rows.clear()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -340,25 +330,6 @@ class DPOCTrainer(DPOTrainer):
 
 def _log_probs(model: Any, inputs: dict[str, Tensor]) -> SimpleNamespace:
     return SimpleNamespace(log_probs=scoring.token_log_probs(scoring.predict(model, inputs)))
-
-
-@contextmanager
-def _gathering_means(accelerator: Accelerator) -> Iterator[None]:
-    """Have `gather` return the mean of the values of all processes, (1,): processes may have different numbers of
-    them, which gathered one by one are an error, or a process that waits for ever."""
-    gather = accelerator.gather
-
-    def gather_mean(values: Tensor) -> Tensor:
-        if values.ndim == 0:  # a count, which is summed
-            return gather(values)
-        total, count = gather(torch.stack((values.sum(), torch.full_like(values[0], len(values))))[None]).sum(dim=0)
-        return (total / count)[None]
-
-    accelerator.gather = gather_mean
-    try:
-        yield
-    finally:
-        accelerator.gather = gather
 
 
 def _is_planted(dataset: Any) -> bool:

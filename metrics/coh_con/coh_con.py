@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import evaluate
 from datasets import Features, List, Value
 
-from ._rows import check_columns, check_each
+from ._rows import check_columns, check_each, plain
 
 LABELS = ("contradiction", "neutral", "entailment")
 
@@ -147,11 +147,12 @@ def run_model(
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    network = AutoModelForSequenceClassification.from_pretrained(model, trust_remote_code=False)
+    # Weights in a pickle may run code
+    network = AutoModelForSequenceClassification.from_pretrained(model, trust_remote_code=False, use_safetensors=True)
     network = network.float().eval().to(device)
     source = "`id2label`" if id2label else f"`id2label` in the configuration of the model '{model}'"
     names = read_id2label(id2label or network.config.id2label, source)
-    rows = list(zip(predictions, profiles, strict=True))
+    rows = [(plain(text), list(map(plain, profile))) for text, profile in zip(predictions, profiles, strict=True)]
     pairs = {(sentence, response) for response, profile in rows for sentence in profile}
     queue = sorted(pairs, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
     labels: dict[tuple[str, str], str] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import evaluate
 from datasets import Features, Value
 
-from ._rows import check_columns, check_each
+from ._rows import check_columns, check_each, plain
 
 # Strict: a broken triple cannot swallow the next one on its line, as a lazy <.*?,.*?,.*?> lets it
 BRACKETS = re.compile(r"<([^<>\n]*)>")
@@ -59,8 +59,9 @@ Examples:
 
 
 def parse(text: str) -> list[tuple[str, str, str]]:
-    """Return (object, relation, subject) of each well-formed triple; those with an empty element are left out."""
-    split = (tuple(part.strip() for part in body.rsplit(",", 2)) for body in BRACKETS.findall(text))
+    """Return (object, relation, subject) of each well-formed triple in plain text; those with an empty element are
+    left out."""
+    split = (tuple(part.strip() for part in body.rsplit(",", 2)) for body in BRACKETS.findall(plain(text)))
     return [elements for elements in split if len(elements) == 3 and all(elements)]
 
 

@@ -203,6 +203,15 @@ def test_full_fine_tuning_keeps_a_reference_model(tmp_path, tokenizer, rows):
     assert trainer.state.log_history[1]["rewards/criterion"] != 0.0
 
 
+def test_weights_in_a_pickle_are_not_read(tmp_path, tokenizer, rows):
+    model = tiny_model(tokenizer)
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "model" / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows, model=str(tmp_path / "model"))
+
+
 def test_evaluation_logs_the_criterion_too(tmp_path, tokenizer, rows):
     trainer = train(DPOCTrainer, DPOCConfig, tmp_path, tokenizer, rows)
     metrics = trainer.evaluate(rows)

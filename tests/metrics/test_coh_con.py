@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from pathlib import Path
 
 import evaluate
@@ -120,6 +121,20 @@ def test_judge_labels_each_pair_as_the_cross_encoder_does(metric, model):
     assert turned != expected, "a model that does not see which text is first would test nothing"
     for batch_size in (1, 3, 64):
         assert metric.judge(PREDICTIONS, PROFILES, model, batch_size=batch_size) == expected
+
+
+def test_texts_are_read_whatever_their_apostrophes_and_composition(metric, model):
+    profiles = [[sentence.replace("i", "i\u2060") for sentence in profile] for profile in PROFILES]
+    turned = [text.replace("i", "i\u200b") for text in PREDICTIONS]
+    assert metric.judge(turned, profiles, model) == metric.judge(PREDICTIONS, PROFILES, model)
+
+
+def test_weights_in_a_pickle_are_not_read(metric, model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "pickled")
+    (folder / "model.safetensors").unlink()
+    torch.save(BertForSequenceClassification.from_pretrained(model).state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        metric.judge(PREDICTIONS, PROFILES, str(folder))
 
 
 def test_a_model_and_its_labels_give_the_same(metric, model):

@@ -73,6 +73,13 @@ def test_it_agrees_with_the_functions_of_the_package(metric, rows):
     assert list(metric.compute(predictions=predictions, references=references).values()) == expected
 
 
+def test_triples_are_read_whatever_their_apostrophes(metric):
+    found = metric.compute(
+        predictions=["<mom\u2019s dog, have_pet, i>"], references=["<mom's do\u200bg, have_pet, i>"]
+    )
+    assert found["sample_accuracy"] == found["object_f1"] == 1
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "<", "<a, b", "<a, b, c", "< , , >", "a, b, c", "<a\n, b, c>", "\0", "<" + "a, " * 100_000, "犬を飼う <犬>"],
