@@ -1,5 +1,6 @@
 """Times as people's phones write them, and in which order day, month and year stand, told from all of a file."""
 
+import functools
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
@@ -29,19 +30,25 @@ _MANY = timedelta(days=1)
 
 def from_match(match: re.Match[str], order: str) -> datetime | None:
     """Return the time that TIME matched, its date read in an order; None where it is none."""
-    numbers = dict(zip(order, (match["first"], match["second"], match["third"]), strict=True))
-    if len(numbers["y"]) not in (2, 4) or len(numbers["d"]) > 2 or len(numbers["m"]) > 2:
-        return None
-    year = int(numbers["y"]) + (2000 if len(numbers["y"]) == 2 else 0)
-    hour = int(match["hour"])
+    day = _day(match["first"], match["second"], match["third"], order)
+    hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second_of"] or 0)
     if half := match["before"] or match["after"]:
         if not 1 <= hour <= 12:
             return None
         hour = hour % 12 + (12 if _IS_PM.fullmatch(half) else 0)
+    if day is None or hour > 23 or minute > 59 or second > 59:
+        return None
+    return day.replace(hour=hour, minute=minute, second=second)
+
+
+@functools.lru_cache(maxsize=1024)
+def _day(first: str, second: str, third: str, order: str) -> datetime | None:
+    numbers = dict(zip(order, (first, second, third), strict=True))
+    if len(numbers["y"]) not in (2, 4) or len(numbers["d"]) > 2 or len(numbers["m"]) > 2:
+        return None
+    year = int(numbers["y"]) + (2000 if len(numbers["y"]) == 2 else 0)
     try:
-        return datetime(
-            year, int(numbers["m"]), int(numbers["d"]), hour, int(match["minute"]), int(match["second_of"] or 0)
-        )
+        return datetime(year, int(numbers["m"]), int(numbers["d"]))
     except ValueError:
         return None
 
@@ -78,12 +85,17 @@ def order_of(matches: Iterable[re.Match[str]], asked: str, path: Path, option: s
         return asked
     counts = {order: _Count() for order in ORDERS}
     example, signs = "", set()
+    last: tuple[str, ...] = ()
     for match in matches:
+        date = match.group("first", "second", "third")
+        if date == last:
+            continue
+        last = date
         example = example or match[0].strip("[]- –\u200e")
         signs.add(match["sign"])
         for order, count in counts.items():
             is_year = order != "ymd" or len(match["first"]) == 4  # nobody begins with two digits of it
-            count.add(from_match(match, order) if is_year else None)
+            count.add(_day(*date, order) if is_year else None)
     fewest = min(count.wrong for count in counts.values())
     left = {order: count for order, count in counts.items() if count.wrong == fewest}
     steady = {order: count for order, count in left.items() if count.is_steady}
@@ -99,7 +111,7 @@ def order_of(matches: Iterable[re.Match[str]], asked: str, path: Path, option: s
 
 
 class _Count:
-    """How many dates are none in an order, and whether all the others run in one direction."""
+    """How many dates are none in an order, and whether all the others run in one direction; a day may be a zone's."""
 
     def __init__(self) -> None:
         self.wrong = self._ahead = self._back = 0

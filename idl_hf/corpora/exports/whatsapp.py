@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -38,10 +39,10 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplement
 
 
 class _Entry(NamedTuple):
-    """A message with the lines that belong to it, and what matched as its time."""
+    """A message with the lines that belong to it, and the number of the first."""
 
     number: int
-    head: re.Match[str]
+    time: datetime
     text: str
 
 
@@ -66,7 +67,7 @@ def read(path: Path, log: ErrorLog, date_order: str = "") -> Iterator[Message]:
     conversation = name["name"].strip() if name else ""
     with _lines(path, log) as lines:
         for entry in _entries(lines, style, order, path, log):
-            yield _message(entry, order, path, conversation)
+            yield _message(entry, path, conversation)
 
 
 def _style(line: str) -> str | None:
@@ -110,21 +111,22 @@ def _decoded(file: IO[bytes], log: ErrorLog) -> Iterator[str]:
 
 def _entries(lines: Iterator[str], style: str, order: str, path: Path, log: ErrorLog) -> Iterator[_Entry]:
     """Yield each message; lines before the first are reported. What has no date in the order is text, as a quote."""
-    head: re.Match[str] | None = None
+    begun: datetime | None = None
     begin = 1
     parts: list[str] = []
     for number, line in enumerate(lines, start=1):
         match = _HEADS[style].match(line)
-        if match is not None and from_match(match, order) is not None:
-            if head is not None:
-                yield _Entry(begin, head, "\n".join(parts))
+        time = match and from_match(match, order)
+        if match and time:
+            if begun is not None:
+                yield _Entry(begin, begun, "\n".join(parts))
             elif any(part.strip() for part in parts):
                 _report_start(path, parts, log)
-            head, begin, parts = match, number, [line[match.end() :]]
+            begun, begin, parts = time, number, [line[match.end() :]]
         else:
             parts.append(line)
-    if head is not None:
-        yield _Entry(begin, head, "\n".join(parts))
+    if begun is not None:
+        yield _Entry(begin, begun, "\n".join(parts))
     elif any(part.strip() for part in parts):
         _report_start(path, parts, log)
 
@@ -133,12 +135,12 @@ def _report_start(path: Path, parts: list[str], log: ErrorLog) -> None:
     log.report(path, 1, f"Expected a line that begins with a time, found {parts[0][:80]!r}.")
 
 
-def _message(entry: _Entry, order: str, path: Path, conversation: str) -> Message:
+def _message(entry: _Entry, path: Path, conversation: str) -> Message:
     written, colon, text = entry.text.partition(": ")
     if not colon and entry.text.rstrip().endswith(":") and "\n" not in entry.text:
         written, colon = entry.text.rstrip()[:-1], ":"  # an empty message
     speaker = re.sub(_MARKS, "", written).removeprefix("~").strip(" \u00a0\u202f")
-    place, time = f"{path.name}:{entry.number}", from_match(entry.head, order)
+    place, time = f"{path.name}:{entry.number}", entry.time
     if not colon or not speaker or "\n" in written or len(speaker) > _LONGEST_NAME or words.is_notice(entry.text):
         dropped = "call" if words.is_call(entry.text) else "system line"
         return Message("", "", place, time, conversation, dropped)
