@@ -42,6 +42,8 @@ def parsed(entries: Iterable[Entry], log: ErrorLog, parse: Callable[[Entry], Mes
     for entry in entries:
         try:
             message = parse(entry)
+            if not message.dropped and not message.speaker.strip():
+                raise CorpusError("Expected the name of who says this, found none.")
         except CorpusError as error:
             report(entry, log, str(error))
             continue

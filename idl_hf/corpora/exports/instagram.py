@@ -46,7 +46,7 @@ _SHARED = re.compile(
 _SYSTEM = re.compile(
     r"changed the (?:chat |group )?(?:theme|photo|colou?rs)\b|set (?:the|your|his|her|their)(?: own)? nickname\b"
     r"|set the (?:quick reaction|emoji) to\b|named the group\b|(?:added|removed) .+ (?:to|from) the group\."
-    r"|(?:left|created|joined) the group\b|pinned a message\.|turned (?:on|off) (?:vanish|disappearing) m\w+"
+    r"|(?:left|created|joined) the group\.|pinned a message\.|turned (?:on|off) (?:vanish|disappearing) m\w+"
     r"|created a poll\b|voted .*in the poll\b|unsent a message\.?\Z",
     re.IGNORECASE | re.DOTALL,
 )

@@ -59,8 +59,6 @@ def _message(entry: Entry, header: dict[str, object], conversation: str) -> Mess
     is_user = record.get("is_user") is True
     named = header.get("user_name" if is_user else "character_name")
     speaker = entries.text(record, "name") or (named if isinstance(named, str) else "")
-    if not speaker:
-        raise CorpusError("Expected the 'name' of who says this.")
     extra = record.get("extra")
     extra = extra if isinstance(extra, dict) else {}
     if record.get("is_system") is True or extra.get("type") in ("narrator", "comment", "help", "welcome"):

@@ -78,11 +78,8 @@ def _name_of(user: dict[str, object]) -> str:
     """Return the name that Slack shows for a user."""
     profile = user.get("profile")
     profile = profile if isinstance(profile, dict) else {}
-    names = [
-        *(profile.get("display_name"), profile.get("real_name"), user.get("real_name")),
-        *(user.get("display_name"), user.get("name")),
-    ]
-    return next((name for name in names if isinstance(name, str) and name), "")
+    names = [record.get(key) for key in ("display_name", "real_name") for record in (profile, user)]
+    return next((name for name in [*names, user.get("name")] if isinstance(name, str) and name), "")
 
 
 def _channel_names(lists: dict[str, Part], log: ErrorLog, people: _People) -> dict[str, str]:

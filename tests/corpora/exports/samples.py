@@ -160,7 +160,7 @@ SLACK_USERS = [
     {"id": "U3", "name": "deploybot", "is_bot": True, "profile": {"real_name": "deploybot"}},
 ]
 SLACK_DAY = [
-    {"type": "message", "subtype": "channel_join", "user": "U2", "text": "<@U2> has joined", "ts": "1715900000.000100"},
+    {"type": "message", "subtype": "channel_join", "user": "U2", "text": "<@U2> joined", "ts": "1715900000.000100"},
     {"type": "message", "user": "U1", "text": "בוקר טוב <@U2> &amp; co &lt;3 <https://ex.am/p|la page>",
      "ts": "1715900060.000200", "client_msg_id": "c1", "thread_ts": "1715900060.000200", "reply_count": 1},
     {"type": "message", "user": "U2", "text": "salut ! <!here> <#C9|général> <https://ex.am/q>",

@@ -123,7 +123,7 @@ def test_a_malformed_entry_is_reported_and_the_others_are_read(read, entry, prob
     assert [message.speaker for message in messages] == ["Оксана", "آرش"]
     assert log.drops == {MALFORMED: 1}
     assert problem in log.messages[0]
-    with pytest.raises(CorpusError, match="result.json:21: Entry 2: Expected"):
+    with pytest.raises(CorpusError, match=r"result\.json:21: Entry 2: Expected"):
         read([TELEGRAM_MESSAGES[1], entry])
 
 
