@@ -18,7 +18,7 @@ from idl_hf.corpora.exports.message import Message
 from idl_hf.corpora.exports.parts import Part, beginning, parts
 from idl_hf.corpora.exports.times import from_unix
 
-_FILE = r"message_\d+\.json"
+_FILE = r"message_\d{1,9}\.json"
 _MEDIA = (
     *("photos", "videos", "audio_files", "gifs", "sticker", "files", "share", "media", "ip"),
     *("shared_album", "bumped_message_metadata"),
@@ -55,7 +55,7 @@ _SYSTEM = re.compile(
 def found(path: Path) -> bool:
     """Return whether this is an export of Instagram or Messenger."""
     export = beginning(path, _FILE)
-    return isinstance(export, dict) and isinstance(export.get("participants"), list) and "mapping" not in export
+    return isinstance(export, dict) and isinstance(export.get("participants"), list)
 
 
 def read(path: Path, log: ErrorLog) -> Iterator[Message]:
@@ -72,7 +72,7 @@ def read(path: Path, log: ErrorLog) -> Iterator[Message]:
 
 
 def _number(name: str) -> int:
-    number = re.search(r"(\d+)\.json\Z", name)
+    number = re.search(r"(\d{1,9})\.json\Z", name)
     return int(number[1]) if number else 0
 
 

@@ -88,9 +88,9 @@ def _parts_on_disk(path: Path, wanted: re.Pattern[str]) -> list[Part]:
         return [Part(path, "", partial(open_text, path))]
     if not path.is_dir():
         raise CorpusError(f"{path}: Expected a file or a folder, found neither.")
-    walk = (Path(folder) / name for folder, _, files in os.walk(path) for name in files)
-    names = sorted(file.relative_to(path).as_posix() for file in walk if file.is_file())
-    return [Part(path, name, partial(open_text, path / name)) for name in names if wanted.fullmatch(name)]
+    walk = (Path(folder, name) for folder, _, files in os.walk(path) for name in files)
+    names = sorted(filter(wanted.fullmatch, (file.relative_to(path).as_posix() for file in walk)))
+    return [Part(path, name, partial(open_text, path / name)) for name in names if (path / name).is_file()]
 
 
 def _unreadable(path: Path, error: Exception) -> CorpusError:
