@@ -11,6 +11,7 @@ from pathlib import Path
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports import entry as entries
 from idl_hf.corpora.exports.entry import Entry, fields, kind, parsed, report
+from idl_hf.corpora.exports.json_reader import JsonReader
 from idl_hf.corpora.exports.message import Message
 from idl_hf.corpora.exports.names import distinct
 from idl_hf.corpora.exports.parts import beginning, parts
@@ -38,12 +39,25 @@ def read(path: Path, log: ErrorLog) -> Iterator[Message]:
     with parts(path, _FILE, "conversations.json") as files:
         for file in files:
             with file.reader() as reader:
-                for entry in reader.entries():
+                for number in reader.elements():
+                    entry = _conversation(reader, number)
                     record = entry.value
                     if isinstance(record, dict) and isinstance(record.get("mapping"), dict):
                         yield from _read_conversation(entry, record, log, titles)
                     else:
                         report(entry, log, f"Expected a conversation with its 'mapping', found {kind(record)}.")
+
+
+def _conversation(reader: JsonReader, number: int) -> Entry:
+    """Return a conversation, whose nodes are read one by one, for they may be a hundred thousand."""
+    if reader.peek() != "{":
+        return reader.entry(number)
+    line = reader.line
+    record: dict[str, object] = {}
+    for key in reader.members():
+        is_tree = key == "mapping" and reader.peek() == "{"
+        record[key] = {inner: reader.value() for inner in reader.members()} if is_tree else reader.value()
+    return Entry(record, reader.path, line, number, reader.name)
 
 
 def _read_conversation(

@@ -79,13 +79,21 @@ def time_of(date: object) -> datetime | None:
         month, day, year, hour, minute, second, half = match.groups()
         if month.lower() not in _MONTHS:
             return None
-        numbers = [year, _MONTHS.index(month.lower()) + 1, day, int(hour) % 12 + 12 * (half in "pP"), minute, second]
+        numbers = [
+            year,
+            _MONTHS.index(month.lower()) + 1,
+            day,
+            int(hour) % 12 + 12 * (half in "pP"),
+            minute,
+            second,
+            0,
+        ]
     elif match := _UNITS.fullmatch(date):  # 2023-6-19 @14h 20m 5s 250ms
         numbers = [*match.groups()[:6], int(match[7] or 0) * 1000]
     else:
         return from_iso(date)
     try:
-        year, month, day, hour, minute, second, *micro = (int(number or 0) for number in numbers)
-        return datetime(year, month, day, hour, minute, second, *micro)
+        year, month, day, hour, minute, second, micro = (int(number or 0) for number in numbers)
+        return datetime(year, month, day, hour, minute, second, micro)
     except ValueError:
         return None
