@@ -13,7 +13,7 @@ from typing import TextIO
 
 from idl_hf.arguments import option, required
 from idl_hf.cache import write_whole
-from idl_hf.corpora.errors import MALFORMED, CorpusError, ErrorLog
+from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports.chats import Chats
 from idl_hf.corpora.exports.dates import ORDERS
 from idl_hf.corpora.exports.dialogues import Cuts, Session, dialogue_of, sessions
@@ -291,7 +291,7 @@ def _print(
     width = max(map(len, table))
     lines += [f"{name:<{width}}  {count:>9,}" for name, count in table.items()]
     lines += [f"{count} x {what}" for what, count in log.notes.items()]
-    lines += [f"{MALFORMED}: {message}" for message in log.messages[:5]]
+    lines += [f"malformed: {message}" for message in log.messages[:5]]
     for dialogue in examples:
         lines += ["", f"{dialogue.person_id} with {dialogue.partner_id}, {dialogue.turns[0].time or 'no time'}"]
         lines += [_shown(turn.role, turn.speaker, turn.text) for turn in dialogue.turns[:_EXAMPLE_TURNS]]

@@ -99,15 +99,18 @@ def _known(names: list[str], kind: str) -> int:
 
 def _column(path: Path, names: list[str], kind: str, named: str) -> int:
     if named and named not in names:
-        shown = ", ".join(names)[:300]
-        raise CorpusError(f"{path}:1: Expected the column '{named}' (--{kind}_column), found the columns {shown}.")
+        raise CorpusError(f"{path}:1: Expected the column '{named}' (--{kind}_column), found {_shown(names)}.")
     index = names.index(named) if named else _known(names, kind)
     if index < 0 and kind in ("text", "speaker"):
         raise CorpusError(
             f"{path}:1: Expected a first line that names the columns, one of them the {kind}, found "
-            f"{', '.join(names)[:300] or 'nothing'}. Pass --{kind}_column NAME."
+            f"{_shown(names)}. Pass --{kind}_column NAME."
         )
     return index
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(" ".join(name.split()) for name in names)[:300] or "nothing"
 
 
 @contextmanager

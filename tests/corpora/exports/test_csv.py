@@ -65,9 +65,7 @@ def test_columns_can_be_named(table):
     (message,) = messages(path, **named)
     assert (message.speaker, message.text, message.conversation) == ("Ann", "hi", "See")
     assert message.time == datetime(2024, 1, 13, 21, 5)
-    with pytest.raises(
-        CorpusError, match=r"Expected the column 'who' \(--speaker_column\), found the columns wer, was"
-    ):
+    with pytest.raises(CorpusError, match=r"Expected the column 'who' \(--speaker_column\), found wer, was, "):
         messages(path, **{**named, "speaker_column": "who"})
 
 

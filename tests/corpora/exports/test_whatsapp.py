@@ -53,7 +53,7 @@ SPANISH = (
     "13/1/24, 9:06 p.\u00a0m. - Núria: <Multimedia omitido>\n"
     "13/1/24, 9:07 p.\u00a0m. - Núria: Se eliminó este mensaje.\n"
     "13/1/24, 9:08 p.\u00a0m. - Llamada perdida\n"
-    "14/1/24, 9:09 a.\u00a0m. - Núria: ya voy <Se editó este mensaje.>\n"
+    "13/1/24, 9:09 p.\u00a0m. - Núria: ya voy <Se editó este mensaje.>\n"
 )
 FRENCH = (
     "13/01/2024, 21:05 - Les messages et les appels sont chiffrés de bout en bout. Aucun tiers, pas même WhatsApp, "
@@ -112,7 +112,7 @@ LOCALES = {
     ]),
     "Spanish": (SPANISH, [
         ("", "", "21:05", "system line"), ("Ana", "¿vienes?", "21:05", ""), ("Núria", "", "21:06", "media"),
-        ("Núria", "", "21:07", "deleted"), ("", "", "21:08", "call"), ("Núria", "ya voy", "09:09", ""),
+        ("Núria", "", "21:07", "deleted"), ("", "", "21:08", "call"), ("Núria", "ya voy", "21:09", ""),
     ]),
     "Korean iOS": (KOREAN_IOS, [("지민", "안녕", "21:05", ""), ("하늘", "응", "00:05", "")]),
     **{
