@@ -1,5 +1,7 @@
 """`idl-hf import`, as a user types it: what is written, what is counted, what is said of anything else."""
 
+import contextlib
+import io
 import json
 import random
 import re
@@ -22,7 +24,7 @@ from tests.corpora.exports.test_whatsapp import LOCALES
 SEED, INPUTS = 0, 20_000
 TEXTS = {
     **{f"whatsapp {name}": ("whatsapp", {"WhatsApp Chat with Ben.txt": text}) for name, (text, _) in LOCALES.items()},
-    "csv": ("csv", {"messages.csv": IMAZING}),
+    "csv": ("csv", {"messages.csv": IMAZING + IMAZING.partition("\n")[2] * 3}),
     **{name: (name, files) for name, files in SAMPLES.items()},
 }
 PIECES = [
@@ -214,7 +216,8 @@ def written(folder: Path, files: dict[str, bytes]) -> Path:
 def imported(name: str, path: Path, out: Path) -> dict:
     """Import for everybody, check that all messages are accounted for and that the lines are read; the report."""
     order = "dmy" if "date_order" in options_of(name if name != "auto" else "csv") and name != "auto" else None
-    import_chats(ImportArguments(name, str(path), "all", str(out), date_order=order))
+    with contextlib.redirect_stdout(io.StringIO()):
+        import_chats(ImportArguments(name, str(path), "all", str(out), date_order=order))
     report = report_of(out)
     assert set(report) == {"format", "messages", "in_dialogues", "dropped", "dialogues", "people"}
     assert report["messages"] == report["in_dialogues"] + sum(report["dropped"].values())
