@@ -1,11 +1,12 @@
 """WhatsApp's chats, from Android and iOS, in the languages of the phones that wrote them."""
 
-import random
 import zipfile
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from idl_hf.corpora.errors import MALFORMED, CorpusError, ErrorLog
 from idl_hf.corpora.exports.whatsapp import found, read
@@ -274,16 +275,26 @@ def test_neither_a_folder_nor_a_file_that_is_not_there_is_found(tmp_path):
     assert not found(tmp_path / "none.txt")
 
 
-def test_cuts_anywhere_lose_no_message(chat):
-    rng = random.Random(0)
-    for content, _ in LOCALES.values():
-        data = content.encode()
-        for _ in range(20):
-            path, log = chat(data[rng.randrange(len(data)) :]), ErrorLog("skip")
-            try:
-                made = messages(path, log, date_order="dmy" if "PM" not in content else "mdy")
-            except CorpusError:
-                continue
-            texts = sum(m.text.count("\n") + 1 for m in made)
-            assert len(made) + log.drops.total() >= 1
-            assert texts >= sum(bool(m.text) for m in made)
+LINES = st.text(st.sampled_from("abé ?:-[]<>/,.\u200d\U0001f600"), max_size=12)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("Ann", "Ben Okafor", "+44 7700 900123")), st.lists(LINES, min_size=1, max_size=4))
+    ),
+    st.sampled_from((("{:%d/%m/%Y, %H:%M} - ", "dmy"), ("[{:%m/%d/%y, %I:%M:%S\u202f%p}] ", "mdy"))),
+    st.sampled_from(("\n", "\r\n")),
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_written_as_a_phone_does_is_read_back(chat, said, style, end):
+    head, order = style
+    begin = datetime(2024, 1, 1, 11, 30)
+    written = [(head.format(begin + timedelta(hours=i)), speaker, lines) for i, (speaker, lines) in enumerate(said)]
+    text = "".join(f"{time}{speaker}: {end.join(lines)}{end}" for time, speaker, lines in written)
+    made = messages(chat(text), date_order=order) if said else []
+    assert len(made) == len(said)
+    for i, (message, (speaker, lines)) in enumerate(zip(made, said, strict=True)):
+        assert (message.speaker, message.time) == (speaker, begin + timedelta(hours=i))
+        assert message.dropped or message.text == "\n".join(lines)
+        assert message.dropped in ("", "media" if any("<" in line for line in lines) else "empty")
+        assert message.text.strip() or message.dropped
