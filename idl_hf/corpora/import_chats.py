@@ -1,0 +1,311 @@
+"""`idl-hf import`: a chat export becomes dialogues of one person, or of each, as JSON Lines."""
+
+import json
+import math
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from idl_hf.arguments import option, required
+from idl_hf.cache import write_whole
+from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.corpora.exports.chats import Chats
+from idl_hf.corpora.exports.dates import ORDERS
+from idl_hf.corpora.exports.dialogues import Cuts, Session, dialogue_of, sessions
+from idl_hf.corpora.exports.formats import AUTO, format_of, formats, options_of, reader_of
+from idl_hf.corpora.exports.mask import Mask
+from idl_hf.schema import Dialogue, clean, comparable
+from idl_hf.shown import visible
+
+EVERYBODY = "all"
+REPORT = "import_report.json"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_NO_PERSON = "message of a chat without the person"
+_ONE_SIDE = "message of a session in which one side is silent"
+_FEWEST_TRAINED = 2  # dialogues of a person, one of which the other can refer to
+_EXAMPLES, _EXAMPLE_TURNS, _EXAMPLE_WIDTH = 3, 6, 100
+
+
+@dataclass
+class ImportArguments:
+    """From which chats, whose dialogues, and how they are cut."""
+
+    format: str = required("'auto', or the app that wrote the file.")
+    file: str = required("The export: a file, an archive or a folder, as the app wrote it.")
+    person: str = required(
+        "Whose turns are learnt: a name as the export has it; 'all': each in turn. --me is the same.", "--me"
+    )
+    output_dir: str = required("Folder for train.jsonl, validation.jsonl and import_report.json.")
+    burst: str = option("5m", "Messages of one speaker with less than this between them are one turn: 30s, 5m, 1h.")
+    pause: str = option("6h", "A dialogue ends where nobody writes for longer than this.")
+    max_turns: int = option(20, "A dialogue ends after so many turns.")
+    validation: float = option(0.2, "Share of each person's dialogues, the last ones, that goes to validation.jsonl.")
+    date_order: str | None = option(None, "How dates are written, where the file does not tell.", choices=ORDERS)
+    text_column: str = option("", "csv: the column of what is said.")
+    speaker_column: str = option("", "csv: the column of who says it.")
+    time_column: str = option("", "csv: the column of when.")
+    conversation_column: str = option("", "csv: the column of the chat that a message belongs to.")
+    mask: bool = option(
+        False,
+        "Replace phone, account and card numbers, mail and web addresses; docs/import.md says what is not found.",
+    )
+    hide: list[str] = field(default_factory=list, metadata={"help": "Names to replace too, with --mask."})
+    region: str = option("", "With --mask: the country of phone numbers without a country's code, such as DE.")
+    dry_run: bool = option(False, "Say what would be written, and write nothing.")
+
+    def cuts(self) -> Cuts:
+        """Return where turns and dialogues end. Raises ValueError for what is no duration or number of turns."""
+        if self.max_turns < 2:
+            raise ValueError(f"--max_turns must be at least 2, one turn of each side, found {self.max_turns}.")
+        return Cuts(_seconds("burst", self.burst), _seconds("pause", self.pause), self.max_turns)
+
+
+@dataclass
+class Import:
+    """What an export held, and what of it is in a dialogue: messages = in_dialogues + the sum of dropped."""
+
+    format: str
+    messages: int = 0
+    in_dialogues: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    dialogues: int = 0
+    people: int = 0
+
+    def report(self) -> dict[str, str | int | dict[str, int]]:
+        """Return it as import_report.json holds it."""
+        return {**vars(self), "dropped": dict(sorted((+self.dropped).items()))}
+
+
+def import_chats(args: ImportArguments) -> None:
+    """Write the dialogues of an export, and print what became of its messages."""
+    cuts = args.cuts()
+    if not 0 <= args.validation < 1:
+        raise ValueError(f"--validation must be a share from 0 to below 1, found {args.validation}.")
+    if args.hide and not args.mask:
+        raise ValueError("--hide names what --mask is to replace. Pass --mask too.")
+    mask = Mask(args.hide, args.region) if args.mask else None
+    folder = Path(args.output_dir)
+    replaces = _may_write(folder)
+    path = Path(args.file).expanduser()
+    name = format_of(args.format, path)
+    with Chats() as chats:
+        log, made = ErrorLog("skip"), Import(name)
+        _read(path, args, chats, made, mask, log)
+        people = _people(args.person, chats, made, path)
+        cut = _Cutting(chats, cuts, people, mask or str, path.stem)
+        held_out = _held_out(cut, made, args.validation)
+        if not made.dialogues:
+            raise CorpusError(f"'{path}' holds no session with a turn of each side. {_account(made)}")
+        counts: Counter[str] = Counter()
+        examples = _write(folder, cut, held_out, made, counts, args.dry_run)
+    _print(args, made, counts, examples, log, mask, replaces)
+
+
+def _seconds(name: str, text: str) -> float:
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise ValueError(f"--{name} must be a duration such as 30s, 5m, 6h or 2d, found '{text}'.")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _may_write(folder: Path) -> bool:
+    """Return whether an import of before will be replaced. Raises ValueError where other files would be."""
+    if (folder / REPORT).is_file():
+        return True
+    others = [name for name in ("train.jsonl", "validation.jsonl") if (folder / name).exists()]
+    if others or (folder.exists() and not folder.is_dir()):
+        raise ValueError(
+            f"'{folder}' holds files that no import wrote ({', '.join(others)}). Choose another --output_dir."
+            if others
+            else f"'{folder}' is a file. --output_dir must be a folder."
+        )
+    return False
+
+
+def _read(path: Path, args: ImportArguments, chats: Chats, made: Import, mask: Mask | None, log: ErrorLog) -> None:
+    """Fill the chats with the texts of an export and count what else it holds."""
+    taken = options_of(made.format)
+    given = {name: getattr(args, name) for name in _reader_options() if getattr(args, name)}
+    if strange := [f"--{name}" for name in given if name not in taken]:
+        raise ValueError(f"The format {made.format} has no use for {', '.join(strange)}.")
+    for message in reader_of(made.format)(path, log, **given):
+        made.messages += 1
+        speaker, text = clean(_sound(message.speaker)), clean(_sound(message.text))
+        reason = message.dropped or ("" if comparable(text) else "empty") or ("" if speaker else "no speaker")
+        if reason:
+            made.dropped[reason] += 1
+            text = ""
+        if speaker and reason != "system line":
+            chats.add(clean(_sound(message.conversation)), speaker, mask(text) if mask else text, message.time)
+    if malformed := log.drops.total():
+        made.messages += malformed
+        made.dropped["malformed"] += malformed
+    if not made.messages:
+        raise CorpusError(f"'{path}' holds no message.")
+
+
+def _reader_options() -> list[str]:
+    return list(dict.fromkeys(name for known in formats() for name in options_of(known)))
+
+
+def _sound(text: str) -> str:
+    """Return a text that can be written down: JSON may hold half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _people(asked: str, chats: Chats, made: Import, path: Path) -> list[str]:
+    """Return whose turns are learnt. Raises ValueError, with the names there are, for a name that is none."""
+    counts = {name: count for name, count in chats.speakers().items() if count}
+    if not counts:
+        raise CorpusError(f"'{path}' holds no text of anybody. {_account(made)}")
+    name = clean(asked)
+    if name in counts:
+        return [name]
+    if name == EVERYBODY:
+        return list(counts)
+    alike = [known for known in counts if comparable(known) == comparable(name)]
+    if len(alike) == 1:
+        return alike
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"'{known}' ({count} messages)" for known, count in ranked[:20])
+    more = f" and {len(ranked) - 20} others" if len(ranked) > 20 else ""
+    raise ValueError(f"Nobody in '{path}' is called '{asked}'. --person takes {EVERYBODY} or one of: {listed}{more}.")
+
+
+@dataclass(frozen=True)
+class _Cutting:
+    """The dialogues of an export, made anew each time they are asked for."""
+
+    chats: Chats
+    cuts: Cuts
+    people: list[str]
+    named: Callable[[str], str]
+    file: str
+
+    def sessions(self) -> Iterator[tuple[str, Session, list[str]]]:
+        """Yield each session with its conversation and with those who have it as a dialogue."""
+        people = set(self.people)
+        for conversation in self.chats.conversations():
+            for session in sessions(self.chats.said(conversation), self.cuts):
+                speakers = session.speakers
+                owners = [name for name in speakers if name in people] if len(speakers) > 1 else []
+                yield conversation, session, owners
+
+    def dialogues(self) -> Iterator[Dialogue]:
+        """Yield the dialogues, each with an id of its own: the partner and a number."""
+        numbers: Counter[tuple[str, str]] = Counter()
+        for conversation, session, owners in self.sessions():
+            speakers = self.chats.speakers(conversation)
+            for person in owners:
+                others = [name for name in speakers if name != person]
+                partner = others[0] if len(others) == 1 else conversation or self.file
+                named = (self.named(person), self.named(partner))
+                numbers[named] += 1
+                yield dialogue_of(session, person, partner, numbers[named], self.named)
+
+
+def _held_out(cut: _Cutting, made: Import, share: float) -> set[int]:
+    """Return the numbers of the dialogues for validation, the last ones of each person in time.
+    What becomes of each message is counted on the way."""
+    begins: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    people = set(cut.people)
+    for conversation, session, owners in cut.sessions():
+        if owners:
+            made.in_dialogues += session.messages
+        else:
+            is_there = people & cut.chats.speakers(conversation).keys()
+            made.dropped[_ONE_SIDE if is_there else _NO_PERSON] += session.messages
+        for person in owners:
+            begins[person].append((-math.inf if session.begin is None else session.begin, made.dialogues))
+            made.dialogues += 1
+    made.people = len(begins)
+    held_out = set()
+    for own in begins.values():
+        count = max(0, min(int(len(own) * share + 1e-9), len(own) - _FEWEST_TRAINED))
+        held_out |= {number for _, number in sorted(own)[len(own) - count :]}
+    return held_out
+
+
+def _write(
+    folder: Path, cut: _Cutting, held_out: set[int], made: Import, counts: Counter[str], dry_run: bool
+) -> list[Dialogue]:
+    """Write the files and return examples; `counts` gets the dialogues of each split."""
+    shown = {made.dialogues * i // _EXAMPLES for i in range(_EXAMPLES)}
+    examples: list[Dialogue] = []
+    with ExitStack() as stack:
+        files: dict[str, TextIO] = {}
+        if not dry_run:
+            for split in ("train", "validation") if held_out else ("train",):
+                partial = stack.enter_context(write_whole(folder / f"{split}.jsonl"))
+                files[split] = stack.enter_context(open(partial, "w", encoding="utf-8"))
+        for number, dialogue in enumerate(cut.dialogues()):
+            split = "validation" if number in held_out else "train"
+            counts[split] += 1
+            if files:
+                files[split].write(_line(dialogue))
+            if number in shown:
+                examples.append(dialogue)
+    if not dry_run:
+        if not held_out:
+            (folder / "validation.jsonl").unlink(missing_ok=True)  # of an import of before
+        with write_whole(folder / REPORT) as partial:
+            partial.write_text(json.dumps(made.report(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return examples
+
+
+def _line(dialogue: Dialogue) -> str:
+    turns = [
+        {"role": turn.role, "text": turn.text, "time": turn.time, "speaker": turn.speaker} for turn in dialogue.turns
+    ]
+    turns = [{name: value for name, value in turn.items() if value} for turn in turns]
+    record = {"person_id": dialogue.person_id, "dialogue_id": dialogue.dialogue_id, "partner_id": dialogue.partner_id}
+    return json.dumps({**record, "turns": turns}, ensure_ascii=False) + "\n"
+
+
+def _account(made: Import) -> str:
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in made.dropped.most_common())
+    return f"Of its {made.messages} messages {made.in_dialogues} are in dialogues; left out: {reasons or 'none'}."
+
+
+def _print(
+    args: ImportArguments,
+    made: Import,
+    counts: Counter[str],
+    examples: list[Dialogue],
+    log: ErrorLog,
+    mask: Mask | None,
+    replaces: bool,
+) -> None:
+    """Print what became of the messages, examples, and the command to go on with."""
+    lines = [f"{args.file}: {made.format}" + (" (detected)" if args.format == AUTO else ""), ""]
+    table = {"messages": made.messages, "in dialogues": made.in_dialogues}
+    table |= {f"left out: {reason}": count for reason, count in made.dropped.most_common()}
+    table |= {"dialogues": made.dialogues, **{f"  in {split}.jsonl": count for split, count in counts.items()}}
+    table |= {"people": made.people}
+    table |= {f"{kind}s replaced": count for kind, count in (mask.counts if mask else {}).items()}
+    width = max(map(len, table))
+    lines += [f"{name:<{width}}  {count:>9,}" for name, count in table.items()]
+    lines += [f"{count} x {what}" for what, count in log.notes.items()]
+    lines += [f"malformed: {message}" for message in log.messages[:5]]
+    for dialogue in examples:
+        lines += ["", f"{dialogue.person_id} with {dialogue.partner_id}, {dialogue.turns[0].time or 'no time'}"]
+        lines += [_shown(turn.role, turn.speaker, turn.text) for turn in dialogue.turns[:_EXAMPLE_TURNS]]
+        lines += ["  ..."] * (len(dialogue.turns) > _EXAMPLE_TURNS)
+    if args.dry_run:
+        lines += ["", "Nothing was written (--dry_run)."]
+    else:
+        person, folder = shlex.quote(examples[0].person_id), shlex.quote(args.output_dir)
+        lines += ["", f"{'Replaced the import in' if replaces else 'Written to'} {args.output_dir}. To go on:"]
+        lines += [f"  idl-hf fit {folder} --person {person} --output_dir {folder}/fit"]
+    print(visible("\n".join(lines)))
+
+
+def _shown(role: str, speaker: str, text: str) -> str:
+    name = f"{role} ({speaker})" if speaker else role
+    text = text.replace("\n", " / ")
+    return f"  {name}: {text if len(text) <= _EXAMPLE_WIDTH else text[: _EXAMPLE_WIDTH - 4] + ' ...'}"
