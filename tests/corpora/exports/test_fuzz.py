@@ -23,6 +23,7 @@ from idl_hf.corpora.exports.message import Message
 from tests.corpora.exports.samples import SAMPLES, TELEGRAM_ALL, as_meta_writes, pretty
 
 SEED, INPUTS = 0, 20_000
+WRITTEN: dict[Path, bytes] = {}  # what the files hold that are there
 EXPORTS = {**SAMPLES, "telegram all": {"result.json": pretty(TELEGRAM_ALL)}}
 PIECES = [
     *(b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r", b"\0", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"-"),
@@ -45,8 +46,10 @@ def attempt(name: str, folder: Path, files: dict[str, bytes]) -> tuple[list[Mess
     """Read an export; return its messages, its log and the sentence that ended it, "" if it was read to its end."""
     root = folder / name.replace(" ", "-")
     for file, content in files.items():
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_bytes(content)
+        if WRITTEN.get(root / file) != content:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_bytes(content)
+            WRITTEN[root / file] = content
     path = root if len(files) > 1 else root / next(iter(files))
     module = importlib.import_module(f"idl_hf.corpora.exports.{name.partition(' ')[0]}")
     assert module.found(path) in (True, False)
