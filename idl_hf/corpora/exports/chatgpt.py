@@ -105,7 +105,7 @@ def _why_dropped(record: dict[str, object], role: str) -> str:
     """Return why a message is nothing that the two said to each other; "" of one that is."""
     metadata = record.get("metadata")
     content_type = entries.text(fields(record.get("content")), "content_type")
-    if role == "tool" or (role == "assistant" and record.get("recipient", "all") != "all"):
+    if role == "tool" or (role == "assistant" and record.get("recipient") not in (None, "all")):
         return "tool"
     if role not in ("user", "assistant"):
         return "system line"

@@ -78,6 +78,11 @@ def text(record: dict[str, object], key: str) -> str:
     return value or ""
 
 
+def identifier(value: object) -> str:
+    """Return an id, which some exports write as a number, as text; "" of any other value."""
+    return str(value) if type(value) is int else value if isinstance(value, str) else ""
+
+
 def kind(value: object) -> str:
     """Return what a JSON value is, in words. Never what it holds: that may be a page long, or private."""
     return _KINDS.get(type(value), "a number")

@@ -2,7 +2,9 @@
 
 import codecs
 import json
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,7 +17,15 @@ from idl_hf.corpora.exports.entry import Entry
 _BLOCK = 1 << 16  # bytes read at a time, at least
 _MARGIN = 16  # an error this close to what was read so far may come from where it was cut: "-Infinity", "\ud83d"
 _SPACE = re.compile(r"[ \t\r\n]*")
-_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+DAMAGED = (
+    *(OSError, EOFError, ValueError, RuntimeError),  # also of a zip with a password, or packed in an unknown way
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
+
+
+def shortened(error: Exception) -> str:
+    """Return what an error says; that of a zip may quote a page of it."""
+    return str(error)[:120].rstrip(".")
 
 
 def whole_number(digits: str) -> int | float:
@@ -127,7 +137,7 @@ class JsonReader:
         except UnicodeDecodeError as error:
             found = f"{error.object[error.start]:#x}"
             raise self.error(f"Expected UTF-8 text from here on, found the byte {found}.") from error
-        except _DAMAGED as error:
-            raise self.error(f"The file cannot be read on from here ({error}).") from error
+        except DAMAGED as error:
+            raise self.error(f"The file cannot be read on from here ({shortened(error)}).") from error
         self._ended = not block
         return not self._ended

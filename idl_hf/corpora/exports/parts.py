@@ -4,7 +4,6 @@ import json
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from idl_hf.corpora.errors import CorpusError
-from idl_hf.corpora.exports.json_reader import JsonReader, whole_number
+from idl_hf.corpora.exports.json_reader import DAMAGED, JsonReader, shortened, whole_number
 from idl_hf.corpora.files import MAX_UNPACKED, open_text
 
 _HEAD = 1 << 17  # bytes that tell a format
-_DAMAGED = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _DEEPEST = 100
 
@@ -34,15 +32,23 @@ class Part(NamedTuple):
             return self.open()
         except CorpusError:
             raise
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise _unreadable(self.path, error) from error
+
+    def head(self) -> bytes:
+        """Return what the file begins with. Raises CorpusError where it cannot be read."""
+        with self.stream() as stream:
+            try:
+                return stream.read(_HEAD)
+            except DAMAGED as error:
+                raise _unreadable(self.path, error) from error
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the file. Raises CorpusError where it cannot be read on."""
         with self.stream() as stream:
             try:
                 yield from stream
-            except _DAMAGED as error:
+            except DAMAGED as error:
                 raise _unreadable(self.path, error) from error
 
     @contextmanager
@@ -66,7 +72,7 @@ def parts(path: Path, names: str, what: str) -> Iterator[list[Part]]:
         found = _parts_of_zip(path, archive, wanted) if archive else _parts_on_disk(path, wanted)
     except CorpusError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
     with archive or nullcontext():
         if not found:
@@ -94,7 +100,9 @@ def _parts_on_disk(path: Path, wanted: re.Pattern[str]) -> list[Part]:
 
 
 def _unreadable(path: Path, error: Exception) -> CorpusError:
-    return CorpusError(f"{path}: Expected an export that can be read, found: {error}. Export the chat again.")
+    return CorpusError(
+        f"{path}: Expected an export that can be read, found: {shortened(error)}. Export the chat again."
+    )
 
 
 def _bytes(path: Path, count: int) -> bytes:
@@ -106,10 +114,10 @@ def beginning(path: Path, names: str) -> object:
     """Return the JSON that the first file of an export begins with, cut where it becomes long; None of any other file.
     Lists and objects hold what came before the cut."""
     try:
-        with parts(path, names, "JSON") as found, found[0].stream() as stream:
-            head = stream.read(_HEAD)
+        with parts(path, names, "JSON") as found:
+            head = found[0].head()
         return json.loads(_closed(head.decode("utf-8-sig", errors="replace")), parse_int=whole_number)
-    except _DAMAGED:  # CorpusError and broken JSON are of them
+    except DAMAGED:  # CorpusError and broken JSON are of them
         return None
 
 

@@ -9,12 +9,13 @@ from idl_hf.corpora.exports.entry import Entry
 from idl_hf.corpora.exports.json_reader import JsonReader, whole_number
 from idl_hf.corpora.exports.parts import Part, parts
 
+_MARK = b"\xef\xbb\xbf"  # of the byte order
 JSON_FILE = r"[^/]*\.jsonl?"
 
 
 def read_records(path: Path, log: ErrorLog) -> Iterator[Entry]:
-    """Yield the JSON values of a file. Of JSON Lines, one that is broken is reported to `log`; any
-    other file that is broken raises CorpusError."""
+    """Yield the JSON values of a file. Of JSON Lines, one that is broken is reported to `log`; any other
+    file that is broken raises CorpusError."""
     with parts(path, JSON_FILE, "a file of JSON Lines") as files:
         for file in files:
             if _is_lines(file):
@@ -26,9 +27,9 @@ def read_records(path: Path, log: ErrorLog) -> Iterator[Entry]:
 
 def _is_lines(file: Part) -> bool:
     """Return whether there is a JSON value in the first line, or one that is broken and goes on in no other line."""
-    first = next((line for line in file.lines() if line.strip()), b"").strip().removeprefix(b"\xef\xbb\xbf")
-    if first.startswith(b"["):
+    if file.head().removeprefix(_MARK).lstrip().startswith(b"["):  # its only line may be as long as the file
         return False
+    first = next((line for line in file.lines() if line.strip()), b"").strip().removeprefix(_MARK)
     try:
         json.loads(first, parse_int=whole_number)
     except json.JSONDecodeError as error:

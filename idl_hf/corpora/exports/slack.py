@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports import entry as entries
-from idl_hf.corpora.exports.entry import Entry, fields, parsed
+from idl_hf.corpora.exports.entry import Entry, fields, identifier, parsed
 from idl_hf.corpora.exports.message import Message
 from idl_hf.corpora.exports.names import distinct
 from idl_hf.corpora.exports.parts import Part, beginning, parts
@@ -89,9 +89,11 @@ def _channel_names(lists: dict[str, Part], log: ErrorLog, people: _People) -> di
         taken: dict[str, str] = {}
         for chat in _records(file, log):
             members = chat.get("members")
-            shown = [people.names.get(str(member), "") for member in members] if isinstance(members, list) else []
+            shown = (
+                [people.names.get(identifier(member), "") for member in members] if isinstance(members, list) else []
+            )
             if all(shown) and shown:
-                folder = str(chat["id"] if file.name.endswith("dms.json") else chat.get("name"))
+                folder = identifier(chat["id"] if file.name.endswith("dms.json") else chat.get("name"))
                 names[folder] = distinct(", ".join(shown), folder, taken)
     return names
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports import entry as entries
-from idl_hf.corpora.exports.entry import Entry, fields, kind, parsed
+from idl_hf.corpora.exports.entry import Entry, fields, identifier, kind, parsed
 from idl_hf.corpora.exports.json_reader import JsonReader
 from idl_hf.corpora.exports.message import Message
 from idl_hf.corpora.exports.names import distinct
@@ -76,9 +76,9 @@ def _read_chats(reader: JsonReader, log: ErrorLog, taken: dict[str, str]) -> Ite
         about: dict[str, object] = {}
         for key in reader.members():
             if key == "messages":
-                identity = f"chat {number}" if about.get("id") is None else str(about["id"])
-                name = about.get("name")  # null where the other's account is gone
-                name = name if isinstance(name, str) and name else f"{about.get('type', 'chat')} {identity}"
+                identity = identifier(about.get("id")) or str(number)
+                name = identifier(about.get("name"))  # null where the other's account is gone
+                name = name or f"{identifier(about.get('type')) or 'chat'} {identity}"
                 yield from _read_messages(reader, log, distinct(name, identity, taken))
             else:
                 about[key] = reader.value()
@@ -92,8 +92,7 @@ def _message(entry: Entry, conversation: str, speakers: dict[str, str]) -> Messa
     record = fields(entry.value)
     is_message = entries.text(record, "type") in ("message", "unsupported")
     who = ("from", "from_id") if is_message else ("actor", "actor_id")
-    identity = record.get(who[1]) or ""
-    identity = identity if isinstance(identity, str) else str(identity)  # a number in the exports until 2021
+    identity = identifier(record.get(who[1]))  # a number in the exports until 2021
     name = entries.text(record, who[0]) or identity or "deleted account"
     written, dropped = "", _why_dropped(record)
     if not dropped:

@@ -104,6 +104,13 @@ def test_what_is_said_and_what_is_not(read, changes, text, dropped):
     assert [(message.text, message.dropped) for message in messages] == [(text, dropped)]
 
 
+@pytest.mark.parametrize(("recipient", "dropped"), [("all", ""), ("browser", "tool"), (None, "")])
+def test_what_the_model_says_to_a_tool_is_nothing_said(read, recipient, dropped):
+    node = chatgpt_node("a", None, "assistant", text='search("rain")', recipient=recipient)
+    messages, _ = read(chatgpt_conversation([node], "a"))
+    assert [message.dropped for message in messages] == [dropped]
+
+
 @pytest.mark.parametrize(
     ("node", "problem"),
     [

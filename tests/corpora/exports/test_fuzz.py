@@ -6,8 +6,10 @@ one sentence, and each entry of what still is JSON is a message or a line of the
 
 import copy
 import importlib
+import io
 import json
 import random
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from idl_hf.corpora.exports.message import Message
 from tests.corpora.exports.samples import SAMPLES, TELEGRAM_ALL, as_meta_writes, pretty
 
 SEED, INPUTS = 0, 20_000
+WRITTEN: dict[Path, bytes] = {}  # what the files hold that are there
 EXPORTS = {**SAMPLES, "telegram all": {"result.json": pretty(TELEGRAM_ALL)}}
 PIECES = [
     *(b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r", b"\0", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"-"),
@@ -43,8 +46,10 @@ def attempt(name: str, folder: Path, files: dict[str, bytes]) -> tuple[list[Mess
     """Read an export; return its messages, its log and the sentence that ended it, "" if it was read to its end."""
     root = folder / name.replace(" ", "-")
     for file, content in files.items():
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_bytes(content)
+        if WRITTEN.get(root / file) != content:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_bytes(content)
+            WRITTEN[root / file] = content
     path = root if len(files) > 1 else root / next(iter(files))
     module = importlib.import_module(f"idl_hf.corpora.exports.{name.partition(' ')[0]}")
     assert module.found(path) in (True, False)
@@ -176,6 +181,36 @@ def one_input(name: str, folder: Path, rng: random.Random) -> str:
         return "sentence"
     assert len(messages) + log.drops[MALFORMED] == expected
     return "counted"
+
+
+def one_zip(folder: Path, rng: random.Random) -> str:
+    """Check a zip that was changed at random; return what became of it."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
+        for file, text in EXPORTS["slack"].items():
+            archive.writestr(file, text[:700] if file.endswith("6.json") and rng.random() < 0.5 else text)
+    content = bytearray(stream.getvalue())
+    directory = content.index(b"PK\x01\x02")
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(4, len(content)) if rng.random() < 0.5 else rng.randrange(directory, len(content))
+        content[at] = rng.choice([0, 1, 8, 12, 14, 93, 255, rng.randrange(256)])
+    if rng.random() < 0.1:
+        content = content[: rng.randrange(4, len(content))]
+    return check("slack", folder, {"export.zip": bytes(content)})[2]
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=200, deadline=None)
+def test_a_mutated_zip_is_read_or_reported(folder, seed):
+    one_zip(folder, random.Random(seed))
+
+
+@pytest.mark.slow
+def test_twenty_thousand_mutated_zips_are_read_or_reported(folder):
+    rng = random.Random(SEED)
+    sentences = [one_zip(folder, rng) for _ in range(INPUTS)]
+    print(f"\nzips, seed {SEED}: {sentences.count('')} read, {INPUTS - sentences.count('')} reported")
+    assert sentences.count("") > INPUTS / 20
 
 
 @pytest.mark.parametrize("name", EXPORTS)

@@ -55,13 +55,16 @@ def test_a_folder_of_chats_has_a_header_each(export):
         {
             "a.jsonl": lines([SILLYTAVERN[0], unnamed]),
             "b/c.jsonl": lines([{"user_name": "Jisoo", "character_name": "Coco"}, unnamed]),
+            "d.jsonl": lines([unnamed]),
         }
     )
     assert sillytavern.found(path)
-    assert [(message.conversation, message.speaker) for message in sillytavern.read(path, ErrorLog())] == [
+    log = ErrorLog("skip")
+    assert [(message.conversation, message.speaker) for message in sillytavern.read(path, log)] == [
         ("a", "Seraphina"),
         ("b/c", "Coco"),
     ]
+    assert log.messages[0].endswith("d.jsonl:1: Expected the name of who says this, found none.")
 
 
 @pytest.mark.parametrize(

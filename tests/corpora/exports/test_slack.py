@@ -78,7 +78,7 @@ def test_a_folder_of_one_channel_needs_no_lists(export):
 @pytest.mark.parametrize(
     ("text", "plain"),
     [
-        ("&lt;b&gt; &amp;amp; 1 &lt; 2", "<b> &amp; 1 < 2"),
+        ("&lt;b&gt; &amp;amp; &amp;gt; 1 &lt; 2", "<b> &amp; &gt; 1 < 2"),
         ("<@U2>: <@U9|ghost> <@U9>", "@Pierre Émile: @ghost @U9"),
         ("<#C1|chess> <#C1>", "#chess #C1"),
         ("<!channel> <!subteam^S1|@team> <!subteam^S1> <!date^1^{date}|1 May>", "@channel @team @subteam 1 May"),

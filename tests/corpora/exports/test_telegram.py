@@ -133,6 +133,14 @@ def test_a_chat_that_is_none_is_reported_and_the_others_are_read(read):
     assert "Entry 1: Expected a chat, found a number." in log.messages[0]
 
 
+def test_an_id_that_is_nested_deep_is_none(export):
+    deep = "[" * 900 + "]" * 900
+    chat = f'{{"id": {deep}, "type": {deep}, "name": {deep}, "messages": [{{"type": "message", "from_id": {deep}}}]}}'
+    path = export({"result.json": f'{{"about": "x", "chats": {{"list": [{chat}]}}}}'})
+    messages = list(telegram.read(path, ErrorLog()))
+    assert [(message.speaker, message.conversation) for message in messages] == [("deleted account", "chat 1")]
+
+
 def test_half_of_an_emoji_is_mended_and_counted(export):
     chat = {"name": "A", "type": "personal_chat", "messages": [TELEGRAM_MESSAGES[1] | {"text": "hm \ud83d"}]}
     log = ErrorLog()
