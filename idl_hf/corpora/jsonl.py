@@ -82,8 +82,8 @@ def parse_dialogue(record: object, notes: Counter[str] | None = None) -> Dialogu
     if not _are_texts(profile):
         raise CorpusError("Expected profile to be a list of sentences.")
     turns = parse_turns(record, notes)
-    partner = _optional(record, "partner_id", lambda value: bool(_id_of(value)), notes)
-    return Dialogue(ids["person_id"], ids["dialogue_id"], turns, tuple(profile), partner_id=_id_of(partner))
+    partner = _optional(record, "partner_id", _id_of, notes)
+    return Dialogue(ids["person_id"], ids["dialogue_id"], turns, tuple(profile), partner_id=partner)
 
 
 def _id_of(value: object) -> str:
@@ -119,8 +119,8 @@ def parse_turns(record: Mapping[str, object], notes: Counter[str] | None = None)
         candidates = entry.get("candidates") or []
         if not is_text(text) or not _are_texts(candidates):
             raise CorpusError(f"Turn {position}: expected valid Unicode text, and candidates as a list of texts.")
-        time = _optional(entry, "time", is_time, left_out if notes is not None else None)
-        speaker = _optional(entry, "speaker", is_text, left_out if notes is not None else None)
+        time = _optional(entry, "time", _time_of, left_out if notes is not None else None)
+        speaker = _optional(entry, "speaker", _name_of, left_out if notes is not None else None)
         turns.append(Turn(role, text, tuple(candidates), time, speaker))
     if not turns:
         raise CorpusError("Expected at least one turn, found none.")
@@ -144,27 +144,33 @@ def _is_empty(text: object) -> bool:
 
 
 def _optional(
-    entry: Mapping[str, Any], name: str, is_sound: Callable[[object], bool], notes: Counter[str] | None
-) -> Any:
-    """Return an optional value, "" where it is null or missing; one that is none is left out and counted."""
+    entry: Mapping[str, object], name: str, text_of: Callable[[object], str], notes: Counter[str] | None
+) -> str:
+    """Return an optional value as text, "" where it is null or missing; one that is none is left out and counted."""
     value = entry.get(name)
     if value is None or value == "":
         return ""
-    if is_sound(value):
-        return value
-    if notes is None:
+    text = text_of(value)
+    if not text and notes is None:
         raise CorpusError(f"Expected {_OPTIONAL[name]}, found {repr(value)[:80]}.")
-    notes[f"{name} that is not {_OPTIONAL[name]}, left out"] += 1
-    return ""
+    if not text and notes is not None:
+        notes[f"{name} that is not {_OPTIONAL[name]}, left out"] += 1
+    return text
 
 
-def is_time(value: object) -> bool:
-    """Return whether this is a time as ISO 8601 writes it."""
+def _name_of(value: object) -> str:
+    return clean(value) if is_text(value) else ""
+
+
+def _time_of(value: object) -> str:
+    """Return a time as ISO 8601 writes it, empty where it is none."""
     try:
-        plain = isinstance(value, str) and value.isascii()  # any sign may stand between day and hour
-        return plain and bool(datetime.fromisoformat(re.sub("[zZ]$", "+00:00", str(value))))
+        if isinstance(value, str) and value.isascii():  # any sign may stand between day and hour
+            datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
+            return value
     except ValueError:
-        return False
+        pass
+    return ""
 
 
 def is_text(value: object) -> TypeGuard[str]:

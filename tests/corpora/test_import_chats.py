@@ -151,6 +151,24 @@ def test_masks_reach_texts_speakers_and_ids(tmp_path):
     assert "1234567" not in (out / "train.jsonl").read_text()
 
 
+def test_people_of_one_placeholder_have_dialogues_with_ids_of_their_own(tmp_path):
+    path = tmp_path / "messages.csv"
+    path.write_text("sender,text,chat\n" + "".join(f"{name},hi,{chat}\n" for chat in "12" for name in ("Ann", "ANN")))
+    main(["import", "csv", str(path), "--me", "all", "--output_dir", str(tmp_path / "out"), "--mask", "--hide", "ann"])
+    (dialogues,) = [list(read_dialogues(tmp_path / "out" / "train.jsonl"))]
+    assert {dialogue.person_id for dialogue in dialogues} == {"[name 1]"}
+    assert [dialogue.dialogue_id for dialogue in dialogues] == [f"[name 1] {i}" for i in (1, 2, 3, 4)]
+
+
+def test_rows_that_are_malformed_are_counted_and_shown(tmp_path, capsys):
+    path = tmp_path / "messages.csv"
+    path.write_text("sender,text\nAnn,hi\nAnn,hi,there,you\nBen,hello\n")
+    assert main(["import", "csv", str(path), "--me", "Ann", "--output_dir", str(tmp_path / "out")]) == 0
+    report = report_of(tmp_path / "out")
+    assert (report["messages"], report["in_dialogues"], report["dropped"]) == (3, 2, {"malformed": 1})
+    assert f"malformed: {path}:3: Expected 2 columns" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
