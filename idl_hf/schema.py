@@ -41,31 +41,42 @@ def _is_seen(sign: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One utterance. `self` is the target person, whom the model learns to be; `partner` is whoever they talk to."""
+    """One utterance. `self` is the target person, whom the model learns to be; `partner` is whoever they talk to.
+
+    What a corpus does not say is empty. time: ISO 8601. speaker: who of the partners says it, where these are several.
+    """
 
     role: Role
     text: str
     candidates: tuple[str, ...] = ()  # other replies offered for this turn (ConvAI2, LIGHT), without the one given
+    time: str = ""
+    speaker: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", clean(self.text))
         object.__setattr__(self, "candidates", tuple(map(clean, self.candidates)))
+        object.__setattr__(self, "speaker", clean(self.speaker))
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One conversation of a person, with what the corpus says of it and where it stands (`file:line`)."""
+    """One conversation of a person, with what the corpus says of it and where it stands (`file:line`).
+
+    partner_id: whom they talk to, a person or a group, the same in all their dialogues; empty where nobody says.
+    """
 
     person_id: str
     dialogue_id: str
     turns: tuple[Turn, ...]
     profile: tuple[str, ...] = ()
     source: str = ""
+    partner_id: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "person_id", clean(self.person_id))
         object.__setattr__(self, "dialogue_id", clean(self.dialogue_id))
         object.__setattr__(self, "profile", tuple(map(clean, self.profile)))
+        object.__setattr__(self, "partner_id", clean(self.partner_id))
 
     def texts(self, role: Role) -> list[str]:
         """Return what one side says, turn by turn."""
@@ -118,8 +129,9 @@ def features(config: str) -> "Features":
     text, number = Value("string"), Value("int32")
     ids = {"person_id": text, "dialogue_id": text}
     if config == "sessions":
-        turn = {"role": text, "text": text, "candidates": List(text)}
-        return Features({**ids, "turns": List(turn), "profile": List(text), "source": text})
+        turn = {"role": text, "text": text, "candidates": List(text), "time": text, "speaker": text}
+        own = {"turns": List(turn), "profile": List(text), "source": text, "partner_id": text}
+        return Features({**ids, **own})
     messages = List({"role": text, "content": text})
     # where each reference, and last the current dialogue, begins in `prompt` (see prompting.fit_to_budget)
     starts = List({"message": number, "char": number})

@@ -3,9 +3,11 @@
     {"person_id": "ruth", "dialogue_id": "ruth-1", "profile": ["i live in maine."],
      "turns": [{"role": "partner", "text": "hi"}, {"role": "self", "text": "hello"}]}
 
-`profile` is optional. Instead of `turns` the chat format may be used, where the assistant is the person:
-`"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]`. A content may be a list
-of parts, of which those that are text are read. Turns that are null or empty are left out and counted.
+`profile` is optional, and so are `partner_id` of a dialogue (whom the person talks to) and `time` (ISO 8601) and
+`speaker` (who of a group) of a turn. Instead of `turns` the chat format may be used, where the assistant is the
+person: `"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]`. A content may be
+a list of parts, of which those that are text are read. Turns that are null or empty are left out and counted, and so
+are optional values that are none.
 """
 
 import json
@@ -13,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
@@ -22,6 +25,7 @@ from idl_hf.schema import Dialogue, Role, Turn, clean, comparable
 
 _T = TypeVar("_T")
 _CHAT_ROLES: dict[str, Role] = {"user": "partner", "assistant": "self", "partner": "partner", "self": "self"}
+_OPTIONAL = {"time": "a time in ISO 8601", "speaker": "a text", "partner_id": "a text or a whole number"}
 _TEXT_PARTS = (None, "text", "input_text", "output_text")  # types of the parts of a content
 
 
@@ -77,7 +81,9 @@ def parse_dialogue(record: object, notes: Counter[str] | None = None) -> Dialogu
     profile = record.get("profile") or []
     if not _are_texts(profile):
         raise CorpusError("Expected profile to be a list of sentences.")
-    return Dialogue(ids["person_id"], ids["dialogue_id"], parse_turns(record, notes), tuple(profile))
+    turns = parse_turns(record, notes)
+    partner = _optional(record, "partner_id", lambda value: bool(_id_of(value)), notes)
+    return Dialogue(ids["person_id"], ids["dialogue_id"], turns, tuple(profile), partner_id=_id_of(partner))
 
 
 def _id_of(value: object) -> str:
@@ -88,9 +94,9 @@ def _id_of(value: object) -> str:
 
 def parse_turns(record: Mapping[str, object], notes: Counter[str] | None = None) -> tuple[Turn, ...]:
     """Return the turns of a JSON object, from its `turns` or else from its `messages`.
-    System messages are instructions, not dialogue, and are left out. notes: counts turns that are null or empty, and
-    parts of a content that are no text, which are left out; without it an empty turn is an error. Raises CorpusError
-    with what is wrong."""
+    System messages are instructions, not dialogue, and are left out. notes: counts turns that are null or empty, parts
+    of a content that are no text, and a time or speaker that is none, which are left out; without it an empty turn is
+    an error, and so is such a time or speaker. Raises CorpusError with what is wrong."""
     entries = record.get("turns", record.get("messages"))
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CorpusError("Expected turns (or messages) to be a list of objects with role and text.")
@@ -113,7 +119,9 @@ def parse_turns(record: Mapping[str, object], notes: Counter[str] | None = None)
         candidates = entry.get("candidates") or []
         if not is_text(text) or not _are_texts(candidates):
             raise CorpusError(f"Turn {position}: expected valid Unicode text, and candidates as a list of texts.")
-        turns.append(Turn(role, text, tuple(candidates)))
+        time = _optional(entry, "time", is_time, left_out if notes is not None else None)
+        speaker = _optional(entry, "speaker", is_text, left_out if notes is not None else None)
+        turns.append(Turn(role, text, tuple(candidates), time, speaker))
     if not turns:
         raise CorpusError("Expected at least one turn, found none.")
     if notes is not None:
@@ -133,6 +141,30 @@ def _text_of(entry: Mapping[str, Any]) -> tuple[object, int]:
 
 def _is_empty(text: object) -> bool:
     return isinstance(text, str) and not comparable(text)
+
+
+def _optional(
+    entry: Mapping[str, Any], name: str, is_sound: Callable[[object], bool], notes: Counter[str] | None
+) -> Any:
+    """Return an optional value, "" where it is null or missing; one that is none is left out and counted."""
+    value = entry.get(name)
+    if value is None or value == "":
+        return ""
+    if is_sound(value):
+        return value
+    if notes is None:
+        raise CorpusError(f"Expected {_OPTIONAL[name]}, found {repr(value)[:80]}.")
+    notes[f"{name} that is not {_OPTIONAL[name]}, left out"] += 1
+    return ""
+
+
+def is_time(value: object) -> bool:
+    """Return whether this is a time as ISO 8601 writes it."""
+    try:
+        plain = isinstance(value, str) and value.isascii()  # any sign may stand between day and hour
+        return plain and bool(datetime.fromisoformat(re.sub("[zZ]$", "+00:00", str(value))))
+    except ValueError:
+        return False
 
 
 def is_text(value: object) -> TypeGuard[str]:

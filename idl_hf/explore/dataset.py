@@ -51,5 +51,5 @@ def _words(messages: Sequence[Message]) -> int:
 
 def dialogue_of(session: Mapping[str, Any]) -> Dialogue:
     """Return the dialogue that a row of the sessions config was made of."""
-    turns = tuple(Turn(turn["role"], turn["text"], tuple(turn["candidates"])) for turn in session["turns"])
-    return Dialogue(session["person_id"], session["dialogue_id"], turns, tuple(session["profile"]), session["source"])
+    turns = tuple(Turn(**{**turn, "candidates": tuple(turn["candidates"])}) for turn in session["turns"])
+    return Dialogue(**{**session, "turns": turns, "profile": tuple(session["profile"])})

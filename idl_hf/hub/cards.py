@@ -26,9 +26,10 @@ COLUMNS = {
     "person_id": "the person whose replies are learnt",
     "dialogue_id": "the dialogue that the row is about",
     "turns": "the dialogue; `self` is the person, `partner` the other; `candidates` are other replies that the corpus "
-    "offers",
+    "offers, `time` (ISO 8601) and `speaker` (who of a group) are empty where it does not say",
     "profile": "what the corpus says of the person",
     "source": "file and line in the corpus",
+    "partner_id": "whom the person talks to, empty where the corpus does not say",
     "prompt": "past dialogues of the person, then the current one up to the reply (assistant: the person, user: the "
     "partner)",
     "completion": "the reply; where a row predicts several, with the partner's turns between them",

@@ -71,6 +71,35 @@ def test_candidates_are_kept():
     assert turns == (Turn("self", "hello", ("yes", "no")),)
 
 
+def test_times_speakers_and_the_partner_are_kept(file):
+    turns = [
+        {"role": "partner", "text": "hi", "time": "2026-03-01T09:30:00Z", "speaker": " Ann "},
+        {"role": "self", "text": "hello", "time": None, "speaker": ""},
+    ]
+    (dialogue,) = read_dialogues(file(record(turns=turns, partner_id=7)))
+    assert dialogue.turns == (Turn("partner", "hi", time="2026-03-01T09:30:00Z", speaker="Ann"), TURNS[1])
+    assert dialogue.partner_id == "7"
+
+
+def test_optional_values_that_are_none_are_left_out_and_counted(file):
+    turns = [
+        {"role": "partner", "text": "hi", "time": "yesterday", "speaker": ["Ann"]},
+        {"role": "self", "text": "hello", "time": 1700000000},
+        {"role": "self", "text": "hello", "time": "2026-03-01\ud80009:30"},
+    ]
+    log = ErrorLog()
+    (dialogue,) = read_dialogues(file(record(turns=turns, partner_id={"id": 7})), log)
+    assert dialogue.turns == (*TURNS, TURNS[1])
+    assert dialogue.partner_id == ""
+    assert log.notes == {
+        "time that is not a time in ISO 8601, left out": 3,
+        "speaker that is not a text, left out": 1,
+        "partner_id that is not a text or a whole number, left out": 1,
+    }
+    with pytest.raises(CorpusError, match=r"Expected a time in ISO 8601, found 'yesterday'\."):
+        parse_turns({"turns": turns[:1]})
+
+
 def test_a_byte_order_mark_and_carriage_returns_change_nothing(file):
     line = json.dumps(SOUND).encode()
     assert [d.turns for d in read_dialogues(file(b"\xef\xbb\xbf" + line + b"\r"))] == [TURNS]

@@ -483,7 +483,7 @@ def test_sessions_are_the_dialogues_as_they_were_read(build, persons, dialogues)
     assert [row["dialogue_id"] for row in rows] == list(dialogues)
     for row in rows:
         dialogue = dialogues[row["dialogue_id"]]
-        assert [Turn(t["role"], t["text"], tuple(t["candidates"])) for t in row["turns"]] == list(dialogue.turns)
+        assert [Turn(**{**t, "candidates": tuple(t["candidates"])}) for t in row["turns"]] == list(dialogue.turns)
         assert (row["person_id"], tuple(row["profile"]), row["source"]) == (
             dialogue.person_id,
             dialogue.profile,
