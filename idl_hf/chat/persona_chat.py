@@ -397,6 +397,9 @@ def _trained_options(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"{where} has unknown options: {', '.join(unknown)}. Expected some of: {', '.join(option_names())}."
         )
-    RowOptions(**options).check("dpoc" if options.get("reply") == "each" else "msl")
+    try:
+        RowOptions(**options).check("dpoc" if options.get("reply") == "each" else "msl")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     of_replies = {"reply", "rejected", "criterion_type"}
     return {option: value for option, value in options.items() if option not in of_replies}
