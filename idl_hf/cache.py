@@ -74,6 +74,26 @@ class Cache:
         insert = "INSERT OR IGNORE INTO entries VALUES (?, ?)"
         self._connected(lambda connection: connection.executemany(insert, rows))
 
+    def remove(self, keys: Iterable[bytes]) -> int:
+        """Remove the values of these keys and return how many there were; no byte of them is left in the file, nor in
+        one beside it. Raises OSError where another process keeps it from being written anew."""
+        rows = [(key,) for key in dict.fromkeys(keys)]
+
+        def remove(connection: sqlite3.Connection) -> int:
+            connection.execute("PRAGMA secure_delete = ON")
+            before = connection.total_changes
+            connection.executemany("DELETE FROM entries WHERE key = ?", rows)
+            removed = connection.total_changes - before
+            connection.commit()
+            if removed:
+                connection.execute("VACUUM")  # pages that were split before may hold a second copy
+                (busy, *_), *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                if busy:
+                    raise OSError("another process reads it; run the same again once that is done")
+            return removed
+
+        return self._connected(remove)
+
     def values(
         self, keys: Sequence[bytes], compute: Callable[[list[int]], Iterable[Mapping[int, bytes]]]
     ) -> list[bytes]:

@@ -84,7 +84,7 @@ class SentenceEncoder:
     @property
     def _cache(self) -> Cache:
         made_of = digest(self.identity, code_identity("idl_hf.encoding", "sentence-transformers"))
-        return Cache(cache_folder() / "embeddings" / f"{made_of.hex()[:24]}.sqlite", _is_unit_vector)
+        return Cache(_folder() / f"{made_of.hex()[:24]}.sqlite", _is_unit_vector)
 
     def _encode_new(self, texts: list[str]) -> NDArray[np.float32]:
         if self._model is None:
@@ -108,6 +108,16 @@ class SentenceEncoder:
                 f"The sentence encoder '{self.name}' makes vectors that are not finite. Pass another one."
             )
         return vectors.astype(np.float32)
+
+
+def forget_vectors(texts: Iterable[str]) -> int:
+    """Remove the vectors of texts by any encoder from this machine and return how many there were."""
+    keys = list(map(_key, texts))
+    return sum(Cache(file).remove(keys) for file in sorted(_folder().glob("*.sqlite")))
+
+
+def _folder() -> Path:
+    return cache_folder() / "embeddings"
 
 
 def _is_unit_vector(value: bytes) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from idl_hf.cache import Cache, code_identity, digest, write_whole
+from idl_hf.cache import Cache, _sealed, code_identity, digest, write_whole
 
 ROOT = Path(__file__).parents[1]
 
@@ -327,3 +327,69 @@ def test_a_cache_that_cannot_be_written_is_read_and_else_a_sentence(tmp_path, mo
     assert made(cache) == list(VALUES.values())
     with pytest.raises(OSError, match=r"readonly.*IDL_HF_CACHE"):
         cache.write({b"new": b"value"})
+
+
+def bytes_beside(file: Path) -> bytes:
+    """All that the file and those beside it hold, -wal, -shm and -journal among them."""
+    return b"".join(path.read_bytes() for path in sorted(file.parent.glob(f"{file.name}*")))
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_what_is_removed_leaves_no_byte(mode, tmp_path):
+    file = tmp_path / "kept.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+    cache, keys = Cache(file), [digest(i) for i in range(2000)]
+    cache.write({key: f"the tale number {i} of the heron".encode() for i, key in enumerate(keys)})
+    assert b"the tale number 77 of" in bytes_beside(file)
+    assert cache.remove([keys[77], keys[1500], keys[77], digest("unknown")]) == 2
+    kept = bytes_beside(file)
+    assert b"number 77 of" not in kept
+    assert b"number 1500 of" not in kept
+    assert cache.known(keys) == set(keys) - {keys[77], keys[1500]}
+    assert cache.remove([keys[77]]) == 0
+
+
+def test_a_write_ahead_log_that_another_process_holds_open_is_emptied(tmp_path):
+    file, key = tmp_path / "kept.sqlite", digest("one")
+    cache = Cache(file)
+    cache.write({})
+    with sqlite3.connect(file) as other:
+        other.execute("PRAGMA journal_mode = wal")
+        assert other.execute("SELECT count(*) FROM entries").fetchall() == [(0,)]
+        cache.write({key: b"the tale of the heron"})
+        assert b"heron" in (tmp_path / "kept.sqlite-wal").read_bytes()
+        assert cache.remove([key]) == 1
+        assert b"heron" not in bytes_beside(file)
+
+
+def test_a_copy_in_a_page_that_was_split_goes_too(tmp_path):
+    """Where entries come in any order, pages are split, and the free space of a page may keep what has moved."""
+    file = tmp_path / "kept.sqlite"
+    texts = {digest(i): f"the tale number {i} of the heron".encode() for i in range(2000)}
+    cache = Cache(file)
+    cache.write({})
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        rows = [(key, _sealed(key, text)) for key, text in texts.items()]
+        connection.executemany("INSERT INTO entries VALUES (?, ?)", rows)
+    before = bytes_beside(file)
+    doubled = [key for key, text in texts.items() if before.count(text) > 1]
+    assert doubled
+    assert cache.remove(doubled) == len(doubled)
+    after = bytes_beside(file)
+    assert [texts[key] for key in doubled if texts[key] in after] == []
+
+
+def test_a_removal_that_another_process_hinders_is_a_sentence(tmp_path, monkeypatch):
+    file, connect = tmp_path / "kept.sqlite", sqlite3.connect
+    cache = Cache(file)
+    cache.write({digest("one"): b"the tale of the heron"})
+    with sqlite3.connect(file) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM entries").fetchall()
+        monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.1))
+        with pytest.raises(OSError, match="locked"):
+            cache.remove([digest("one")])
+    assert cache.remove([digest("one")]) == 1

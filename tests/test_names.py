@@ -37,7 +37,17 @@ PARAMETERS = {
     "idl_hf.cache.code_identity": ["module", "libraries"],
 }
 METHODS = {
-    "idl_hf.PersonaChat": ["from_pretrained", "add_dialogue", "reply", "stream", "reset"],
+    "idl_hf.PersonaChat": [
+        "from_pretrained",
+        "add_dialogue",
+        "forget",
+        "reply",
+        "stream",
+        "why",
+        "reset",
+        "save",
+        "load",
+    ],
     "idl_hf.PersonaExtractor": ["from_pretrained", "extract"],
     "idl_hf.models.responder.Responder": ["replies", "logprobs"],
 }

@@ -1,23 +1,33 @@
 """Chat with a person known from past dialogues alone."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import count
+from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from accelerate.utils import is_peft_model
+from transformers import LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from idl_hf import prompting
-from idl_hf.corpora.jsonl import parse_turns
+from idl_hf.chat.forgetting import Forgotten, remove_from_caches, says_the_same, what_is_left
+from idl_hf.chat.generation import GenerationSettings, settings_of
+from idl_hf.chat.reasons import Reason, reasons
+from idl_hf.chat.saved import PERSONA_FILE, Exchange, SavedPersona, forget_saved, read_persona, write_persona
+from idl_hf.corpora.jsonl import is_text, parse_turns
 from idl_hf.encoding import SentenceEncoder
-from idl_hf.models.identity import RECIPE_FILE, load_recipe
+from idl_hf.models.identity import RECIPE_FILE, load_generation, load_recipe
 from idl_hf.models.limits import position_count
-from idl_hf.models.loading import load_model
+from idl_hf.models.loading import LoadedModel, load_model
+from idl_hf.models.offline import OFFLINE
+from idl_hf.models.replies import ReplyPenalty
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.rows.options import RowOptions, option_names
 from idl_hf.rows.people import People
-from idl_hf.rows.references import choose_for_context
-from idl_hf.schema import Dialogue, Message, Person, Turn
+from idl_hf.rows.references import choose_for_context, persona_text
+from idl_hf.schema import Dialogue, Message, Person, Turn, clean
 
 DEFAULT_BUDGET = 2048  # tokens of a prompt
 
@@ -26,11 +36,15 @@ class PersonaChat:
     """A conversation with one person.
 
     References are chosen (SPI) and ordered (DPI) at the first message, as in training; their keys and values are
-    computed once, so a turn costs the new tokens only.
+    computed once, so a turn costs the new tokens only. Replies are greedy unless `generation` or the options of a
+    reply say otherwise.
 
     >>> chat = PersonaChat.from_pretrained("<user>/<adapter>")  # doctest: +SKIP
     >>> chat.add_dialogue([("partner", "any plans?"), ("self", "i am feeding my goats , as ever")])  # doctest: +SKIP
+    'dialogue-1'
     >>> chat.reply("do you have pets?")  # doctest: +SKIP
+    >>> chat.why()[0].text  # doctest: +SKIP
+    'i am feeding my goats , as ever'
     """
 
     def __init__(
@@ -40,12 +54,33 @@ class PersonaChat:
         encoder: SentenceEncoder,
         options: RowOptions | None = None,
         max_prompt_tokens: int = DEFAULT_BUDGET,
+        *,
+        name: str | None = None,
+        person_id: str = "person",
+        partner_id: str = "",
+        choose_every: int | None = None,
+        generation: GenerationSettings | None = None,
     ) -> None:
+        """Take what answers and how its prompts are made.
+
+        name: what the model is called when the chat is saved; None: as it calls itself, which an adapter does not.
+        partner_id: who talks to the person now: references prefer dialogues with the same. choose_every: after how
+        many messages references are chosen again; None: never.
+        """
+        if choose_every is not None and choose_every < 1:
+            raise ValueError(f"choose_every must be 1 or more messages, or None, found {choose_every}.")
         self._model = LocalModel(model, tokenizer)
         self._encoder = encoder
         self._options = options or RowOptions()
         self._max_prompt_tokens = max_prompt_tokens
+        self._name = _full_name(name or (None if is_peft_model(model) else model.name_or_path))
+        self._choose_every = choose_every
         self._dialogues: list[Dialogue] = []
+        self._folders: set[Path] = set()  # where the persona was saved, or comes from
+        self._encoded: set[str] = set()  # texts of conversations that the caches know
+        self.person_id = clean(person_id) or "person"
+        self.partner_id = partner_id
+        self.generation = generation or GenerationSettings()
         self.reset()
 
     @classmethod
@@ -57,41 +92,182 @@ class PersonaChat:
         references: int | None = None,
         options: RowOptions | None = None,
         max_prompt_tokens: int | None = None,
+        person_id: str = "person",
+        partner_id: str = "",
+        choose_every: int | None = None,
     ) -> "PersonaChat":
         """Load an adapter or a model: on the Hub, in a folder, or "offline".
 
         What is not given is as in the training of the adapter, if that was saved with it (`idl_config.json`), else the
-        default of `RowOptions` and 2,048 tokens. Raises OSError where the model cannot be had, ValueError where what
-        was saved with it holds anything but options of the rows.
+        default of `RowOptions` and 2,048 tokens. Replies are written as the adapter's generation_config.json says, if
+        it has one, else greedily. Raises OSError where the model cannot be had, ValueError where what was saved with
+        it holds anything but options of the rows, or settings of other types.
         """
         model, tokenizer = load_model(name)
         recipe = load_recipe(name)
-        trained = _trained_options(name, recipe.get("options", {}))
+        trained = _trained_options(f"{RECIPE_FILE} of '{name}'", recipe.get("options", {}))
         named = {"encoder": encoder, "references": references}
         given: dict[str, Any] = {option: value for option, value in named.items() if value is not None}
         options = replace(options or RowOptions(**trained), **given)
         options.check("msl")
-        budget = max_prompt_tokens or recipe.get("max_prompt_tokens") or DEFAULT_BUDGET
-        return cls(model, tokenizer, SentenceEncoder(options.encoder), options, budget)
+        return cls(
+            model,
+            tokenizer,
+            SentenceEncoder(options.encoder),
+            options,
+            max_prompt_tokens or recipe.get("max_prompt_tokens") or DEFAULT_BUDGET,
+            name=name,
+            person_id=person_id,
+            partner_id=partner_id,
+            choose_every=choose_every,
+            generation=settings_of(load_generation(name), f"The generation config of '{name}'"),
+        )
 
-    def add_dialogue(self, turns: Sequence[Turn | tuple[str, str] | dict[str, str]]) -> None:
-        """Add one past dialogue of the person, in order, and start the conversation anew.
+    @classmethod
+    def load(cls, folder: str | Path, *, model: str | None = None, like: "PersonaChat | None" = None) -> "PersonaChat":
+        """Return the chat that was saved in a folder, with its conversation.
+
+        model: a name to take instead of the one that was saved. like: a chat whose model and encoder are taken where
+        they are those that are wanted, so that nothing is loaded twice. Raises ValueError, with what is wrong, for a
+        file that is no saved persona, OSError where there is none or the model cannot be had.
+        """
+        saved = read_persona(folder)
+        options = RowOptions(**_trained_options(f"'{Path(folder, PERSONA_FILE)}'", saved.options))
+        name = _full_name(model or saved.model)
+        if like is not None and name in (None, like._name):
+            loaded = LoadedModel(like._model.model, like._model.tokenizer)
+        elif name is not None:
+            loaded = load_model(name)
+        else:
+            raise ValueError(f"The persona in '{folder}' names no model. Pass model=, a name or a folder.")
+        known = like is not None and like._encoder.name == options.encoder
+        chat = cls(
+            loaded.model,
+            loaded.tokenizer,
+            like._encoder if like is not None and known else SentenceEncoder(options.encoder),
+            options,
+            saved.max_prompt_tokens,
+            name=name,
+            person_id=saved.person_id,
+            partner_id=saved.partner_id,
+            choose_every=saved.choose_every,
+            generation=saved.generation,
+        )
+        chat._dialogues = list(saved.dialogues)
+        chat._exchanges = list(saved.conversation)
+        chat._drawn = len(saved.conversation)
+        chat._folders = {Path(folder).resolve()}
+        return chat
+
+    def with_person(self, person: Person) -> "PersonaChat":
+        """Return a chat of the same model, options and settings with another person."""
+        chat = type(self)(
+            self._model.model,
+            self._model.tokenizer,
+            self._encoder,
+            self._options,
+            self._max_prompt_tokens,
+            name=self._name,
+            person_id=person.person_id,
+            partner_id=self.partner_id,
+            choose_every=self._choose_every,
+            generation=self.generation,
+        )
+        for dialogue in person.dialogues:
+            chat.add_dialogue(dialogue.turns, dialogue.dialogue_id, dialogue.partner_id)
+        return chat
+
+    def save(self, folder: str | Path) -> None:
+        """Write the persona into a folder, in place of one that is there: past dialogues, options, settings and the
+        conversation, as JSON that its owner alone may read. The model is named, not copied. Raises OSError where it
+        cannot be written."""
+        saved = SavedPersona(
+            person_id=self.person_id,
+            model=self._name,
+            options=asdict(self._options),
+            max_prompt_tokens=self._max_prompt_tokens,
+            partner_id=self.partner_id,
+            choose_every=self._choose_every,
+            generation=self.generation,
+            dialogues=tuple(self._dialogues),
+            conversation=tuple(self._exchanges),
+        )
+        write_persona(folder, saved)
+        self._folders.add(Path(folder).resolve())
+
+    def add_dialogue(
+        self,
+        turns: Sequence[Turn | tuple[str, str] | dict[str, str]],
+        dialogue_id: str | None = None,
+        partner_id: str = "",
+    ) -> str:
+        """Add one past dialogue of the person, in order, start the conversation anew and return the dialogue's id.
 
         turns: Turns, (role, text) pairs with the roles self and partner, or chat messages in which the assistant is
-        the person.
+        the person. dialogue_id: None makes one. partner_id: whom the person talks to. Raises ValueError for an id that
+        another dialogue has.
         """
-        pairs = [(turn.role, turn.text) if isinstance(turn, Turn) else turn for turn in turns]
-        entries = [{"role": turn[0], "text": turn[1]} if isinstance(turn, tuple) else turn for turn in pairs]
-        name = f"dialogue-{len(self._dialogues) + 1}"
-        self._dialogues.append(Dialogue("person", name, parse_turns({"turns": entries})))
+        parsed = parse_turns({"turns": [_entry(turn) for turn in turns]})
+        known = {dialogue.dialogue_id for dialogue in self._dialogues}
+        made = (f"dialogue-{number}" for number in count(len(known) + 1))
+        given = clean(dialogue_id or "") or next(name for name in made if name not in known)
+        if given in known:
+            raise ValueError(f"There is a dialogue '{given}' already. Pass another dialogue_id, or none.")
+        self._dialogues.append(Dialogue(self.person_id, given, parsed, partner_id=partner_id))
         self.reset()
+        return given
+
+    def forget(self, dialogue_id: str) -> Forgotten:
+        """Remove a past dialogue, and others that say the same, and start the conversation anew.
+
+        It is gone from prompts, from kept keys and values, from the caches of this package, and from the folders that
+        this chat was saved to or loaded from, whose conversations are emptied: replies may quote it. Returns what was
+        removed, and what is left to others. Raises ValueError for an unknown id, OSError where a file cannot be
+        written anew; the dialogue is still known then.
+        """
+        turns = self._dialogue(dialogue_id).turns
+        same = [dialogue for dialogue in self._dialogues if says_the_same(dialogue.turns, turns)]
+        self.reset()
+        folders = tuple(folder for folder in sorted(self._folders) if forget_saved(folder, turns))
+        texts = self._encoded | {turn.text for dialogue in same for turn in dialogue.turns}
+        removed = remove_from_caches(turns, texts, self._encoder, self._options.extractor)
+        self._encoded.clear()
+        self._dialogues = [dialogue for dialogue in self._dialogues if dialogue not in same]
+        return Forgotten(
+            dialogue_ids=tuple(dialogue.dialogue_id for dialogue in same),
+            vectors=removed.vectors,
+            triples=removed.triples,
+            folders=folders,
+            left=what_is_left(self._name),
+        )
+
+    def _dialogue(self, dialogue_id: str) -> Dialogue:
+        for dialogue in self._dialogues:
+            if dialogue.dialogue_id == dialogue_id:
+                return dialogue
+        names = ", ".join(dialogue.dialogue_id for dialogue in self._dialogues) or "none"
+        raise ValueError(f"There is no dialogue '{dialogue_id}'. Those there are: {names}.")
 
     def reset(self) -> None:
         """Forget the conversation, not the person."""
-        self._turns: list[Turn] = []
-        self._references: list[Dialogue] = []
+        self._exchanges: list[Exchange] = []
+        self._drawn = 0  # replies that were begun
         self._model.forget()
-        self.dropped_references = 0  # of the last turn, to keep within max_prompt_tokens
+
+    @property
+    def dialogues(self) -> list[Dialogue]:
+        """The past dialogues of the person, in the order in which they were added."""
+        return list(self._dialogues)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The conversation so far."""
+        return [turn for exchange in self._exchanges for turn in exchange.turns]
+
+    @property
+    def name(self) -> str | None:
+        """What the model is called, None where nobody says."""
+        return self._name
 
     @property
     def prompt_tokens(self) -> int:
@@ -105,8 +281,13 @@ class PersonaChat:
 
     @property
     def references(self) -> list[Dialogue]:
-        """The references in prompt order; empty before the first message."""
-        return list(self._references)
+        """The references in prompt order; empty before the first reply."""
+        return list(self._exchanges[-1].references) if self._exchanges else []
+
+    @property
+    def dropped_references(self) -> int:
+        """How many of the references, the first ones, the last turn left out to keep within max_prompt_tokens."""
+        return self._exchanges[-1].dropped if self._exchanges else 0
 
     def reply(self, text: str, **generation: Any) -> str:
         """Return the person's reply. generation: options of `generate`, such as max_new_tokens or do_sample."""
@@ -114,45 +295,111 @@ class PersonaChat:
 
     def stream(self, text: str, **generation: Any) -> Iterator[str]:
         """Yield the reply piece by piece; the turn counts once the last was taken, so not one that is broken off."""
+        return self._stream(self._exchanges, text, generation)
+
+    def retry(self, **generation: Any) -> Iterator[str]:
+        """Yield another reply to the last message piece by piece; it takes the place of the first once the last piece
+        was taken. Raises ValueError where there is no message."""
+        return self._stream(self._exchanges[:-1], self._last().said, generation)
+
+    def undo(self) -> str:
+        """Take back the last message with its reply, and return the message. Raises ValueError where there is none."""
+        said = self._last().said
+        self._exchanges.pop()
+        return said
+
+    def why(self, dialogues: int | None = 2) -> list[Reason]:
+        """Return the past lines that the last reply leans on, those first that it leans on most: by how many nats its
+        log-prob falls when a line is left out of the prompt.
+
+        dialogues: of how many references lines are left out, of those that the reply leans on most; None: of all.
+        Raises ValueError where there is no reply yet.
+        """
+        last = self._last()
+        before = [turn for exchange in self._exchanges[:-1] for turn in exchange.turns]
+        return reasons(self._model, last.shown, [*before, last.turns[0]], last.reply, dialogues)
+
+    def _last(self) -> Exchange:
+        if not self._exchanges:
+            raise ValueError("There is no reply yet; say something first.")
+        return self._exchanges[-1]
+
+    def _stream(self, before: Sequence[Exchange], text: str, generation: dict[str, Any]) -> Iterator[str]:
         config = generation.get("generation_config")
-        length = generation.pop("max_new_tokens", None) or (config and config.max_new_tokens) or 60
-        prompt, sampling = self._prompt(text, length), Sampling(length, generation)
-        said = ""
-        for piece in self._model.stream(prompt, sampling):
-            said += piece
+        own = GenerationSettings() if config else self.generation
+        length = generation.pop("max_new_tokens", None) or (config and config.max_new_tokens) or own.max_new_tokens
+        options: dict[str, Any] = {**own.sampling_options(), **generation}
+        if generation.get("do_sample") is False:
+            options = generation
+        if own.repetition_penalty != 1 and not {"repetition_penalty", "logits_processor"} & generation.keys():
+            options["logits_processor"] = LogitsProcessorList([ReplyPenalty(float(own.repetition_penalty))])
+        references, prompt = self._prompt_after(before, text, length)
+        if own.seed is not None:
+            torch.manual_seed((own.seed + self._drawn) % 2**63)
+        self._drawn += 1
+        reply = ""
+        for piece in self._model.stream(prompt.messages, Sampling(length, options)):
+            reply += piece
             yield piece
-        self._turns += [Turn("partner", text.strip()), Turn("self", said.strip())]
+        self._exchanges = [*before, Exchange(text.strip(), reply.strip(), tuple(references), prompt.dropped)]
 
     def _prompt(self, text: str, max_new_tokens: int) -> list[Message]:
+        """Return the prompt of a next message."""
+        return self._prompt_after(self._exchanges, text, max_new_tokens)[1].messages
+
+    def _prompt_after(
+        self, before: Sequence[Exchange], text: str, max_new_tokens: int
+    ) -> tuple[list[Dialogue], prompting.Fitted]:
+        """Return the references of a message that follows a conversation, and its prompt."""
         if not text.strip():
             raise ValueError("The message is empty; pass what the partner says.")
-        context = [*self._turns, Turn("partner", text.strip())]
-        if not self._turns:
-            person = Person("person", tuple(self._dialogues))
-            people = People([person], self._encoder, self._options.extractor)
-            self._references = choose_for_context(person, context, people, self._options)
-        prompt = prompting.render([reference.turns for reference in self._references], context)
-        count = prompting.token_counter(self._model.tokenizer)
+        if not is_text(text):
+            raise ValueError("The message holds halves of characters, which no text has; pass valid Unicode.")
+        context = [*(turn for exchange in before for turn in exchange.turns), Turn("partner", text)]
+        again = self._choose_every is not None and len(before) % self._choose_every == 0
+        references = self._choose(context) if not before or again else list(before[-1].references)
+        prompt = prompting.render([reference.turns for reference in references], context)
+        tokens_of = prompting.token_counter(self._model.tokenizer)
         positions = position_count(self._model.model.config) or math.inf
         budget = min(self._max_prompt_tokens, positions - max_new_tokens)
-        fitted = prompting.fit_to_budget(prompt.messages, prompt.starts, budget, count)
-        if (length := count(fitted.messages)) + max_new_tokens > positions:
+        fitted = prompting.fit_to_budget(prompt.messages, prompt.starts, budget, tokens_of)
+        if (length := tokens_of(fitted.messages)) + max_new_tokens > positions:
             raise ValueError(
                 f"The conversation takes {length} tokens and a reply up to {max_new_tokens}, but the model has "
                 f"{positions} positions. Begin a new one with reset(), or lower max_new_tokens."
             )
-        self.dropped_references = fitted.dropped
-        return fitted.messages
+        return references, fitted
+
+    def _choose(self, context: Sequence[Turn]) -> list[Dialogue]:
+        """Return the references for a conversation, and note which of its texts the caches know from now on."""
+        person = Person(self.person_id, tuple(self._dialogues))
+        people = People([person], self._encoder, self._options.extractor)
+        self._encoded |= {turn.text for turn in context} | {persona_text(context, people)}
+        return choose_for_context(person, context, people, self._options, self.partner_id)
 
 
-def _trained_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of an adapter's training that shape prompts. Raises ValueError unless all are valid ones."""
+def _full_name(name: str | None) -> str | None:
+    """Return the name of a model as it is, of a folder its whole path, None for no name."""
+    return str(Path(name).resolve()) if name and name != OFFLINE and Path(name).is_dir() else name or None
+
+
+def _entry(turn: Turn | tuple[str, str] | dict[str, str]) -> dict[str, Any]:
+    """Return a turn as the entry of a JSON Lines file, so that all are checked alike."""
+    if isinstance(turn, Turn):
+        return asdict(turn) | {"candidates": list(turn.candidates)}
+    return {"role": turn[0], "text": turn[1]} if isinstance(turn, tuple) else turn
+
+
+def _trained_options(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that shape prompts. Raises ValueError, with `where`, unless all are valid ones."""
     unknown = sorted(set(options) - set(option_names()))
     if unknown:
         raise ValueError(
-            f"{RECIPE_FILE} of '{name}' has unknown options: {', '.join(unknown)}. Expected some of: "
-            f"{', '.join(option_names())}."
+            f"{where} has unknown options: {', '.join(unknown)}. Expected some of: {', '.join(option_names())}."
         )
-    RowOptions(**options).check("dpoc" if options.get("reply") == "each" else "msl")
+    try:
+        RowOptions(**options).check("dpoc" if options.get("reply") == "each" else "msl")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     of_replies = {"reply", "rejected", "criterion_type"}
     return {option: value for option, value in options.items() if option not in of_replies}

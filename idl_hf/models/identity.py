@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 from idl_hf.models.offline import OFFLINE
 
 RECIPE_FILE = "idl_config.json"
+_GENERATION_FILE = "generation_config.json"
 _CONFIGS = ("config.json", "adapter_config.json")
 _PICKLE = (
     "The weights of '{name}' are not kept as safetensors ({file}), and a pickle may run code when it is loaded. "
@@ -65,15 +66,7 @@ def load_recipe(name: str) -> dict[str, Any]:
 
     Raises ValueError for anything else: somebody else may have written it. One from the Hub names models of the Hub.
     """
-    if name == OFFLINE or not _has_file(name, RECIPE_FILE):
-        return {}
-    is_local = Path(name).is_dir()
-    file = Path(name, RECIPE_FILE) if is_local else Path(hf_hub_download(name, RECIPE_FILE))
-    where = f"{RECIPE_FILE} of '{name}'"
-    try:
-        recipe = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is no JSON ({error}). Save the adapter again, or delete the file.") from error
+    recipe, where = _read_json(name, RECIPE_FILE), f"{RECIPE_FILE} of '{name}'"
     budget = recipe.get("max_prompt_tokens") if isinstance(recipe, dict) else None
     if (
         not isinstance(recipe, dict)
@@ -85,7 +78,7 @@ def load_recipe(name: str) -> dict[str, Any]:
             f"{where} must hold a JSON object with 'options', an object, and 'max_prompt_tokens', a positive whole "
             f"number or null, and nothing else; found {str(recipe)[:300]}."
         )
-    for option in () if is_local else ("encoder", "extractor"):
+    for option in () if Path(name).is_dir() else ("encoder", "extractor"):
         model = recipe.get("options", {}).get(option, OFFLINE)
         if model not in (OFFLINE, "patterns") and (not is_hub_id(model) or Path(model).exists()):
             raise ValueError(
@@ -93,6 +86,29 @@ def load_recipe(name: str) -> dict[str, Any]:
                 "this machine. Download the adapter into a folder, and put there a name that you trust."
             )
     return recipe
+
+
+def load_generation(name: str) -> dict[str, object]:
+    """Return the generation config saved with an adapter on the Hub or in a folder, {} for a model and where none is.
+
+    Raises ValueError where it is no JSON object.
+    """
+    settings = _read_json(name, _GENERATION_FILE) if name != OFFLINE and is_adapter(name) else {}
+    if not isinstance(settings, dict):
+        raise ValueError(f"{_GENERATION_FILE} of '{name}' must hold a JSON object, found {str(settings)[:300]}.")
+    return settings
+
+
+def _read_json(name: str, file: str) -> Any:
+    """Return what a JSON file of a model or adapter holds, {} where there is none. Raises ValueError for no JSON."""
+    if name == OFFLINE or not _has_file(name, file):
+        return {}
+    path = Path(name, file) if Path(name).is_dir() else Path(hf_hub_download(name, file))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        advice = "Save the adapter again, or delete the file."
+        raise ValueError(f"{file} of '{name}' is no JSON ({error}). {advice}") from error
 
 
 def is_hub_id(name: object) -> bool:

@@ -8,7 +8,12 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    LogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    RepetitionPenaltyLogitsProcessor,
+)
 from transformers.utils.logging import get_logger
 
 from idl_hf import prompting, token_ids
@@ -106,17 +111,33 @@ def _share(
     distinct = [encoded[group[0]] for group in same]
     shared = [0, *map(shared_length, distinct, distinct[1:])]
     decoder = TreeDecoder(model, max_new_tokens, token_ids.end_ids(tokenizer, model.generation_config))
-    for batch in _batches(list(map(len, distinct)), shared, batch_size, max_tokens, max_new_tokens):
+    for batch in batches(list(map(len, distinct)), shared, batch_size, max_tokens, max_new_tokens):
         written = decoder.write(distinct[batch], shared[batch])
         for group, ids in zip(same[batch], written, strict=True):
             text = reply_text(tokenizer, ids)
             yield from ((i, text) for i in group)
 
 
-def _batches(
+class ReplyPenalty(LogitsProcessor):
+    """Makes tokens that a reply has already less likely, as `repetition_penalty` of `generate` does, but not those of
+    the prompt: these are the person's own words, and what ends a reply. One is for one reply."""
+
+    def __init__(self, penalty: float) -> None:
+        self._penalty = penalty
+        self._ignored: RepetitionPenaltyLogitsProcessor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores of next tokens, (replies, vocabulary). input_ids: prompt and reply so far."""
+        if self._ignored is None:  # the first call: nothing follows the prompt yet
+            self._ignored = RepetitionPenaltyLogitsProcessor(self._penalty, prompt_ignore_length=input_ids.shape[1])
+            return scores
+        return self._ignored(input_ids, scores)
+
+
+def batches(
     lengths: Sequence[int], shared: Sequence[int], batch_size: int, max_tokens: int, max_new_tokens: int
 ) -> Iterator[slice]:
-    """Yield slices of the sorted prompts. shared: tokens in common with the one before.
+    """Yield slices of sorted prompts: batches. shared: tokens in common with the one before.
 
     A full batch ends where its last prompt that shares less than half begins, if there is one: what is on both sides
     of a cut is not computed twice, but every step of both batches attends to it.

@@ -56,6 +56,7 @@ class LocalModel:
         self._batch_size = batch_size
         self._cache: Any = None  # keys and values of the last stream, and the tokens they are of
         self._cached_ids: list[int] = []
+        self._worker: Thread | None = None
 
     @classmethod
     def from_pretrained(cls, name: str, batch_size: int = 8) -> "LocalModel":
@@ -97,7 +98,10 @@ class LocalModel:
         errors: list[BaseException] = []
         stop = Event()
         ids = prompting.prompt_ids(self.tokenizer, prompt)
+        if self._worker is not None:
+            self._worker.join()  # one that was stopped, and the wait for its end broken off
         worker = Thread(target=self._generate, args=(ids, streamer, stop, sampling, errors), daemon=True)
+        self._worker = worker
         worker.start()
         try:
             yield from reply_pieces(self.tokenizer, streamer)
@@ -109,6 +113,8 @@ class LocalModel:
 
     def forget(self) -> None:
         """Drop what is kept of the last stream."""
+        if self._worker is not None:
+            self._worker.join()  # it would put back what it has
         self._cache, self._cached_ids = None, []
         self.prompt_tokens = self.new_tokens = 0
 

@@ -1,4 +1,4 @@
-"""Greedy decoding after prompts that share their beginnings, each token of a prompt computed once.
+"""Greedy decoding after texts that share their beginnings, or their log-probs, each token of a text computed once.
 
 Sorted, prompts form a tree, and a batch of them runs as one packed row: each token of the tree fills one slot of the
 cache, at its position in the prompt, and attends to the slots between it and the root. Generated tokens follow in
@@ -13,7 +13,7 @@ one.
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import is_peft_model
@@ -36,12 +36,18 @@ Ids = Sequence[int]
 
 
 def tree_obstacle(model: PreTrainedModel) -> str | None:
-    """Return why `model` cannot run packed rows greedily, None if it can."""
-    if is_peft_model(model) and any(config.is_prompt_learning for config in model.peft_config.values()):
-        return "prompt-learning adapters put tokens of their own before the prompt"
+    """Return why `model` cannot decode packed rows greedily, None if it can."""
     base = _base_model(model)
     if other := set(base.generation_config.to_diff_dict()) - _HARMLESS:
         return f"the generation config of {type(base).__name__} sets {', '.join(sorted(other))}"
+    return reading_obstacle(model)
+
+
+def reading_obstacle(model: PreTrainedModel) -> str | None:
+    """Return why `model` cannot read packed rows, None if it can."""
+    if is_peft_model(model) and any(config.is_prompt_learning for config in model.peft_config.values()):
+        return "prompt-learning adapters put tokens of their own before the prompt"
+    base = _base_model(model)
     ropes = getattr(base.config, "rope_parameters", None) or {}
     kinds = {str(rope.get("rope_type")) for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
     if any("dynamic" in kind or kind == "longrope" for kind in kinds):
@@ -53,10 +59,22 @@ def _base_model(model: Any) -> Any:
     return model.get_base_model() if is_peft_model(model) else model
 
 
-class TreeDecoder:
-    """Writer of replies to one batch of prompts after the other; between them it keeps what the next prompt shares."""
+class _Layout(NamedTuple):
+    """The new tokens of a batch in the order of their slots, which text each is of, which are read for what follows
+    them, and which slots each text sees, (texts, slots)."""
 
-    def __init__(self, model: PreTrainedModel, max_new_tokens: int, ends: Collection[int]) -> None:
+    ids: Tensor
+    positions: Tensor
+    rows: Tensor
+    wanted: Tensor
+    seen: Tensor
+
+
+class TreeDecoder:
+    """Reader of one batch of texts after the other, and writer of replies; between batches it keeps what the next text
+    shares."""
+
+    def __init__(self, model: PreTrainedModel, max_new_tokens: int = 0, ends: Collection[int] = ()) -> None:
         """Take the tokens that end a reply, `ends`, beside what it is written by and how long it may be."""
         self._model = model
         self._max_new_tokens = max_new_tokens
@@ -74,8 +92,26 @@ class TreeDecoder:
         """
         self._keep(self._path[: shared[0]])
         with _attention(_base_model(self._model)):
-            tokens, seen = self._read(prompts, shared)
-            return self._decode(tokens, seen, [len(prompt) for prompt in prompts])
+            layout = self._lay_out(prompts, shared, [len(prompt) - 1 for prompt in prompts])
+            tokens = torch.cat([logits.argmax(-1) for logits in self._read(layout)])
+            return self._decode(tokens, layout.seen, [len(prompt) for prompt in prompts])
+
+    @torch.inference_mode()
+    def score(self, texts: Sequence[Ids], shared: Ids, labels: Sequence[Ids]) -> list[Tensor]:
+        """Return the log-probs of each text's `labels`, which its last tokens predict, float32 of shape (labels,).
+
+        The texts are sorted; shared: as in `write`.
+        """
+        firsts = [len(text) - len(own) for text, own in zip(texts, labels, strict=True)]
+        shared = [min(common, first) for common, first in zip(shared, firsts, strict=True)]
+        self._keep(self._path[: shared[0]])
+        expected = torch.tensor([label for own in labels for label in own], device=self._model.device)
+        parts: list[Tensor] = []
+        with _attention(_base_model(self._model)):
+            for logits in self._read(self._lay_out(texts, shared, firsts)):
+                own = expected[sum(map(len, parts)) :][: len(logits)]
+                parts.append(logits.float().log_softmax(-1).gather(1, own[:, None])[:, 0])
+        return list(torch.cat(parts).split(list(map(len, labels))))
 
     def _keep(self, path: list[int]) -> None:
         slots = torch.tensor(path, dtype=torch.long, device=self._model.device)
@@ -84,24 +120,30 @@ class TreeDecoder:
         self._positions = self._positions[slots]
         self._path = list(range(len(path)))
 
-    def _read(self, prompts: Sequence[Ids], shared: Ids) -> tuple[Tensor, Tensor]:
-        """Return the token after each prompt, and the slots (rows, slots) that it sees."""
+    def _lay_out(self, texts: Sequence[Ids], shared: Ids, firsts: Ids) -> _Layout:
+        """Return what a batch adds to the slots. firsts: of each text the first token that is read."""
         used = len(self._path)
-        new = [(row, i) for row, prompt in enumerate(prompts) for i in range(shared[row], len(prompt))]
-        seen = torch.zeros(len(prompts), used + len(new), dtype=torch.bool)
-        for row, prompt in enumerate(prompts):
-            self._path = [*self._path[: shared[row]], *range(used, used + len(prompt) - shared[row])]
-            used += len(prompt) - shared[row]
+        new = [(row, i) for row, text in enumerate(texts) for i in range(shared[row], len(text))]
+        seen = torch.zeros(len(texts), used + len(new), dtype=torch.bool)
+        for row, text in enumerate(texts):
+            self._path = [*self._path[: shared[row]], *range(used, used + len(text) - shared[row])]
+            used += len(text) - shared[row]
             seen[row, self._path] = True
         device = self._model.device
-        seen, rows = seen.to(device), torch.tensor([row for row, _ in new], device=device)
-        ids = torch.tensor([prompts[row][i] for row, i in new], device=device)
-        positions = torch.tensor([i for _, i in new], device=device)
-        last = torch.tensor([i == len(prompts[row]) - 1 for row, i in new], device=device)
-        tokens = []
-        for part in (slice(start, start + CHUNK) for start in range(0, len(new), CHUNK)):
-            tokens.append(self._forward(ids[part], positions[part], seen[rows[part]], last[part].nonzero()[:, 0]))
-        return torch.cat(tokens), seen
+        return _Layout(
+            ids=torch.tensor([texts[row][i] for row, i in new], device=device),
+            positions=torch.tensor([i for _, i in new], device=device),
+            rows=torch.tensor([row for row, _ in new], device=device),
+            wanted=torch.tensor([i >= firsts[row] for row, i in new], device=device),
+            seen=seen.to(device),
+        )
+
+    def _read(self, layout: _Layout) -> Iterator[Tensor]:
+        """Yield the logits after the wanted tokens, (tokens, vocabulary), some at a time."""
+        for start in range(0, len(layout.ids), CHUNK):
+            part = slice(start, start + CHUNK)
+            kept, seen = layout.wanted[part].nonzero()[:, 0], layout.seen[layout.rows[part]]
+            yield self._forward(layout.ids[part], layout.positions[part], seen, kept)
 
     def _decode(self, tokens: Tensor, seen: Tensor, lengths: list[int]) -> list[list[int]]:
         """Return what follows the prompts. A row that is done leaves the batch; its slots stay, unseen by the
@@ -121,18 +163,18 @@ class TreeDecoder:
             rows = [rows[place] for place in going]
             seen = torch.cat([seen[going], torch.eye(len(going), dtype=torch.bool, device=seen.device)], dim=1)
             places = torch.arange(len(going), device=seen.device)
-            tokens = self._forward(tokens[going], positions[going], seen, places)
+            tokens = self._forward(tokens[going], positions[going], seen, places).argmax(-1)
             positions = positions[going] + 1
 
     def _forward(self, ids: Tensor, positions: Tensor, seen: Tensor, kept: Tensor) -> Tensor:
-        """Return the likeliest token after each of `ids` at the places `kept`. seen: (ids, slots), or with more slots
-        than are filled."""
+        """Return the logits after each of `ids` at the places `kept`. seen: (ids, slots), or with more slots than are
+        filled."""
         self._positions = torch.cat([self._positions, positions])
         distances = positions[:, None] - self._positions
         distances = distances.masked_fill(~seen[:, : len(self._positions)], HIDDEN).to(torch.int32)
         state = {"attention_mask": distances[None, None], "past_key_values": self._cache, "use_cache": True}
         output = self._model(input_ids=ids[None], position_ids=positions[None], **state, logits_to_keep=kept)
-        return output.logits[0].argmax(-1)
+        return output.logits[0]
 
 
 @contextmanager

@@ -4,8 +4,9 @@ model."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -97,7 +98,7 @@ class PersonaExtractor:
             for written in self._generate([[wordy[place]] for place in places]):
                 yield {places[i]: line.encode() for i, line in written.items()}
 
-        lines = self._cache.values([digest(text) for text in wordy], generate)
+        lines = self._cache.values([_key(text) for text in wordy], generate)
         triples = {text: self._read(line.decode(), [text])[0] for text, line in zip(wordy, lines, strict=True)}
         return [list(triples.get(text, ())) for text in texts]
 
@@ -111,7 +112,7 @@ class PersonaExtractor:
     @property
     def _cache(self) -> Cache:
         made_of = digest(self.identity, code_identity("idl_hf.persona.extractor", "torch", "transformers", "peft"))
-        return Cache(cache_folder() / "triples" / f"{made_of.hex()[:24]}.sqlite")
+        return Cache(_folder() / f"{made_of.hex()[:24]}.sqlite")
 
     def _generate(self, samples: list[list[str]]) -> Iterator[dict[int, str]]:
         """Yield what the model writes for each sample, a batch at a time."""
@@ -153,6 +154,20 @@ class PersonaExtractor:
             else:
                 kept.append(triple)
         return kept
+
+
+def forget_triples(utterances: Iterable[str]) -> int:
+    """Remove what any model extracted from utterances from this machine and return how many answers there were."""
+    keys = [_key(_shortened(utterance)) for utterance in utterances]
+    return sum(Cache(file).remove(keys) for file in sorted(_folder().glob("*.sqlite")))
+
+
+def _folder() -> Path:
+    return cache_folder() / "triples"
+
+
+def _key(text: str) -> bytes:
+    return digest(text)
 
 
 def _shortened(utterance: str) -> str:

@@ -5,7 +5,7 @@ cost that person only. `options.reply` is filled in everywhere here (see `RowOpt
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -90,15 +90,28 @@ def choose(
         yield Choice(index, tuple(dialogues.index(reference) for reference in references), cluster)
 
 
-def choose_for_context(person: Person, context: Sequence[Turn], people: People, options: RowOptions) -> list[Dialogue]:
-    """Return a person's references for a conversation that is going on, in prompt order."""
+def choose_for_context(
+    person: Person, context: Sequence[Turn], people: People, options: RowOptions, partner_id: str = ""
+) -> list[Dialogue]:
+    """Return a person's references for a conversation that is going on, in prompt order.
+
+    partner_id: whose dialogues with the person are preferred: the nearest of these come first and the others, chosen
+    as ever, fill up. Empty prefers none.
+    """
     dialogues = usable_dialogues(person)
     if not dialogues or options.references == 0:
         return []
     whole = people.vectors([persona_text(dialogue.turns, people) for dialogue in dialogues])
     known = people.vectors([persona_text(context, people)])[0]
-    near, _ = _nearest(whole, known, options, np.random.default_rng(options.seed))
-    references = [dialogues[i] for i in near]
+    shared = [i for i, dialogue in enumerate(dialogues) if partner_id and dialogue.partner_id == partner_id]
+    others = [i for i in range(len(dialogues)) if i not in shared]
+    rng, near = np.random.default_rng(options.seed), list[int]()
+    for group, chosen_as in ((shared, replace(options, clusters=1)), (others, options)):
+        if options.references != "all":
+            chosen_as = replace(chosen_as, references=options.references - len(near))
+        if group and chosen_as.references:
+            near += [group[i] for i in _nearest(whole[group], known, chosen_as, rng)[0]]
+    references = [dialogues[i] for i in (sorted(near) if options.input_order else near)]
     return ordered(references, context, people.vectors, options, np.random.default_rng(options.seed))
 
 

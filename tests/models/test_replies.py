@@ -200,7 +200,7 @@ def test_replies_come_before_later_batches_are_computed(make, tokenizer, prompts
 
 def test_batches_end_where_little_is_shared():
     lengths, shared_lengths = [100] * 9, [0, 90, 90, 10, 90, 90, 10, 90, 90]
-    cut = generation._batches(lengths, shared_lengths, batch_size=5, max_tokens=10**6, max_new_tokens=1)
+    cut = generation.batches(lengths, shared_lengths, batch_size=5, max_tokens=10**6, max_new_tokens=1)
     assert [(batch.start, batch.stop) for batch in cut] == [(0, 3), (3, 6), (6, 9)]
 
 
@@ -210,7 +210,7 @@ def test_batches_hold_every_prompt_once_within_both_bounds(batch_size, max_token
     rng = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, 100, (200,), generator=rng).tolist()
     common = [0, *(int(min(pair) * torch.rand(1, generator=rng)) for pair in pairwise(lengths))]
-    batches = list(generation._batches(lengths, common, batch_size, max_tokens, 5))
+    batches = list(generation.batches(lengths, common, batch_size, max_tokens, 5))
     assert [i for batch in batches for i in range(200)[batch]] == list(range(200))
     for batch in batches:
         new = sum(lengths[i] - common[i] for i in range(200)[batch]) + common[batch.start]
