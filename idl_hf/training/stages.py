@@ -1,13 +1,13 @@
 """The two stages: MSL (supervised, paper 3.2) and DPOC (paper 3.3), from the name of a dataset to a saved adapter."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig, ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from idl_hf import prompting
@@ -16,6 +16,7 @@ from idl_hf.dpoc.trainer import DPOCTrainer
 from idl_hf.machine import settle_precision
 from idl_hf.models.limits import position_count
 from idl_hf.models.loading import LoadedModel, load_model
+from idl_hf.registration import is_public_corpus
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.run import run
 
@@ -31,7 +32,9 @@ class MSLConfig(SFTConfig):
         super().__post_init__()
 
 
-def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> SFTTrainer:
+def train_msl(
+    data: DataArguments, args: SFTConfig, model_args: ModelConfig, callbacks: Sequence[TrainerCallback] = ()
+) -> SFTTrainer:
     """Train on the msl rows, the loss on the person's replies only, and save to `args.output_dir`."""
     learnt = "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues"
     learn_completions_only(args, learnt)
@@ -39,15 +42,17 @@ def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> 
     fitted = _fitted_rows("msl", data, args, loaded, per_dialogue=data.budget_per == "dialogue")
     with args.main_process_first(desc="tokenizing"):
         encoded = {name: _encode(rows, loaded.tokenizer) for name, rows in fitted.items()}
-    return train_on(SFTTrainer, loaded, encoded, data, args, model_args)
+    return train_on(SFTTrainer, loaded, encoded, data, args, model_args, callbacks)
 
 
-def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -> DPOCTrainer:
+def train_dpoc(
+    data: DataArguments, args: DPOCConfig, model_args: ModelConfig, callbacks: Sequence[TrainerCallback] = ()
+) -> DPOCTrainer:
     """Train on the dpoc rows, from an MSL adapter (which becomes the reference) or a plain model, and save."""
     loaded = model_to_train(args, model_args)
     together = args.prefix_sharing == "dialogue" if data.budget_per == "auto" else data.budget_per == "dialogue"
     fitted = _fitted_rows("dpoc", data, args, loaded, per_dialogue=together)
-    return train_on(DPOCTrainer, loaded, fitted, data, args, model_args)
+    return train_on(DPOCTrainer, loaded, fitted, data, args, model_args, callbacks)
 
 
 def learn_completions_only(args: SFTConfig, what_is_learnt: str) -> None:
@@ -83,8 +88,11 @@ def train_on(
     data: Any,
     args: Any,
     model_args: ModelConfig,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> _Trainer:
     """Train a model on the rows of "train", evaluate it on those of "eval" if any, save it and return the trainer."""
+    if isinstance(data, DataArguments) and not is_public_corpus(data.dataset_name) and args.hub_private_repo is None:
+        args.hub_private_repo = True  # what may be somebody's own logs, should it be pushed
     trainer = kind(
         model=loaded.model,
         args=args,
@@ -93,6 +101,7 @@ def train_on(
         processing_class=loaded.tokenizer,
         # The adapter of a PeftModel goes on training
         peft_config=None if isinstance(loaded.model, PeftModel) else get_peft_config(model_args),
+        callbacks=list(callbacks),
     )
     run(trainer, data, model_args)
     return trainer

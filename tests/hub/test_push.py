@@ -22,10 +22,9 @@ from idl_hf.hub.push import (
     PushDatasetArguments,
     PushMetricArguments,
     _hub_errors_in_sentences,
-    _is_public_corpus,
     _rows,
 )
-from idl_hf.registration import dataset_names
+from idl_hf.registration import dataset_names, is_public_corpus
 from idl_hf.schema import CONFIGS, features
 from tests.hub_server import Hub
 
@@ -66,7 +65,7 @@ api.upload_folder(repo_id="ruth/base", folder_path=base)
 HfApi(token=kit).create_repo("kit/hidden", private=True)
 own = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": made, "dataset_options": {"encoder": "offline"}}
 rows = {**own, "public": True}
-on_hub = {"base_model": "ruth/base"}
+on_hub = {"base_model": "ruth/base", "public": True}
 nameless = shutil.copytree(folder, folder + "-nameless")
 config = json.load(open(nameless + "/adapter_config.json"))
 json.dump({**config, "base_model_name_or_path": None}, open(nameless + "/adapter_config.json", "w"))
@@ -309,10 +308,10 @@ def test_nothing_is_pushed_before_all_configs_are_built(hub, pushed):
 
 
 def test_only_built_in_corpora_are_pushed_publicly_by_themselves(tmp_path):
-    public = {f"idl_hf/{name}" for name in dataset_names() if _is_public_corpus(f"idl_hf/{name}")}
+    public = {f"idl_hf/{name}" for name in dataset_names() if is_public_corpus(f"idl_hf/{name}")}
     assert public == {f"idl_hf/{name}_idl" for name in ("convai2", "movie", "light", "msc")}
-    assert not _is_public_corpus("somebody/convai2_idl")
-    assert not _is_public_corpus(str(tmp_path))
+    assert not is_public_corpus("somebody/convai2_idl")
+    assert not is_public_corpus(str(tmp_path))
 
 
 def test_a_folder_written_by_build_is_pushed_as_it_is(tmp_path):
