@@ -377,7 +377,7 @@ def _seconds_per_token(settings: FitSettings, rows: Sequence[Sequence[int]]) -> 
 def _train_msl(settings: FitSettings, folder: Path, plan: Plan) -> None:
     from trl import ModelConfig
 
-    from idl_hf.training.deadline import Deadline
+    from idl_hf.training.deadline import within
     from idl_hf.training.stages import MSLConfig, train_msl
 
     print(f"\nFirst stage, MSL: {plan.minutes['msl']:.1f} minutes", flush=True)
@@ -391,14 +391,15 @@ def _train_msl(settings: FitSettings, folder: Path, plan: Plan) -> None:
         **_TRAINING,
     )
     model = ModelConfig(model_name_or_path=settings.model_name_or_path, **_MODEL)
-    train_msl(_data(settings, folder), args, model, [Deadline("MSL", 60 * plan.minutes["msl"])])
+    with within("MSL", 60 * plan.minutes["msl"]):
+        train_msl(_data(settings, folder), args, model)
 
 
 def _train_dpoc(settings: FitSettings, folder: Path, plan: Plan, end: float) -> None:
     from trl import ModelConfig
 
     from idl_hf.dpoc.config import DPOCConfig
-    from idl_hf.training.deadline import Deadline
+    from idl_hf.training.deadline import within
     from idl_hf.training.stages import train_dpoc
 
     print(f"\nSecond stage, DPOC: {plan.minutes['dpoc']:.1f} minutes", flush=True)
@@ -415,7 +416,8 @@ def _train_dpoc(settings: FitSettings, folder: Path, plan: Plan, end: float) -> 
     )
     left = max(0.0, end - time.monotonic() - 60 * plan.minutes["likeness"])
     data = _data(settings, folder, plan.dpoc_rows)
-    train_dpoc(data, config, ModelConfig(model_name_or_path=str(folder / "msl")), [Deadline("DPOC", left)])
+    with within("DPOC", left):
+        train_dpoc(data, config, ModelConfig(model_name_or_path=str(folder / "msl")))
 
 
 def _measure(settings: FitSettings, folder: Path, cast: Cast, plan: Plan) -> None:

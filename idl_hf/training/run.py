@@ -24,6 +24,7 @@ from idl_hf.shown import is_path
 from idl_hf.token_ids import end_ids
 from idl_hf.training.card import HERE, put_chat_first
 from idl_hf.training.data import DataArguments
+from idl_hf.training.deadline import current_deadline
 from idl_hf.training.record import LastCheckpoint, RunRecord, last_checkpoint, settings_of_a_run
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def run(
     folder = Path(str(trainer.args.output_dir))
     resume = trainer.args.resume_from_checkpoint
     record = _record(trainer, model_args)
-    trainer.add_callback(record)
+    for callback in (record, *current_deadline()):
+        trainer.add_callback(callback)
     if resume == "last":  # continue an interrupted run, start where there is none
         resume = _last_checkpoint_of_this_run(folder, trainer, record)
     trainer.train(resume_from_checkpoint=None if resume == "never" else resume)

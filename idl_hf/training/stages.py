@@ -1,13 +1,13 @@
 """The two stages: MSL (supervised, paper 3.2) and DPOC (paper 3.3), from the name of a dataset to a saved adapter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from idl_hf import prompting
@@ -32,9 +32,7 @@ class MSLConfig(SFTConfig):
         super().__post_init__()
 
 
-def train_msl(
-    data: DataArguments, args: SFTConfig, model_args: ModelConfig, callbacks: Sequence[TrainerCallback] = ()
-) -> SFTTrainer:
+def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> SFTTrainer:
     """Train on the msl rows, the loss on the person's replies only, and save to `args.output_dir`."""
     learnt = "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues"
     learn_completions_only(args, learnt)
@@ -42,17 +40,15 @@ def train_msl(
     fitted = _fitted_rows("msl", data, args, loaded, per_dialogue=data.budget_per == "dialogue")
     with args.main_process_first(desc="tokenizing"):
         encoded = {name: _encode(rows, loaded.tokenizer) for name, rows in fitted.items()}
-    return train_on(SFTTrainer, loaded, encoded, data, args, model_args, callbacks)
+    return train_on(SFTTrainer, loaded, encoded, data, args, model_args)
 
 
-def train_dpoc(
-    data: DataArguments, args: DPOCConfig, model_args: ModelConfig, callbacks: Sequence[TrainerCallback] = ()
-) -> DPOCTrainer:
+def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -> DPOCTrainer:
     """Train on the dpoc rows, from an MSL adapter (which becomes the reference) or a plain model, and save."""
     loaded = model_to_train(args, model_args)
     together = args.prefix_sharing == "dialogue" if data.budget_per == "auto" else data.budget_per == "dialogue"
     fitted = _fitted_rows("dpoc", data, args, loaded, per_dialogue=together)
-    return train_on(DPOCTrainer, loaded, fitted, data, args, model_args, callbacks)
+    return train_on(DPOCTrainer, loaded, fitted, data, args, model_args)
 
 
 def learn_completions_only(args: SFTConfig, what_is_learnt: str) -> None:
@@ -88,7 +84,6 @@ def train_on(
     data: Any,
     args: Any,
     model_args: ModelConfig,
-    callbacks: Sequence[TrainerCallback] = (),
 ) -> _Trainer:
     """Train a model on the rows of "train", evaluate it on those of "eval" if any, save it and return the trainer."""
     if isinstance(data, DataArguments) and not is_public_corpus(data.dataset_name) and args.hub_private_repo is None:
@@ -101,7 +96,6 @@ def train_on(
         processing_class=loaded.tokenizer,
         # The adapter of a PeftModel goes on training
         peft_config=None if isinstance(loaded.model, PeftModel) else get_peft_config(model_args),
-        callbacks=list(callbacks),
     )
     run(trainer, data, model_args)
     return trainer
