@@ -56,6 +56,11 @@ class Verb:
 
 _DATA, _MODEL = "idl_hf.training.data:DataArguments", "trl:ModelConfig"
 VERBS = {
+    "fit": Verb(
+        "one person's chats -> an adapter, how much it sounds like them, and the line to chat",
+        "idl_hf.fit:fit_person",
+        word="data_dir",
+    ),
     "build": Verb("raw dialogues -> rows, saved as Parquet", "idl_hf.rows.parquet:build_files"),
     "extract": Verb(
         "the persona triples of a file's utterances; --extractor NAME for a model",
@@ -82,11 +87,6 @@ VERBS = {
         ("idl_hf.evaluation.arguments:EvaluateArguments",),
     ),
     "chat": Verb("talk to a person known from past dialogues", "idl_hf.chat.terminal:chat_in_terminal"),
-    "fit": Verb(
-        "one person's chats -> an adapter, how much it sounds like them, and the line to chat",
-        "idl_hf.fit:fit_person",
-        word="data_dir",
-    ),
     "demo": Verb("all of it in a few minutes", "idl_hf.demo:run_demo"),
     "show": Verb(
         "one person: dialogues, clusters, references in order, the prompt", "idl_hf.explore.show:show_person"

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.errors import HTTPError
 
 from idl_hf.cache import cache_folder
-from idl_hf.hub.cards import COLUMNS, name_in_report, put_section
+from idl_hf.hub.cards import COLUMNS, _as_section, name_in_report, put_section
 from idl_hf.hub.push import (
     PushAdapterArguments,
     PushDatasetArguments,
@@ -69,7 +69,11 @@ on_hub = {"base_model": "ruth/base", "public": True}
 nameless = shutil.copytree(folder, folder + "-nameless")
 config = json.load(open(nameless + "/adapter_config.json"))
 json.dump({**config, "base_model_name_or_path": None}, open(nameless + "/adapter_config.json", "w"))
+corpus = shutil.copytree(folder, folder + "-corpus")
+recipe = {"options": {}, "max_prompt_tokens": None, "public_corpus": True}
+json.dump(recipe, open(corpus + "/idl_config.json", "w"))
 print(json.dumps({
+    "corpus": attempt(adapter, "ruth/corpus", corpus, base_model="ruth/base"),
     "user": api.whoami()["name"],
     "interrupted": attempt(dataset, "ruth/rows", **rows),
     "again": attempt(dataset, "ruth/rows", **rows),
@@ -412,6 +416,61 @@ def test_an_adapter_of_the_offline_model_says_so(hub, pushed):
     assert ModelCard(text).data.base_model is None
 
 
+def test_an_adapter_is_private_unless_its_corpus_is_public_or_the_user_says_so(hub, pushed):
+    private = {name: hub.repositories[f"models/ruth/{name}"].private for name in ("offline", "corpus", "adapter")}
+    assert private == {"offline": True, "corpus": False, "adapter": False}
+
+
+def test_a_card_has_the_figures_of_a_report_and_nothing_that_anybody_said():
+    said = "i feed my goats"
+    report = f"""# Title
+
+Intro.
+
+## dialogues_idl, 4 people
+
+### Rows
+
+| model | NLL |
+|---|---|
+| mine | 3.0 |
+
+- NLL: lower is better
+
+## Attention of mine
+
+Bold: keywords. The page shows the weights.
+
+**{said}** every day
+
+## Examples
+
+| partner | the person |
+|---|---|
+| hi | {said} |
+
+## Chat with mia
+
+- **you**: {said}
+- **mia**: | no table
+
+## Settings
+
+| setting | value |
+|---|---|
+| seed | 0 |
+
+## Notes
+
+- a note
+"""
+    section = _as_section(report)
+    assert said not in section
+    assert "Chat with mia" not in section
+    for kept in ("Intro.", "| mine | 3.0 |", "lower is better", "| seed | 0 |", "- a note"):
+        assert kept in section
+
+
 # What is refused
 
 
@@ -467,7 +526,8 @@ def test_what_is_refused_leaves_no_repository(hub, pushed):
         "spaces/ruth/p_f1",
     }
     expected |= {
-        f"models/{name}" for name in ("ruth/base", "ruth/adapter", "ruth/nameless", "ruth/offline", "kit/hidden")
+        f"models/{name}"
+        for name in ("ruth/base", "ruth/adapter", "ruth/corpus", "ruth/nameless", "ruth/offline", "kit/hidden")
     }
     assert set(hub.repositories) == expected
 
