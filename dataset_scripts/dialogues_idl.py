@@ -1,7 +1,9 @@
 """Your own dialogues as rows: load_dataset("idl_hf/dialogues_idl", "sessions" | "msl" | "dpoc", data_dir="<folder>").
 
 The folder holds train.jsonl and, if there is one, validation.jsonl and test.jsonl; see idl_hf.corpora.jsonl for a
-line. Keep each person in one split only, so that what is measured is the ability to take on somebody new.
+line. Keep each person in one split only, so that what is measured is the ability to take on somebody new. A person of
+train.jsonl whose validation.jsonl or test.jsonl holds further dialogues has references from train.jsonl there: what is
+measured then is how much of the person is known from the dialogues that were trained on.
 """
 
 from idl_hf.corpora import jsonl
@@ -15,6 +17,7 @@ class DialoguesIdl(IDLBuilder):
     """Builder of the rows of your own dialogues."""
 
     BUILDER_CONFIGS = IDLBuilder.configs(IDLConfig)
+    REFERS_TO_TRAINING = True  # an id is one person in all files of a folder of one's own
     DESCRIPTION = "Dialogues of your own, as JSON Lines."
 
     def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:

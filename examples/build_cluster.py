@@ -67,10 +67,13 @@ def main(args: ClusterArguments) -> None:
 def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_size: int) -> None:
     """Write the rows of the rank-th of `world_size` equal shares of each split's persons."""
     builder = load_dataset_builder(args.dataset_name, args.config_name, **args.builder_options(args.config_name))
-    for split, files in builder.config.data_files.items():
-        everyone = builder.read_persons(split, [str(file) for file in files], ErrorLog(builder.config.on_error))
+    by_split = {
+        split: builder.read_persons(split, [str(file) for file in files], ErrorLog(builder.config.on_error))
+        for split, files in builder.config.data_files.items()
+    }
+    for split, everyone in by_split.items():
         persons = everyone[len(everyone) * rank // world_size : len(everyone) * (rank + 1) // world_size]
-        row_builder = builder.row_builder(everyone)
+        row_builder = builder.row_builder(builder.company(split, by_split))
         row_builder.encode_ahead(persons)
         rows = chain.from_iterable(map(row_builder.rows, persons))
         target = Path(output, f"{split}-{rank:05d}-of-{world_size:05d}.parquet")

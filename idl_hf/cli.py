@@ -61,6 +61,11 @@ VERBS = {
         "idl_hf.corpora.import_chats:import_chats",
         word="format file",
     ),
+    "fit": Verb(
+        "one person's chats -> an adapter, how much it sounds like them, and the line to chat",
+        "idl_hf.fit:fit_person",
+        word="data_dir",
+    ),
     "build": Verb("raw dialogues -> rows, saved as Parquet", "idl_hf.rows.parquet:build_files"),
     "extract": Verb(
         "the persona triples of a file's utterances; --extractor NAME for a model",

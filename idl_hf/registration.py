@@ -19,6 +19,7 @@ from typing import Any
 from idl_hf.cache import code_identity
 
 ORGANIZATION = "idl_hf"  # the namespace of the built-in datasets, and the default one to push to
+OWN_LOGS = f"{ORGANIZATION}/dialogues_idl"
 _SHAPING_LIBRARIES = ("numpy", "scikit-learn", "sentence-transformers")  # of which another version may make other rows
 _PACKAGE = Path(__file__).parent
 
@@ -33,6 +34,12 @@ def folder(name: str) -> Path:
 def dataset_names() -> list[str]:
     """Return the names of the built-in datasets."""
     return sorted(path.stem for path in folder("dataset_scripts").glob("*_idl.py"))
+
+
+def is_public_corpus(name: str) -> bool:
+    """Tell whether a dataset is a built-in corpus, which anybody can have: not one's own logs, nor rows elsewhere."""
+    public = {f"{ORGANIZATION}/{known}" for known in dataset_names()} - {OWN_LOGS}
+    return name in public and not Path(name).exists()  # a folder goes before it
 
 
 def metric_names() -> list[str]:

@@ -66,6 +66,10 @@ class MeasuredModel:
 
     def nll(self, rows: Dataset, label: str) -> dict[str, float]:
         """Return each person's nats per token of all replies in the rows' completions."""
+        return per_token(rows["person_id"], self.scores(rows, label))
+
+    def scores(self, rows: Dataset, label: str) -> list[SummedNLL]:
+        """Return the summed negative log-likelihood of the replies in each row's completion."""
 
         def measure(places: list[int]) -> Iterator[dict[int, bytes]]:
             for place in tqdm(places, desc=f"Scoring {label}"):
@@ -74,8 +78,7 @@ class MeasuredModel:
 
         encoded = (prompting.encode(self.tokenizer, row["prompt"], row["completion"]) for row in rows)
         keys = [digest("nll", self._identity, tokens) for tokens in encoded]
-        scored = (SummedNLL(*json.loads(value)) for value in self._cache.values(keys, measure))
-        return per_token(rows["person_id"], scored)
+        return [SummedNLL(*json.loads(value)) for value in self._cache.values(keys, measure)]
 
     def replies(self, prompts: Sequence[Sequence[Message]], max_new_tokens: int, label: str) -> list[str]:
         """Return the greedy reply to each prompt."""

@@ -18,7 +18,7 @@ from idl_hf.persona.triples import format_triples
 from idl_hf.prompting import Start, fit_to_budget
 from idl_hf.rows.arguments import BUILT_IN_HELP, DEFAULT_DATASET
 from idl_hf.rows.options import RowOptions
-from idl_hf.rows.people import People
+from idl_hf.rows.people import People, usable_dialogues
 from idl_hf.schema import Dialogue, Message, Person
 from idl_hf.shown import visible
 
@@ -49,11 +49,21 @@ class PersonView:
     drops: Counter[str]  # what made no row, and why
     people: People  # this one
     options: RowOptions
+    past: Person | None = None  # the same person in the training split, where these dialogues are held out
 
     def dialogues(self, names: Sequence[str]) -> list[Dialogue]:
         """Return the dialogues of these names."""
         known = {dialogue.dialogue_id: dialogue for dialogue in self.person.dialogues}
         return [known[name] for name in names]
+
+    def references(self, target: str) -> list[Dialogue]:
+        """Return the references of a target in prompt order."""
+        return (replace(self, person=self.past) if self.past else self).dialogues(self.rows[target]["reference_ids"])
+
+    def others(self, target: str) -> list[str]:
+        """Return the names of the dialogues that a target may refer to."""
+        own = usable_dialogues(self.past) if self.past else self.dialogues(list(self.rows))
+        return [dialogue.dialogue_id for dialogue in own if self.past or dialogue.dialogue_id != target]
 
     def clusters(self, names: Sequence[str]) -> dict[str, int]:
         """Return the cluster of each of these dialogues (SPI)."""
@@ -69,8 +79,8 @@ class PersonView:
         """Return convED between the references of a target in prompt order and, last, its context, (k + 1, k + 1)."""
         from idl_hf.rows.references import context_of, distances
 
-        *references, dialogue = self.dialogues([*self.rows[target]["reference_ids"], target])
-        shown = [*(reference.turns for reference in references), context_of(dialogue, self.options)]
+        (dialogue,) = self.dialogues([target])
+        shown = [*(past.turns for past in self.references(target)), context_of(dialogue, self.options)]
         return distances(shown, self.people.encoder.encode, self.options)
 
 
@@ -109,9 +119,20 @@ def load_person(args: ShowArguments) -> PersonView:
     person = find_person(args.load("sessions", args.split), args)
     # The rows of a person are the same whoever else is there, and to make them all may take hours
     people = People([person], SentenceEncoder(options.encoder), options.extractor)
-    maker = RowBuilder("msl", people, options)
+    past = _past(args, person.person_id) if builder.REFERS_TO_TRAINING else None
+    maker = RowBuilder("msl", people, options, {} if past is None else {person.person_id: past})
     rows = {row["dialogue_id"]: row for row in maker.rows(person)}
-    return PersonView(person, rows, +maker.drops, people, maker.options)
+    return PersonView(person, rows, +maker.drops, people, maker.options, past)
+
+
+def _past(args: ShowArguments, person_id: str) -> Person | None:
+    """Return the person as the training split has them, None where it is the one that is looked at or has them not."""
+    if args.split.partition("[")[0] == "train":
+        return None
+    sessions = args.load_all("sessions").get("train")
+    if sessions is None or person_id not in sessions["person_id"][:]:
+        return None
+    return find_person(sessions, replace(args, person=person_id, index=None, split="train"))
 
 
 def find_person(sessions: "Dataset", args: ShowArguments) -> Person:
@@ -158,7 +179,7 @@ def _reference_lines(view: PersonView, target: str) -> Iterator[str]:
     row, distances = view.rows[target], view.distances(target)
     names = row["reference_ids"]
     yield f"\n{_BOLD}Target {visible(target)}: it falls into cluster {row['cluster']} of the other dialogues{_PLAIN}"
-    yield from _cluster_lines(view.clusters([name for name in view.rows if name != target]))
+    yield from _cluster_lines((replace(view, person=view.past) if view.past else view).clusters(view.others(target)))
     if not names:
         yield "The prompt shows no references."
         return

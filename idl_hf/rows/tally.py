@@ -21,13 +21,14 @@ class Tally:
     dialogues: int  # those left out too
     log: ErrorLog
     folder: str
+    about: Sequence[str]  # sentences on what rows take from elsewhere
 
     @classmethod
-    def begin(cls, persons: Sequence[Person], log: ErrorLog) -> "Tally":
-        """Return the tally of a split of which these persons were read."""
+    def begin(cls, persons: Sequence[Person], log: ErrorLog, about: Sequence[str] = ()) -> "Tally":
+        """Return the tally of a split of which these persons were read. about: sentences that its report holds too."""
         folder = Path(tempfile.gettempdir(), f"idl_hf-tally-{uuid.uuid4().hex}")
         dialogues = sum(len(person.dialogues) for person in persons) + log.drops.total()
-        return cls(len(persons), dialogues, log, str(folder))
+        return cls(len(persons), dialogues, log, str(folder), tuple(about))
 
     def add(self, drops: Counter[str]) -> None:
         """Leave the counts of one process for `report`."""
@@ -47,7 +48,7 @@ class Tally:
         for file in sorted(Path(self.folder).glob("*.json")):
             drops.update(json.loads(file.read_text()))
         shutil.rmtree(self.folder, ignore_errors=True)
-        lines = [f"Read of {split}: {self.dialogues} dialogues, {self.people} people."]
+        lines = [f"Read of {split}: {self.dialogues} dialogues, {self.people} people.", *self.about]
         lines += self.lines(split, drops)
         lines += [f"Mended in {split}: {count} x {what}." for what, count in sorted(self.log.notes.items())]
         return "\n".join(lines)

@@ -61,7 +61,7 @@ class DataArguments(DatasetArguments):
     def row_options(self) -> dict[str, Any]:
         """Return the options that shape prompts, for chats to follow; the encoder too, which differs by machine."""
         given = parse_options(self.dataset_options)
-        shaping = {name: value for name, value in given.items() if name in option_names()}
+        shaping = {name: value for name, value in given.items() if name in option_names() and name != "negatives"}
         return {"encoder": default_encoder(), **shaping}
 
 

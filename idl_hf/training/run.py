@@ -18,9 +18,13 @@ from trl import DPOTrainer, ModelConfig, SFTTrainer
 from idl_hf.dpoc.card import append_section
 from idl_hf.models.identity import model_identity, save_recipe
 from idl_hf.models.offline import OFFLINE, offline_folder
+from idl_hf.registration import is_public_corpus
+from idl_hf.rows.negatives import name_of
 from idl_hf.shown import is_path
 from idl_hf.token_ids import end_ids
+from idl_hf.training.card import HERE, put_chat_first
 from idl_hf.training.data import DataArguments
+from idl_hf.training.deadline import current_deadline
 from idl_hf.training.record import LastCheckpoint, RunRecord, last_checkpoint, settings_of_a_run
 
 if TYPE_CHECKING:
@@ -40,22 +44,59 @@ def run(
     folder = Path(str(trainer.args.output_dir))
     resume = trainer.args.resume_from_checkpoint
     record = _record(trainer, model_args)
-    trainer.add_callback(record)
+    for callback in (record, *current_deadline()):
+        trainer.add_callback(callback)
     if resume == "last":  # continue an interrupted run, start where there is none
         resume = _last_checkpoint_of_this_run(folder, trainer, record)
     trainer.train(resume_from_checkpoint=None if resume == "never" else resume)
     trainer.save_model(str(folder))
     _save_ends(trainer, folder)
     dataset = None if is_path(data.dataset_name) else data.dataset_name  # which the card would link to
+    _write_card_as_we_do(trainer, data, model_args, folder)
     trainer.create_model_card(dataset_name=dataset)
-    if trainer.is_world_process_zero():
-        given = {name: value for name, value in asdict(data).items() if value is not None and name != "data_dir"}
-        model = Path(str(model_args.model_name_or_path)).name  # of a folder on this machine the name alone
-        append_section(folder / "README.md", "Rows", {**given, "model": model})
-        if isinstance(data, DataArguments):
-            save_recipe(folder, data.row_options(), data.max_prompt_tokens)
+    if trainer.is_world_process_zero() and isinstance(data, DataArguments):
+        save_recipe(folder, data.row_options(), data.max_prompt_tokens, is_public_corpus(data.dataset_name))
     if trainer.args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset)
+
+
+def _write_card_as_we_do(
+    trainer: SFTTrainer | DPOTrainer,
+    data: "DataArguments | ExtractorDataArguments",
+    model_args: ModelConfig,
+    folder: Path,
+) -> None:
+    """Have the trainer's card begin with how to chat and end with its rows, whoever asks for it: a push does again."""
+    write, card = trainer.create_model_card, folder / "README.md"
+
+    def create_model_card(*args: Any, **options: Any) -> None:
+        write(*args, **{**options, "model_name": options.get("model_name") or folder.name})
+        if not trainer.is_world_process_zero():
+            return
+        given = {name: value for name, value in asdict(data).items() if value is not None and name != "data_dir"}
+        model = Path(str(model_args.model_name_or_path)).name  # of a folder on this machine the name alone
+        append_section(card, "Rows", {**_without_folders(given), "model": model})
+        if isinstance(data, DataArguments):
+            named = trainer.hub_model_id if trainer.args.push_to_hub else None
+            base = OFFLINE if _is_offline(trainer.model) else ""
+            text = put_chat_first(card.read_text(encoding="utf-8"), folder.name, named or HERE, base)
+            card.write_text(text, encoding="utf-8")
+
+    trainer.create_model_card = create_model_card  # type: ignore[method-assign]
+
+
+def _without_folders(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run was given without the folder of a corpus that the rows take other people's words from."""
+    options = given.get("dataset_options")
+    if not options or "negatives" not in options:
+        return given
+    return {**given, "dataset_options": {**options, "negatives": name_of(options["negatives"])}}
+
+
+def _is_offline(model: object) -> bool:
+    if isinstance(model, PeftModel):
+        return model.peft_config["default"].base_model_name_or_path in (str(offline_folder()), OFFLINE)
+    return False
 
 
 def _save_ends(trainer: SFTTrainer | DPOTrainer, folder: Path) -> None:
@@ -110,7 +151,7 @@ def _record(trainer: SFTTrainer | DPOTrainer, model_args: ModelConfig) -> RunRec
 def _name_offline_base(model: object) -> None:
     """Have an adapter of the offline model name its base "offline"; a path into the cache is found on no other."""
     base = str(offline_folder())
-    if not isinstance(model, PeftModel) or model.peft_config["default"].base_model_name_or_path not in (base, OFFLINE):
+    if not isinstance(model, PeftModel) or not _is_offline(model):
         return
     # Until it is written the folder's own name: PEFT looks at the base model's config as it saves
     model.peft_config["default"].base_model_name_or_path = base

@@ -16,6 +16,7 @@ from idl_hf.dpoc.trainer import DPOCTrainer
 from idl_hf.machine import settle_precision
 from idl_hf.models.limits import position_count
 from idl_hf.models.loading import LoadedModel, load_model
+from idl_hf.registration import is_public_corpus
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.run import run
 
@@ -85,6 +86,8 @@ def train_on(
     model_args: ModelConfig,
 ) -> _Trainer:
     """Train a model on the rows of "train", evaluate it on those of "eval" if any, save it and return the trainer."""
+    if isinstance(data, DataArguments) and not is_public_corpus(data.dataset_name) and args.hub_private_repo is None:
+        args.hub_private_repo = True  # what may be somebody's own logs, should it be pushed
     trainer = kind(
         model=loaded.model,
         args=args,

@@ -16,16 +16,15 @@ from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.errors import HTTPError
 
 from idl_hf.cache import cache_folder
-from idl_hf.hub.cards import COLUMNS, name_in_report, put_section
+from idl_hf.hub.cards import COLUMNS, _as_section, name_in_report, put_section
 from idl_hf.hub.push import (
     PushAdapterArguments,
     PushDatasetArguments,
     PushMetricArguments,
     _hub_errors_in_sentences,
-    _is_public_corpus,
     _rows,
 )
-from idl_hf.registration import dataset_names
+from idl_hf.registration import dataset_names, is_public_corpus
 from idl_hf.schema import CONFIGS, features
 from tests.hub_server import Hub
 
@@ -66,11 +65,15 @@ api.upload_folder(repo_id="ruth/base", folder_path=base)
 HfApi(token=kit).create_repo("kit/hidden", private=True)
 own = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": made, "dataset_options": {"encoder": "offline"}}
 rows = {**own, "public": True}
-on_hub = {"base_model": "ruth/base"}
+on_hub = {"base_model": "ruth/base", "public": True}
 nameless = shutil.copytree(folder, folder + "-nameless")
 config = json.load(open(nameless + "/adapter_config.json"))
 json.dump({**config, "base_model_name_or_path": None}, open(nameless + "/adapter_config.json", "w"))
+corpus = shutil.copytree(folder, folder + "-corpus")
+recipe = {"options": {}, "max_prompt_tokens": None, "public_corpus": True}
+json.dump(recipe, open(corpus + "/idl_config.json", "w"))
 print(json.dumps({
+    "corpus": attempt(adapter, "ruth/corpus", corpus, base_model="ruth/base"),
     "user": api.whoami()["name"],
     "interrupted": attempt(dataset, "ruth/rows", **rows),
     "again": attempt(dataset, "ruth/rows", **rows),
@@ -309,10 +312,10 @@ def test_nothing_is_pushed_before_all_configs_are_built(hub, pushed):
 
 
 def test_only_built_in_corpora_are_pushed_publicly_by_themselves(tmp_path):
-    public = {f"idl_hf/{name}" for name in dataset_names() if _is_public_corpus(f"idl_hf/{name}")}
+    public = {f"idl_hf/{name}" for name in dataset_names() if is_public_corpus(f"idl_hf/{name}")}
     assert public == {f"idl_hf/{name}_idl" for name in ("convai2", "movie", "light", "msc")}
-    assert not _is_public_corpus("somebody/convai2_idl")
-    assert not _is_public_corpus(str(tmp_path))
+    assert not is_public_corpus("somebody/convai2_idl")
+    assert not is_public_corpus(str(tmp_path))
 
 
 def test_a_folder_written_by_build_is_pushed_as_it_is(tmp_path):
@@ -413,6 +416,61 @@ def test_an_adapter_of_the_offline_model_says_so(hub, pushed):
     assert ModelCard(text).data.base_model is None
 
 
+def test_an_adapter_is_private_unless_its_corpus_is_public_or_the_user_says_so(hub, pushed):
+    private = {name: hub.repositories[f"models/ruth/{name}"].private for name in ("offline", "corpus", "adapter")}
+    assert private == {"offline": True, "corpus": False, "adapter": False}
+
+
+def test_a_card_has_the_figures_of_a_report_and_nothing_that_anybody_said():
+    said = "i feed my goats"
+    report = f"""# Title
+
+Intro.
+
+## dialogues_idl, 4 people
+
+### Rows
+
+| model | NLL |
+|---|---|
+| mine | 3.0 |
+
+- NLL: lower is better
+
+## Attention of mine
+
+Bold: keywords. The page shows the weights.
+
+**{said}** every day
+
+## Examples
+
+| partner | the person |
+|---|---|
+| hi | {said} |
+
+## Chat with mia
+
+- **you**: {said}
+- **mia**: | no table
+
+## Settings
+
+| setting | value |
+|---|---|
+| seed | 0 |
+
+## Notes
+
+- a note
+"""
+    section = _as_section(report)
+    assert said not in section
+    assert "Chat with mia" not in section
+    for kept in ("Intro.", "| mine | 3.0 |", "lower is better", "| seed | 0 |", "- a note"):
+        assert kept in section
+
+
 # What is refused
 
 
@@ -468,7 +526,8 @@ def test_what_is_refused_leaves_no_repository(hub, pushed):
         "spaces/ruth/p_f1",
     }
     expected |= {
-        f"models/{name}" for name in ("ruth/base", "ruth/adapter", "ruth/nameless", "ruth/offline", "kit/hidden")
+        f"models/{name}"
+        for name in ("ruth/base", "ruth/adapter", "ruth/corpus", "ruth/nameless", "ruth/offline", "kit/hidden")
     }
     assert set(hub.repositories) == expected
 

@@ -300,7 +300,7 @@ def test_a_split_without_a_readable_dialogue_is_an_error_that_names_its_file(fol
 
 @pytest.fixture
 def lonely(folder):
-    """Return a folder with a split of one person, whom nobody else gives a rejected reply."""
+    """Return a folder with a split of one person, who says nothing that could be denied."""
     turns = [{"role": role, "text": text} for role, text in (("partner", "hallo !"), ("self", "guten tag ."))]
     dialogue = {"person_id": "uwe", "dialogue_id": "1", "turns": turns}
     (folder / "validation.jsonl").write_text(json.dumps(dialogue), encoding="utf-8")
@@ -309,8 +309,9 @@ def lonely(folder):
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_zero_rows_are_an_error_that_says_what_was_left_out_and_why(lonely, streaming):
-    options = {"data_dir": str(lonely), "encoder": "offline", "references": 0, "streaming": streaming}
-    why = r"split 'validation' has no dpoc rows\..*1 x reply without a rejected reply"
+    shaping = {"references": 0, "criterion_type": "inconsistency"}
+    options = {"data_dir": str(lonely), "encoder": "offline", "streaming": streaming, **shaping}
+    why = r"split 'validation' has no dpoc rows\..*1 x reply for which no criterion reply could be built"
     with pytest.raises(CorpusError, match=why):
         list(load_dataset(DATASET, "dpoc", split="validation", **options))
     shutil.copy(lonely / "validation.jsonl", lonely / "train.jsonl")
@@ -320,7 +321,8 @@ def test_zero_rows_are_an_error_that_says_what_was_left_out_and_why(lonely, stre
 
 def test_a_split_without_rows_does_not_keep_others_from_being_read(lonely, caplog):
     for _ in ("built", "from the cache"):
-        made = load_dataset(DATASET, "dpoc", data_dir=str(lonely), encoder="offline", references=0)
+        options = {"encoder": "offline", "references": 0, "criterion_type": "inconsistency"}
+        made = load_dataset(DATASET, "dpoc", data_dir=str(lonely), **options)
         assert list(made) == ["train"]
         assert "The split 'validation' has no dpoc rows." in caplog.text
         caplog.clear()

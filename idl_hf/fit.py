@@ -1,0 +1,462 @@
+"""One person in one command: rows, MSL, DPOC, and how well the person is told from strangers on held-out dialogues.
+
+Others are trained on too, with about half as many dialogues as the person has: whoever else is in the folder, or the
+package's sample people. A model that sees one person only learns their manner by heart and need not look at the
+dialogues in the prompt; with several it has to, and the adapter can forget a dialogue, or take on somebody else. They
+are also whom rejected replies come from, and the strangers of the measurement; the folder's own are the harder test.
+"""
+
+import json
+import math
+import random
+import shlex
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from idl_hf.arguments import option, required
+from idl_hf.cache import digest, write_whole
+from idl_hf.shown import visible
+
+if TYPE_CHECKING:
+    from idl_hf.evaluation.likeness import Likeness
+    from idl_hf.schema import Dialogue, Person
+    from idl_hf.training.data import DataArguments
+
+STATE, LIKENESS = "fit.json", "likeness.json"
+FEWEST = 4  # dialogues of the person: three to learn from, one to measure on
+STRANGERS = 7  # so that one of eight is picked
+_MOST_HELD_OUT = 24  # dialogues measured
+_MOST_EPOCHS = 3
+_SHARES = {"likeness": 0.25, "msl": 0.45}  # of the time; DPOC has the rest
+_SECONDS_AROUND = 15.0  # of each stage: loading, saving
+_MODEL: dict[str, Any] = {
+    "use_peft": True,
+    "lora_r": 8,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "lora_target_modules": ["all-linear"],
+}
+_TRAINING: dict[str, Any] = {  # of both stages
+    "per_device_train_batch_size": 1,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 2,
+    "gradient_checkpointing": False,
+    "logging_steps": 4,
+    "save_total_limit": 1,
+    "resume_from_checkpoint": "last",
+    "report_to": "none",
+}
+
+
+@dataclass
+class FitSettings:
+    """Whom to fit, from what, and for how long."""
+
+    data_dir: str = required("Folder with train.jsonl and maybe validation.jsonl, as `idl-hf import` writes it.")
+    person: str | None = option(None, "person_id; may be left out if train.jsonl has one person.")
+    minutes: float = option(10.0, "How long it may take on this machine; more is better.")
+    output_dir: str = option("runs/fit", "The adapter, likeness.json and what was trained on go here.")
+    model_name_or_path: str = option("offline", "Base model: a Hub id, a folder, or 'offline', which is SmolLM2-135M.")
+    encoder: str = option("offline", "Sentence encoder, by name; 'offline' is all-MiniLM-L6-v2.")
+    max_prompt_tokens: int = option(768, "Longer prompts lose whole reference dialogues.")
+    seed: int = option(0, "Of training, and of who else is trained on.")
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0 or math.isinf(self.minutes):
+            raise ValueError(f"--minutes must be a number of minutes above 0, found {self.minutes}.")
+
+
+class Line(NamedTuple):
+    """A dialogue with the line of its file, which is copied as it is."""
+
+    dialogue: "Dialogue"
+    text: str
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Whose dialogues are trained on and measured."""
+
+    past: list[Line]  # of the person, trained on
+    held_out: list[Line]  # of the person, measured
+    others: dict[str, list[Line]]  # usable dialogues of everybody else who can be a stranger, by person_id
+    are_samples: bool  # whether the others are the package's sample people
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much fits into the minutes."""
+
+    msl_steps: int
+    dpoc_rows: int
+    held_out: int
+    minutes: dict[str, float]  # what each stage is expected to take
+
+    @property
+    def total(self) -> float:
+        """Minutes in all."""
+        return sum(self.minutes.values())
+
+
+def fit_person(settings: FitSettings) -> Path:
+    """Fit an adapter to a person, measure it, and return its folder. What was interrupted goes on where it stopped.
+
+    Raises ValueError for a person with too few dialogues, and for a folder that holds a fit of something else.
+    """
+    end = time.monotonic() + 60 * settings.minutes
+    cast = read_cast(settings)
+    folder = Path(settings.output_dir)
+    state = _open_state(folder, settings, cast)
+    name = visible(cast.past[0].dialogue.person_id)
+    if not (folder / LIKENESS).is_file():
+        others = "the package's sample people" if cast.are_samples else "others of the folder"
+        print(f"{name}: {len(cast.past)} dialogues to learn from, {len(cast.held_out)} held out, with {others}")
+        plan = state.plan(lambda: _make_plan(settings, folder, cast, end))
+        print(f"About {plan.total:.0f} minutes: {_in_words(plan)}", flush=True)
+        state.once("msl", lambda: _train_msl(settings, folder, plan))
+        state.once("dpoc", lambda: _train_dpoc(settings, folder, plan, end))
+        _measure(settings, folder, cast, plan)
+    likeness = json.loads((folder / LIKENESS).read_text())
+    dialogues = json.loads((folder / STATE).read_text())["measured"]
+    print(visible(f"\n{in_a_sentence(name, likeness, dialogues, cast.are_samples)}"))
+    chat = ["idl-hf", "chat", "--model", str(folder), "--dialogues", str(Path(settings.data_dir, "train.jsonl"))]
+    print(visible(f"\nTo chat: {shlex.join([*chat, '--person', cast.past[0].dialogue.person_id])}"))
+    return folder
+
+
+def in_a_sentence(name: str, likeness: dict[str, Any], dialogues: int, sample_people: bool) -> str:
+    """Return what likeness.json says, with what it does not show."""
+    gain, people = likeness["gain"], likeness["people"]
+    interval = "" if gain["low"] is None else f" [{gain['low']:.2f}, {gain['high']:.2f}]"
+    text = (
+        f"On {_count(dialogues, 'dialogue')} it never saw, {name}'s own past dialogues are worth {gain['mean']:.2f} "
+        f"nats a token{interval} over those of strangers; picked out of {people} people in {likeness['hits@1']:.0%} "
+        f"(chance {1 / people:.0%})."
+    )
+    if gain["low"] is None or gain["low"] <= 0:
+        text += " That is too little to tell from nothing: more dialogues or more --minutes may help."
+    return f"{text} The strangers are the package's sample people, an easy test." if sample_people else text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _in_words(plan: Plan) -> str:
+    parts = {
+        "msl": f"MSL in {_count(plan.msl_steps, 'step')}",
+        "dpoc": f"DPOC on about {_count(plan.dpoc_rows, 'reply').replace('replys', 'replies')}",
+        "likeness": f"likeness on {_count(plan.held_out, 'held-out dialogue')}",
+    }
+    return ", ".join(f"{text} ({plan.minutes[stage]:.1f})" for stage, text in parts.items())
+
+
+# Whose dialogues
+
+
+def read_cast(settings: FitSettings) -> Cast:
+    """Return whose dialogues are trained on and measured. Raises ValueError for a person who has too few."""
+    from idl_hf.chat.terminal import find_person
+    from idl_hf.rows.negatives import SAMPLE_DATA
+
+    train = Path(settings.data_dir, "train.jsonl")
+    person_id = find_person(train, settings.person).person_id
+    by_person = _read(train)
+    past = by_person.pop(person_id, [])
+    validation = Path(settings.data_dir, "validation.jsonl")
+    held_out = _unlike(_read(validation).get(person_id, []) if validation.is_file() else [], past)
+    if len(past) + len(held_out) < FEWEST or (held_out and len(past) < FEWEST - 1):
+        raise ValueError(
+            f"'{person_id}' has {len(past)} dialogues to learn from and {len(held_out)} held out in "
+            f"'{settings.data_dir}', and fit needs {FEWEST - 1} and one. Import a longer history, or one with shorter "
+            "pauses between dialogues."
+        )
+    if not held_out:
+        count = max(1, len(past) // 5)
+        past, held_out = past[:-count], past[-count:]
+    others = _strangers(by_person, held_out)
+    samples = len(others) < 2
+    if samples:
+        others = {name: own for name, own in _read(SAMPLE_DATA / "train.jsonl").items() if name != person_id}
+        others = _strangers(others, held_out)
+    return Cast(past, held_out, others, samples)
+
+
+def _read(file: Path) -> dict[str, list[Line]]:
+    """Return the usable dialogues of each person of a file, in its order."""
+    from idl_hf.corpora.jsonl import read_dialogues
+    from idl_hf.rows.people import usable_dialogues
+    from idl_hf.schema import group_by_person
+
+    lines = file.read_bytes().decode("utf-8-sig").split("\n")
+    return {
+        person.person_id: [
+            Line(dialogue, lines[int(dialogue.source.rpartition(":")[2]) - 1]) for dialogue in usable_dialogues(person)
+        ]
+        for person in group_by_person(read_dialogues(file))
+    }
+
+
+def _unlike(lines: Iterable[Line], past: Iterable[Line]) -> list[Line]:
+    """Return the dialogues that do not repeat one of the past, which would show what is measured."""
+    from idl_hf.rows.people import as_read
+
+    seen = {as_read(line.dialogue) for line in past}
+    return [line for line in lines if as_read(line.dialogue) not in seen]
+
+
+def _strangers(by_person: dict[str, list[Line]], held_out: Sequence[Line]) -> dict[str, list[Line]]:
+    """Return those with two dialogues and more, without dialogues that are a held-out one from another's side."""
+    from idl_hf.schema import comparable
+
+    hidden = {comparable(turn.text) for line in held_out for turn in line.dialogue.turns}
+
+    def shows(line: Line) -> bool:
+        shared = sum(comparable(turn.text) in hidden for turn in line.dialogue.turns)
+        return 2 * shared >= len(line.dialogue.turns)
+
+    apart = {name: [line for line in own if not shows(line)] for name, own in by_person.items()}
+    return {name: own for name, own in apart.items() if len(own) > 1}
+
+
+def trained_on(cast: Cast, seed: int) -> list[Line]:
+    """Return the dialogues to train on: the person's, and about half as many of others, of three people at least."""
+    count = len(cast.past)
+    people = min(len(cast.others), max(3, round(count / 12)))
+    each = max(3, math.ceil(count / 2 / people))
+    names = random.Random(seed).sample(sorted(cast.others), people)
+    return [*cast.past, *(line for name in names for line in cast.others[name][:each])]
+
+
+# What was done before
+
+
+class State:
+    """What a folder's fit was asked for and has done, kept in it, so that the same command goes on."""
+
+    def __init__(self, file: Path, content: dict[str, Any]) -> None:
+        self._file, self._content = file, content
+
+    def plan(self, make: Callable[[], Plan]) -> Plan:
+        """Return the plan, made the first time."""
+        if "plan" not in self._content:
+            plan = make()
+            self.keep(plan=asdict(plan), measured=plan.held_out)
+        return Plan(**self._content["plan"])
+
+    def once(self, stage: str, run: Callable[[], None]) -> None:
+        """Run a stage unless it was run to its end before."""
+        if stage not in self._content["done"]:
+            run()
+            self.keep(done=[*self._content["done"], stage])
+
+    def keep(self, **values: object) -> None:
+        """Write the state with these values added."""
+        self._content |= values
+        _write(self._file, json.dumps(self._content, indent=2))
+
+
+def _open_state(folder: Path, settings: FitSettings, cast: Cast) -> State:
+    """Return the state of the folder's fit, begun where there is none, with the files of dialogues written."""
+    file = folder / STATE
+    train = trained_on(cast, settings.seed)
+    dialogues = digest([line.text for line in train], [line.text for line in cast.held_out]).hex()[:16]
+    asked = {**asdict(settings), "output_dir": None, "data_dir": None, "dialogues": dialogues}
+    if file.is_file():
+        content = json.loads(file.read_text())
+        differing = sorted(name for name in asked if content["asked"].get(name) != asked[name])
+        if differing:
+            raise ValueError(
+                f"'{folder}' holds a fit that was asked for with other {', '.join(differing)}. Pass another "
+                "--output_dir, or delete the folder."
+            )
+        return State(file, content)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"'{folder}' holds files that are no fit's and would be lost. Pass another --output_dir.")
+    for name, lines in {"train": train, "validation": cast.held_out}.items():
+        _write(folder / "dialogues" / f"{name}.jsonl", "".join(f"{line.text.strip()}\n" for line in lines))
+    state = State(file, {"asked": asked, "done": []})
+    state.keep()
+    return state
+
+
+def _write(file: Path, text: str) -> None:
+    with write_whole(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+# How much, and for how long
+
+
+def _data(settings: FitSettings, folder: Path, rows: int | None = None) -> "DataArguments":
+    from idl_hf.training.data import DataArguments
+
+    return DataArguments(
+        dataset_name="idl_hf/dialogues_idl",
+        data_dir=str(folder / "dialogues"),
+        dataset_options={"encoder": settings.encoder, "preset": "small_logs"},
+        max_rows=rows,
+        max_prompt_tokens=settings.max_prompt_tokens,
+    )
+
+
+def _make_plan(settings: FitSettings, folder: Path, cast: Cast, end: float) -> Plan:
+    """Return what fits into the time that is left, from the time that one step takes here."""
+    from idl_hf import prompting
+    from idl_hf.models.loading import load_tokenizer
+    from idl_hf.training.data import fit_rows
+
+    tokenizer = load_tokenizer(settings.model_name_or_path)
+    fitted = fit_rows(_data(settings, folder).load("msl", "train"), tokenizer, settings.max_prompt_tokens)
+    encoded = [prompting.encode(tokenizer, row["prompt"], row["completion"]) for row in fitted]
+    lengths = sorted((len(row["input_ids"]), sum(row["completion_mask"])) for row in encoded)
+    seconds = _seconds_per_token(settings, [row["input_ids"] for row in encoded])
+    replies = sum(message["role"] == "assistant" for row in fitted for message in row["completion"])
+    tokens, spoken = (sum(column) / len(lengths) for column in zip(*lengths, strict=True))
+    left = end - time.monotonic() - 3 * _SECONDS_AROUND
+    return plan_for(left, seconds, tokens, spoken, len(lengths), replies / len(lengths), len(cast.held_out))
+
+
+def plan_for(
+    left: float, seconds: float, tokens: float, spoken: float, dialogues: int, replies: float, held_out: int
+) -> Plan:
+    """Return what fits into the seconds that are `left`, at the least a step of each stage and one dialogue measured.
+
+    seconds: that a token of a training step takes, a third of it forward. tokens, spoken, replies: of a dialogue with
+    its references, on average: all, those of the person's replies, and how many these are.
+    """
+    measured = (1 + STRANGERS) * tokens * seconds / 3
+    lesson = tokens * seconds
+    aligned = (tokens + 2 * spoken) * seconds * 4 / 3  # the tree of three completions, and the reference once
+    measuring = _affordable(_SHARES["likeness"] * left / measured, min(held_out, _MOST_HELD_OUT))
+    msl = _affordable(_SHARES["msl"] * left / lesson, _MOST_EPOCHS * dialogues)
+    rest = left - measuring * measured - msl * lesson
+    dpoc = _affordable(rest / aligned, dialogues)
+    parts = {"msl": msl * lesson, "dpoc": dpoc * aligned, "likeness": measuring * measured}
+    minutes = {stage: (part + _SECONDS_AROUND) / 60 for stage, part in parts.items()}
+    return Plan(math.ceil(msl / 2), max(1, round(dpoc * replies)), measuring, minutes)
+
+
+def _affordable(count: float, most: int) -> int:
+    return max(1, min(most, int(count)))
+
+
+def _seconds_per_token(settings: FitSettings, rows: Sequence[Sequence[int]]) -> float:
+    """Return how long a training step takes for each token, from a step of the middle row after one to warm up."""
+    import torch
+    from peft import PeftModel, get_peft_model
+    from trl import ModelConfig, get_peft_config
+
+    from idl_hf.machine import default_device, fast_precision
+    from idl_hf.models.loading import load_model
+
+    device = default_device()
+    model: Any = load_model(settings.model_name_or_path, trainable=True).model
+    adapter = get_peft_config(ModelConfig(**_MODEL))
+    if adapter is not None and not isinstance(model, PeftModel):  # whose adapter goes on training
+        model = get_peft_model(model, adapter)
+    model.to(device)
+    middle = sorted(rows, key=len)[len(rows) // 2]
+    ids, dtype = torch.tensor([middle], device=device), fast_precision(device)
+    for tokens in (ids[:, :64], ids):
+        started = time.perf_counter()
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
+        loss.backward()
+        loss.item()  # a GPU is asynchronous
+        seconds = time.perf_counter() - started
+    return seconds / len(middle)
+
+
+# The stages
+
+
+def _train_msl(settings: FitSettings, folder: Path, plan: Plan) -> None:
+    from trl import ModelConfig
+
+    from idl_hf.training.deadline import within
+    from idl_hf.training.stages import MSLConfig, train_msl
+
+    print(f"\nFirst stage, MSL: {plan.minutes['msl']:.1f} minutes", flush=True)
+    args = MSLConfig(
+        output_dir=str(folder / "msl"),
+        max_steps=plan.msl_steps,
+        gradient_accumulation_steps=2,
+        save_steps=max(1, min(8, plan.msl_steps // 4)),
+        learning_rate=2e-3,
+        seed=settings.seed,
+        **_TRAINING,
+    )
+    model = ModelConfig(model_name_or_path=settings.model_name_or_path, **_MODEL)
+    with within("MSL", 60 * plan.minutes["msl"]):
+        train_msl(_data(settings, folder), args, model)
+
+
+def _train_dpoc(settings: FitSettings, folder: Path, plan: Plan, end: float) -> None:
+    from trl import ModelConfig
+
+    from idl_hf.dpoc.config import DPOCConfig
+    from idl_hf.training.deadline import within
+    from idl_hf.training.stages import train_dpoc
+
+    print(f"\nSecond stage, DPOC: {plan.minutes['dpoc']:.1f} minutes", flush=True)
+    config = DPOCConfig(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        gradient_accumulation_steps=1,  # a step is all replies of a dialogue
+        prefix_sharing="dialogue",
+        precompute_ref_log_probs=True,
+        save_steps=2,
+        learning_rate=1e-4,
+        seed=settings.seed,
+        **_TRAINING,
+    )
+    left = max(0.0, end - time.monotonic() - 60 * plan.minutes["likeness"])
+    data = _data(settings, folder, plan.dpoc_rows)
+    with within("DPOC", left):
+        train_dpoc(data, config, ModelConfig(model_name_or_path=str(folder / "msl")))
+
+
+def _measure(settings: FitSettings, folder: Path, cast: Cast, plan: Plan) -> None:
+    from idl_hf.cache import Cache
+    from idl_hf.encoding import SentenceEncoder
+    from idl_hf.evaluation.data import spread
+    from idl_hf.evaluation.likeness import lineup_rows, measure_likeness, nearest_people
+    from idl_hf.evaluation.measured_model import MeasuredModel
+    from idl_hf.rows.options import RowOptions
+    from idl_hf.rows.people import People
+
+    print(f"\nLikeness: {plan.minutes['likeness']:.1f} minutes", flush=True)
+    held_out = [cast.held_out[place].dialogue for place in spread(len(cast.held_out), plan.held_out)]
+    person, *others = [_person(lines) for lines in [cast.past, *cast.others.values()]]
+    people, options = (
+        People([person, *others], SentenceEncoder(settings.encoder)),
+        RowOptions(encoder=settings.encoder),
+    )
+    candidates = [person, *nearest_people(person, others, STRANGERS, people)]
+    rows = lineup_rows(held_out, candidates, people, options)
+    model = MeasuredModel(str(folder), Cache(folder / "measured.sqlite"))
+    likeness = measure_likeness(model, rows, settings.max_prompt_tokens, len(candidates))
+    _write(folder / LIKENESS, json.dumps(as_json(likeness), indent=2) + "\n")
+
+
+def _person(lines: Sequence[Line]) -> "Person":
+    from idl_hf.schema import Person
+
+    return Person(lines[0].dialogue.person_id, tuple(line.dialogue for line in lines))
+
+
+def as_json(likeness: "Likeness") -> dict[str, Any]:
+    """Return what likeness.json holds; the bounds are null where one dialogue was measured."""
+    gain = likeness.gain
+    bounds = {"mean": gain.mean, "low": gain.low, "high": gain.high}
+    return {
+        "own_nll": likeness.own_nll,
+        "other_nll": likeness.other_nll,
+        "gain": {name: None if math.isnan(value) else value for name, value in bounds.items()},
+        "hits@1": likeness.hits,
+        "people": likeness.people,
+    }
