@@ -74,7 +74,7 @@ def parse(parser: "TrlParser", words: Sequence[str]) -> tuple[Any, ...]:
     return tuple(parser.parse_args_into_dataclasses(args=others, look_for_args_file=False))
 
 
-def run(function: Callable[..., object], *kinds: type) -> None:
+def run(function: Callable[..., object], *kinds: Any) -> None:
     """Call a function with its dataclasses as a script's command line has them; what is wrong with that line ends the
     script with a sentence."""
     from trl import TrlParser

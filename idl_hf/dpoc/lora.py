@@ -22,9 +22,9 @@ def fused_lora(model: nn.Module) -> Iterator[None]:
     Layers stay as they are where something else acts on them: dropout, biases of the adapter, DoRA and other variants,
     weights that are trained or quantized, precisions that differ, hooks (as of ZeRO-3), a forward that was replaced.
     """
-    layers = [layer for layer in model.modules() if _is_plain(layer)]
+    layers = [layer for layer in model.modules() if isinstance(layer, Linear) and _is_plain(layer)]
     for layer in layers:
-        layer.forward = partial(_forward, layer)
+        layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -73,10 +73,10 @@ def _forward(layer: Linear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return _LoraLinear.apply(x.to(dtype), *weights, layer.scaling[adapter])
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def _is_plain(layer: Linear) -> bool:
     if type(layer) is not Linear or type(layer.base_layer) is not nn.Linear or "forward" in vars(layer):
         return False
-    parts = [layer.base_layer, *layer.lora_A.values(), *layer.lora_B.values()]
+    parts: list[Any] = [layer.base_layer, *layer.lora_A.values(), *layer.lora_B.values()]
     return (
         not layer.lora_variant
         and all(isinstance(dropout, nn.Identity) for dropout in layer.lora_dropout.values())

@@ -70,7 +70,7 @@ class DPOCTrainer(DPOTrainer):
         if args is None:
             args = DPOCConfig(f"{name.split('/')[-1]}-DPOC")
         if processing_class is None:
-            options = (isinstance(model, str) and args.model_init_kwargs) or {}
+            options: Any = (isinstance(model, str) and args.model_init_kwargs) or {}
             revision = options.get("revision", "main")
             processing_class = AutoTokenizer.from_pretrained(
                 name, revision=revision, trust_remote_code=args.trust_remote_code
