@@ -42,7 +42,6 @@ _MODEL: dict[str, Any] = {
 _TRAINING: dict[str, Any] = {  # of both stages
     "per_device_train_batch_size": 1,
     "lr_scheduler_type": "cosine",
-    "warmup_steps": 2,
     "gradient_checkpointing": False,
     "logging_steps": 4,
     "save_total_limit": 1,
@@ -115,7 +114,8 @@ def fit_person(settings: FitSettings) -> Path:
         others = "the package's sample people" if cast.are_samples else "others of the folder"
         print(f"{name}: {len(cast.past)} dialogues to learn from, {len(cast.held_out)} held out, with {others}")
         plan = state.plan(lambda: _make_plan(settings, folder, cast, end))
-        print(f"About {plan.total:.0f} minutes: {_in_words(plan)}", flush=True)
+        least = f". Less than that cannot be done in {settings.minutes:g}" if plan.total > settings.minutes + 1 else ""
+        print(f"About {plan.total:.0f} minutes: {_in_words(plan)}{least}", flush=True)
         state.once("msl", lambda: _train_msl(settings, folder, plan))
         state.once("dpoc", lambda: _train_dpoc(settings, folder, plan, end))
         _measure(settings, folder, cast, plan)
@@ -387,6 +387,7 @@ def _train_msl(settings: FitSettings, folder: Path, plan: Plan) -> None:
         gradient_accumulation_steps=2,
         save_steps=max(1, min(8, plan.msl_steps // 4)),
         learning_rate=2e-3,
+        warmup_steps=min(2, plan.msl_steps // 4),
         seed=settings.seed,
         **_TRAINING,
     )
