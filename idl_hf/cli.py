@@ -164,7 +164,12 @@ def _run(name: str, words: list[str]) -> None:
                 apply_config(parser, file)  # here, before each process does
             launch(name, parser, config, words)
             return
-    for option in reversed(verb.word.split()[: _bare_words(words)]):
+    names, bare = verb.word.split(), _bare_words(words)
+    if 0 < bare < len(names) and f"--{names[bare]}" not in words:
+        raise ValueError(
+            f"Expected {' '.join(names).upper()}, found no {names[bare].upper()} after '{words[bare - 1]}'."
+        )
+    for option in reversed(names[:bare]):
         place = verb.word.split().index(option)
         words = [*words[:place], f"--{option}", *words[place:]]
     _named(verb.function)(*parse(_parser(name), words))

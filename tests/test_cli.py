@@ -278,3 +278,8 @@ def test_every_recipe_has_only_known_fields(recipe, tmp_path, monkeypatch):
     assert model.model_name_or_path
     assert data.dataset_name == "idl_hf/convai2_idl"
     assert args.lr_scheduler_type == "cosine"
+
+
+def test_a_verb_of_two_words_says_which_is_missing(capsys):
+    assert main(["import", "chat.zip", "--person", "mia", "--output_dir", "logs"]) == 1
+    assert "Expected FORMAT FILE, found no FILE after 'chat.zip'." in capsys.readouterr().err
