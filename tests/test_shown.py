@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from idl_hf import cli
 from idl_hf.chat import terminal
+from idl_hf.chat.generation import GenerationSettings
 from idl_hf.dpoc.card import append_section
 from idl_hf.explore.charts import bars, histogram
 from idl_hf.hub.cards import complete_adapter_card, complete_dataset_card, name_in_report
@@ -116,15 +117,20 @@ def test_a_chat_does_not_steer_the_terminal(tmp_path, monkeypatch, capsys):
         """Says what nobody should print, one character at a time."""
 
         from_pretrained = classmethod(lambda cls, *_, **__: cls())
-        add_dialogue = reset = lambda self, *_: None
-        stream = lambda self, text, **_: iter("".join(NASTY))  # noqa: E731
+        generation, dialogues, references, dropped_references = GenerationSettings(), [], [], 0
+        stream = lambda self, text: (character for character in "".join(NASTY))  # noqa: E731
 
-    lines = iter(["hello"])
+        def with_person(self, person):
+            self.person_id, self.dialogues = person.person_id, list(person.dialogues)
+            self.references = self.dialogues
+            return self
+
+    lines = iter(["hello", "/references", "/forget", f"/{NASTY[0]}"])
     monkeypatch.setattr("idl_hf.chat.persona_chat.PersonaChat", Chat)
     monkeypatch.setattr("builtins.input", lambda _: next(lines, "/quit"))
     terminal.chat_in_terminal(terminal.ChatArguments("model", str(write_logs(tmp_path / "logs", NASTY[0]))))
     said = capsys.readouterr().out
-    assert said.count("ann\\u001b[2J") == 2
+    assert said.count("ann\\u001b[2J") >= 3
     assert steers(said) == ""
 
 

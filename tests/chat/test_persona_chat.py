@@ -156,3 +156,46 @@ def test_an_adapter_is_loaded_with_its_base_model_and_the_options_it_was_trained
 def test_a_model_that_is_nowhere_names_the_offline_option():
     with pytest.raises(OSError, match="offline"):
         PersonaChat.from_pretrained("nobody/nothing", encoder="offline")
+
+
+def test_an_id_is_given_or_made_and_stands_for_one_dialogue(tiny_llama, tokenizer, encoder):
+    chat = PersonaChat(tiny_llama(), tokenizer, encoder, OPTIONS)
+    said = [("partner", "any plans ?"), ("self", "band practice .")]
+    assert [chat.add_dialogue(said), chat.add_dialogue(said, " mine "), chat.add_dialogue(said, "dialogue-4")] == [
+        "dialogue-1", "mine", "dialogue-4",
+    ]  # fmt: skip
+    assert chat.add_dialogue(said) == "dialogue-5"
+    with pytest.raises(ValueError, match="'mine' already"):
+        chat.add_dialogue(said, "mine")
+    assert len(chat.dialogues) == 4
+
+
+@pytest.mark.parametrize("order", ["free", "input"])
+def test_references_prefer_the_same_partner_and_others_fill_up(order, tiny_llama, tokenizer, encoder, dialogues):
+    options = RowOptions(encoder="offline", references=3, order=order)
+
+    def references(partner_id, whose):
+        chat = PersonaChat(tiny_llama(), tokenizer, encoder, options, partner_id=partner_id)
+        for i, dialogue in enumerate(dialogues):
+            chat.add_dialogue(dialogue.turns, f"d{i}", "bo" if i in whose else "cleo")
+        chat.reply("do you play in a band ?", max_new_tokens=2)
+        return [int(reference.dialogue_id[1:]) for reference in chat.references]
+
+    usual = references("", ())
+    assert references("nobody", ()) == usual
+    far = next(i for i in range(len(dialogues)) if i not in usual)
+    assert far in references("bo", {far})
+    assert len(references("bo", {far})) == len(usual) == 3
+    others = [i for i in range(len(dialogues)) if i != far]
+    assert set(references("bo", others[:3])) == set(others[:3])
+
+
+def test_choosing_again_reads_the_whole_conversation(chat, monkeypatch):
+    contexts = []
+    monkeypatch.setattr(chat, "_choose", lambda context: contexts.append(len(context)) or [])
+    chat._choose_every = 2
+    for _ in range(5):
+        chat.reply("hm", max_new_tokens=1)
+    assert contexts == [1, 5, 9]
+    with pytest.raises(ValueError, match="choose_every"):
+        PersonaChat(chat._model.model, chat._model.tokenizer, chat._encoder, OPTIONS, choose_every=0)
