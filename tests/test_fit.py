@@ -247,6 +247,18 @@ def test_the_plan_is_said_in_words():
 # Going on
 
 
+def test_a_stage_that_was_run_to_its_end_is_not_run_again(tmp_path):
+    ran, file = [], tmp_path / "fit.json"
+    fit.State(file, {"done": []}).once("msl", lambda: ran.append("msl"))
+    again = fit.State(file, json.loads(file.read_text()))
+    again.once("msl", lambda: ran.append("msl, again"))
+    again.once("dpoc", lambda: ran.append("dpoc"))
+    assert ran == ["msl", "dpoc"]
+    plan = Plan(4, 8, 1, {"msl": 1.0})
+    assert again.plan(lambda: plan) == plan
+    assert fit.State(file, json.loads(file.read_text())).plan(lambda: Plan(9, 9, 9, {})) == plan
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["msl", ""], ids=["msl", "dpoc"])
 def test_a_killed_fit_goes_on_from_its_checkpoint_to_the_same_adapter(write, mia, tmp_path, tiny, stage):
