@@ -116,7 +116,7 @@ def fit_person(settings: FitSettings) -> Path:
         plan = state.plan(lambda: _make_plan(settings, folder, cast, end))
         least = f". Less than that cannot be done in {settings.minutes:g}" if plan.total > settings.minutes + 1 else ""
         print(f"About {plan.total:.0f} minutes: {_in_words(plan)}{least}", flush=True)
-        state.once("msl", lambda: _train_msl(settings, folder, plan))
+        state.once("msl", lambda: _train_msl(settings, folder, plan, end))
         state.once("dpoc", lambda: _train_dpoc(settings, folder, plan, end))
         _measure(settings, folder, cast, plan)
     likeness = json.loads((folder / LIKENESS).read_text())
@@ -374,7 +374,7 @@ def _seconds_per_token(settings: FitSettings, rows: Sequence[Sequence[int]]) -> 
 # The stages
 
 
-def _train_msl(settings: FitSettings, folder: Path, plan: Plan) -> None:
+def _train_msl(settings: FitSettings, folder: Path, plan: Plan, end: float) -> None:
     from trl import ModelConfig
 
     from idl_hf.training.deadline import within
@@ -392,7 +392,7 @@ def _train_msl(settings: FitSettings, folder: Path, plan: Plan) -> None:
         **_TRAINING,
     )
     model = ModelConfig(model_name_or_path=settings.model_name_or_path, **_MODEL)
-    with within("MSL", 60 * plan.minutes["msl"]):
+    with within("MSL", _seconds_left(end, plan, "dpoc", "likeness")):
         train_msl(_data(settings, folder), args, model)
 
 
@@ -415,10 +415,14 @@ def _train_dpoc(settings: FitSettings, folder: Path, plan: Plan, end: float) -> 
         seed=settings.seed,
         **_TRAINING,
     )
-    left = max(0.0, end - time.monotonic() - 60 * plan.minutes["likeness"])
     data = _data(settings, folder, plan.dpoc_rows)
-    with within("DPOC", left):
+    with within("DPOC", _seconds_left(end, plan, "likeness")):
         train_dpoc(data, config, ModelConfig(model_name_or_path=str(folder / "msl")))
+
+
+def _seconds_left(end: float, plan: Plan, *later: str) -> float:
+    """Return how long a stage may take, for the later ones to have what they need."""
+    return end - time.monotonic() - 60 * sum(plan.minutes[stage] for stage in later)
 
 
 def _measure(settings: FitSettings, folder: Path, cast: Cast, plan: Plan) -> None:

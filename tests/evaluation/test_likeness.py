@@ -93,9 +93,12 @@ def test_a_prompt_that_is_too_long_takes_as_many_dialogues_from_everybody(
     tiny_llama().save_pretrained(tmp_path / "tiny")
     tokenizer.save_pretrained(tmp_path / "tiny")
     model = MeasuredModel(str(tmp_path / "tiny"), Cache(tmp_path / "measured.sqlite"))
-    rows, scored = lineup_rows(held_out, persons[:4], people, OPTIONS), []
+    talker = Person("talker", tuple(  # whose dialogues are three times as long
+        Dialogue("talker", dialogue.dialogue_id, dialogue.turns * 3) for dialogue in persons[3].dialogues
+    ))  # fmt: skip
+    rows, scored = lineup_rows(held_out, [*persons[:3], talker], people, OPTIONS), []
     scores, model.scores = model.scores, lambda rows, label: scored.append(rows) or scores(rows, label)
-    likeness = measure_likeness(model, rows, 500, 4)
+    likeness = measure_likeness(model, rows, 1000, 4)
     dropped = scored[0]["dropped_references"][:]
     assert any(dropped)
     assert dropped == [dropped[0]] * 4 + [dropped[4]] * 4
