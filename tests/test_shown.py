@@ -83,12 +83,12 @@ def test_neither_an_error_nor_a_log_of_a_verb_steers_the_terminal(text):
 
 def write_logs(folder: Path, text: str) -> Path:
     said = [("dogs", "any pets ?"), ("sons", "and you ?"), ("bikes", "how do you get about ?")]
-    lines = []
-    for i, (own, asked) in enumerate(said):
-        turns = [{"role": "partner", "text": asked + text}, {"role": "self", "text": f"i have two {own} {text}"}]
-        lines.append({"person_id": f"ann{text}", "dialogue_id": f"{i}{text}", "turns": turns})
     folder.mkdir()
     for split in ("train", "validation"):
+        lines = []
+        for i, (own, asked) in enumerate(said):
+            turns = [{"role": "partner", "text": asked + text}, {"role": "self", "text": f"my {split} {own} {text}"}]
+            lines.append({"person_id": f"ann{text}", "dialogue_id": f"{i}{text}", "turns": turns})
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder / "train.jsonl"
 
