@@ -37,8 +37,9 @@ _RANGES = {
 class GenerationSettings:
     """Settings of `generate`, greedy unless the temperature is above 0.
 
-    repetition_penalty is of the tokens of the reply alone, not of the prompt: those are the person's own words. With a
-    seed a conversation is the same again. Raises ValueError for a value that is none of its setting.
+    repetition_penalty is of the tokens of the replies of a conversation, not of the past dialogues: those are the
+    person's own words. With a seed a conversation is the same again. Raises ValueError for a value that is none of its
+    setting.
     """
 
     max_new_tokens: int = 60

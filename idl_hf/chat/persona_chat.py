@@ -28,6 +28,7 @@ from idl_hf.rows.options import RowOptions, option_names
 from idl_hf.rows.people import People
 from idl_hf.rows.references import choose_for_context, persona_text
 from idl_hf.schema import Dialogue, Message, Person, Turn, clean
+from idl_hf.token_ids import continue_text
 
 DEFAULT_BUDGET = 2048  # tokens of a prompt
 
@@ -332,7 +333,9 @@ class PersonaChat:
         if generation.get("do_sample") is False:
             options = generation
         if own.repetition_penalty != 1 and not {"repetition_penalty", "logits_processor"} & generation.keys():
-            options["logits_processor"] = LogitsProcessorList([ReplyPenalty(float(own.repetition_penalty))])
+            said = [continue_text(self._model.tokenizer, exchange.reply).ids for exchange in before]
+            penalty = ReplyPenalty(float(own.repetition_penalty), [token for ids in said for token in ids])
+            options["logits_processor"] = LogitsProcessorList([penalty])
         references, prompt = self._prompt_after(before, text, length)
         if own.seed is not None:
             torch.manual_seed((own.seed + self._drawn) % 2**63)

@@ -45,7 +45,8 @@ class ChatArguments:
     top_k: int | None = option(None, f"At most so many words are drawn from; 0: any; {_SAVED} {SAMPLED.top_k}.")
     min_p: float | None = option(None, f"Least probability of a word, of the likeliest's; {_SAVED} {SAMPLED.min_p}.")
     repetition_penalty: float | None = option(
-        None, f"Above 1: words of the reply are seldom said again; {_SAVED} {SAMPLED.repetition_penalty}."
+        None,
+        f"Above 1: words of the conversation's replies are seldom said again; {_SAVED} {SAMPLED.repetition_penalty}.",
     )
     seed: int | None = option(None, "The same words are drawn again; default: others each time.")
     history: str | None = option(None, "File that keeps what was typed, for the arrow keys; default: nothing is kept.")

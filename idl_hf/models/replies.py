@@ -119,19 +119,21 @@ def _share(
 
 
 class ReplyPenalty(LogitsProcessor):
-    """Makes tokens that a reply has already less likely, as `repetition_penalty` of `generate` does, but not those of
-    the prompt: these are the person's own words, and what ends a reply. One is for one reply."""
+    """Makes tokens that a reply has already less likely, as `repetition_penalty` of `generate` does, and those that
+    were `said` before, but not those of the whole prompt: these are the person's own words, and what ends a reply.
+    One is for one reply."""
 
-    def __init__(self, penalty: float) -> None:
-        self._penalty = penalty
-        self._ignored: RepetitionPenaltyLogitsProcessor | None = None
+    def __init__(self, penalty: float, said: Sequence[int] = ()) -> None:
+        self._penalise = RepetitionPenaltyLogitsProcessor(penalty)
+        self._said = list(said)
+        self._prompt: int | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores of next tokens, (replies, vocabulary). input_ids: prompt and reply so far."""
-        if self._ignored is None:  # the first call: nothing follows the prompt yet
-            self._ignored = RepetitionPenaltyLogitsProcessor(self._penalty, prompt_ignore_length=input_ids.shape[1])
-            return scores
-        return self._ignored(input_ids, scores)
+        if self._prompt is None:  # the first call: nothing follows the prompt yet
+            self._prompt = input_ids.shape[1]
+        said = input_ids.new_tensor(self._said).expand(len(input_ids), -1)
+        return self._penalise(torch.cat([said, input_ids[:, self._prompt :]], dim=1), scores)
 
 
 def batches(
