@@ -66,6 +66,7 @@ class Terminal:
         self.shown, self._read = "", 0
         self.pid, self._end = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # which whoever runs the tests may have had ignored
             os.chdir(cwd)
             os.execvpe(command[0], command, env)
 

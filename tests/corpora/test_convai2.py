@@ -18,6 +18,7 @@ from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.files import check_sha256
 from idl_hf.prompting import SILENCE
 from idl_hf.schema import Dialogue, Turn
+from tests.corpora.as_ever import digest_of
 
 FIRST = ["your persona: i farm.", "your persona: i have a dog.", "hi\thello", "how are you ?\tgood , i farm ."]
 SECOND = ["your persona: i sail.", "your persona: i have a cat.", "hey\tmorning", "you ?\ti sail ."]
@@ -411,4 +412,4 @@ def test_any_file_yields_dialogues_or_a_corpus_error(tmp_path_factory, content, 
 
 def test_the_first_real_dialogues_are_read_as_ever(convai2):
     dialogues = group_persons(read_with_profiles(convai2 / "valid_self_original_no_cands.txt"))
-    assert hashlib.sha256(repr(dialogues[:20]).encode()).hexdigest()[:16] == "09232eb622ed3235"
+    assert digest_of(dialogues[:20])[:16] == "09232eb622ed3235"

@@ -18,6 +18,7 @@ from idl_hf.corpora.cornell_movie import CONVERSATIONS, LINES, movie_split, read
 from idl_hf.corpora.errors import MALFORMED, CorpusError, ErrorLog
 from idl_hf.dataset_scripts import movie_idl
 from idl_hf.schema import CONFIGS, Dialogue, Turn, features
+from tests.corpora.as_ever import digest_of
 
 SPLITS = ("train", "validation", "test")
 ONE_SIDED = "dialogue in which one side says nothing"
@@ -127,8 +128,7 @@ def test_real_texts_are_clean(real):
 
 
 def test_real_dialogues_are_those_of_the_last_look(real):
-    digest = hashlib.sha256(repr(real[0][:20]).encode()).hexdigest()
-    assert digest == "e9836e07ab1907259855851a9ace71d3a97d34ed99c6d11a6ab9b80267b51473"
+    assert digest_of(real[0][:20]) == "e9836e07ab1907259855851a9ace71d3a97d34ed99c6d11a6ab9b80267b51473"
 
 
 def test_each_split_has_real_movies_and_no_person_is_in_two(cornell, real):

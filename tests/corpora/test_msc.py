@@ -20,6 +20,7 @@ from idl_hf.corpora.errors import MALFORMED, CorpusError, ErrorLog
 from idl_hf.corpora.msc import read_dialogues, session_number, split_files
 from idl_hf.dataset_scripts import msc_idl
 from idl_hf.schema import CONFIGS, Dialogue, Turn, features
+from tests.corpora.as_ever import digest_of
 
 ELSEWHERE = "session that another file holds too"
 TWICE = "session that its file holds twice"
@@ -94,10 +95,7 @@ def test_real_dialogues_alternate_and_the_first_turn_is_speaker_1s(real):
 
 
 def test_real_dialogues_are_those_of_the_last_look(real):
-    assert (
-        hashlib.sha256(repr(real[:20]).encode()).hexdigest()
-        == "8e3bf51020bb2b002ee3c400ac014b05c62cda3de3fcd12b4d39dcdf5a1ebe4c"
-    )
+    assert digest_of(real[:20]) == "8e3bf51020bb2b002ee3c400ac014b05c62cda3de3fcd12b4d39dcdf5a1ebe4c"
 
 
 def test_the_first_real_session_gives_convai2s_replies_to_the_same_person(real, convai2):

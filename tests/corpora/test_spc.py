@@ -1,6 +1,5 @@
 """Synthetic-Persona-Chat: its CSV as JSON Lines, on the real validation split and on little files written here."""
 
-import hashlib
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ from idl_hf.corpora.convai2 import group_persons
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.spc import convert, read_dialogues
 from idl_hf.schema import Turn
+from tests.corpora.as_ever import digest_of
 
 ROOT = Path(__file__).parents[2]
 HEADER = "user 1 personas,user 2 personas,Best Generated Conversation\n"
@@ -62,8 +62,7 @@ def test_the_real_split_is_read_whole_but_for_one_conversation(real):
     assert all(len(dialogue.profile) in (4, 5) for dialogue in dialogues)
     texts = [turn.text for dialogue in dialogues for turn in dialogue.turns]
     assert not [text for text in texts if "User 1:" in text or "User 2:" in text or text.endswith(" *")]
-    digest = hashlib.sha256(repr(dialogues[:20]).encode()).hexdigest()
-    assert digest[:16] == "9c10255950876622"
+    assert digest_of(dialogues[:20])[:16] == "9c10255950876622"
 
 
 def test_real_people_are_the_hundred_personas_of_convai2(real):

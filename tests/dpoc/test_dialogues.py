@@ -89,7 +89,7 @@ def test_an_evaluation_on_trees_is_that_on_their_rows(tmp_path, tokenizer, dialo
     # TRL's means over tokens are of each batch, and ours weigh batches by rows
     for name in ("entropy", "logits/chosen", "logits/rejected", "mean_token_accuracy"):
         assert found[0].pop(f"eval_{name}") == pytest.approx(found[1].pop(f"eval_{name}"), rel=0.05, abs=1e-3)
-    assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-6)
+    assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-5)  # float32
 
 
 def test_a_prediction_leaves_nothing_for_the_next_evaluation(tmp_path, tokenizer, dialogues):
