@@ -8,6 +8,7 @@ import logging
 import re
 import sqlite3
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from importlib import import_module
@@ -131,6 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.setFormatter(_VisibleFormatter("%(message)s"))
     logging.basicConfig(handlers=[log])
     logging.getLogger("idl_hf").setLevel(logging.INFO)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)  # what libraries tell each other
     try:
         _run(verb, words)
     except Exception as error:
