@@ -83,7 +83,10 @@ def _help(talk: Talk, words: str) -> None:
 
 
 def _why(talk: Talk, words: str) -> None:
-    reasons = talk.chat.why(None if words == "all" else 2)
+    every = words == "all"
+    which = "" if every else " of two of them"
+    print(f"Scoring the reply without each past dialogue, then without each line{which} ...", flush=True)
+    reasons = talk.chat.why(None if every else 2)
     if not reasons:
         print("The prompt showed no past dialogue, so the reply leans on none.")
         return
