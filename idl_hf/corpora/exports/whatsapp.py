@@ -8,19 +8,17 @@ by its brackets, or by the words of `whatsapp_words`.
 """
 
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports import whatsapp_words as words
 from idl_hf.corpora.exports.dates import SPACE, TIME, from_match, order_of
 from idl_hf.corpora.exports.message import Message
-from idl_hf.corpora.files import MAX_UNPACKED, open_text
+from idl_hf.corpora.exports.parts import Part, parts
 
 _MARKS = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*"
 _HEADS = {
@@ -33,7 +31,6 @@ _NAMED = re.compile(r"WhatsApp\b.{0,30}?(?:\bwith|\bmit|\bcon|\bavec|\bcom|\bmet
 _EDITED = re.compile(rf"\s*\u200e?<(?:{words.EDITED})\.?>\s*$", re.IGNORECASE)
 _EDITED_MARK = re.compile(r"\s*\u200e<[^<>\n]{5,60}>\s*$")
 _LINES = re.compile("\n| ?(?=\u200e<)")  # a caption may stand before the mark of its picture
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, UnicodeDecodeError)
 
 
 class _Entry(NamedTuple):
@@ -74,32 +71,23 @@ def _style(line: str) -> str | None:
 
 @contextmanager
 def _lines(path: Path, log: ErrorLog) -> Iterator[Iterator[str]]:
-    """Yield the lines of the chat, also of one in an archive."""
-    try:
-        if not zipfile.is_zipfile(path):
-            with open_text(path) as file:
-                yield _decoded(file, log)
-            return
-        with zipfile.ZipFile(path) as archive, archive.open(_chat_of(archive, path)) as member:
-            yield _decoded(member, log)
-    except _DAMAGED as error:
-        raise CorpusError(f"{path}: The archive cannot be read: {error}. Export the chat again.") from error
+    """Yield the lines of the chat, also of one in an archive or a folder."""
+    with parts(path, r"(?i:[^/]*\.txt)", "a chat as .txt") as texts:
+        yield _decoded(_chat_of(texts, path).lines(), log)
 
 
-def _chat_of(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
-    texts = [info for info in archive.infolist() if info.filename.lower().endswith(".txt")]
-    chats = [info for info in texts if info.filename.rpartition("/")[2] == "_chat.txt"]
-    chats = chats or [info for info in texts if _NAMED.match(info.filename.rpartition("/")[2])] or texts
+def _chat_of(texts: list[Part], path: Path) -> Part:
+    named = [(part.name.rpartition("/")[2], part) for part in texts]
+    chats = [part for name, part in named if name == "_chat.txt"]
+    chats = chats or [part for name, part in named if _NAMED.match(name)] or texts
     if len(chats) != 1:
-        found = ", ".join(info.filename for info in (chats or archive.infolist())[:5]) or "nothing"
+        found = ", ".join(part.name for part in chats[:5])
         raise CorpusError(f"{path}: Expected one chat, as _chat.txt or 'WhatsApp Chat with NAME.txt', found {found}.")
-    if chats[0].file_size > MAX_UNPACKED:
-        raise CorpusError(f"{path}: The chat unpacks to {chats[0].file_size} bytes, which is too much for a text.")
     return chats[0]
 
 
-def _decoded(file: IO[bytes], log: ErrorLog) -> Iterator[str]:
-    for line in file:
+def _decoded(lines: Iterable[bytes], log: ErrorLog) -> Iterator[str]:
+    for line in lines:
         try:
             yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
@@ -111,26 +99,26 @@ def _entries(lines: Iterator[str], style: str, order: str, path: Path, log: Erro
     """Yield each message; lines before the first are reported. What has no date in the order is text, as a quote."""
     begun: datetime | None = None
     begin = 1
-    parts: list[str] = []
+    pieces: list[str] = []
     for number, line in enumerate(lines, start=1):
         match = _HEADS[style].match(line)
         time = match and from_match(match, order)
         if match and time:
             if begun is not None:
-                yield _Entry(begin, begun, "\n".join(parts))
-            elif any(part.strip() for part in parts):
-                _report_start(path, parts, log)
-            begun, begin, parts = time, number, [line[match.end() :]]
+                yield _Entry(begin, begun, "\n".join(pieces))
+            elif any(part.strip() for part in pieces):
+                _report_start(path, pieces, log)
+            begun, begin, pieces = time, number, [line[match.end() :]]
         else:
-            parts.append(line)
+            pieces.append(line)
     if begun is not None:
-        yield _Entry(begin, begun, "\n".join(parts))
-    elif any(part.strip() for part in parts):
-        _report_start(path, parts, log)
+        yield _Entry(begin, begun, "\n".join(pieces))
+    elif any(part.strip() for part in pieces):
+        _report_start(path, pieces, log)
 
 
-def _report_start(path: Path, parts: list[str], log: ErrorLog) -> None:
-    log.report(path, 1, f"Expected a line that begins with a time, found {parts[0][:80]!r}.")
+def _report_start(path: Path, pieces: list[str], log: ErrorLog) -> None:
+    log.report(path, 1, f"Expected a line that begins with a time, found {pieces[0][:80]!r}.")
 
 
 def _message(entry: _Entry, path: Path, conversation: str) -> Message:
