@@ -64,7 +64,7 @@ VERBS = {
     ),
     "fit": Verb(
         "one person's chats -> an adapter, how much it sounds like them, and the line to chat",
-        "idl_hf.fit:fit_person",
+        "idl_hf.fitting.fit:fit_person",
         word="data_dir",
     ),
     "build": Verb("raw dialogues -> rows, saved as Parquet", "idl_hf.rows.parquet:build_files"),

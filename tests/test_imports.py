@@ -18,7 +18,7 @@ LEVELS = [
     {"dpoc"},
     {"training", "chat", "dataset_scripts"},
     {"evaluation", "hub", "explore"},
-    {"demo", "fit", "cli"},
+    {"demo", "fitting", "cli"},
 ]
 NEIGHBOURS = {
     ("corpora", "prompting"), ("prompting", "token_ids"), ("token_ids", "chat_template"), ("criteria", "persona"),
@@ -127,7 +127,7 @@ FREE_OF = {
         "datasets",
     },
     ("rows", "persona", "encoding", "explore", "training.data"): {"torch", "transformers", "trl"},
-    ("arguments", "evaluation.arguments", "demo", "fit", "cli", "cache", "dpoc.fields", "models.identity"): {
+    ("arguments", "evaluation.arguments", "demo", "fitting", "cli", "cache", "dpoc.fields", "models.identity"): {
         "torch",
         "transformers",
         "trl",

@@ -8,30 +8,25 @@ are also whom rejected replies come from, and the strangers of the measurement; 
 
 import json
 import math
-import random
 import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from idl_hf.arguments import option, required
 from idl_hf.cache import digest, write_whole
+from idl_hf.fitting.cast import Cast, Line, read_cast, trained_on
+from idl_hf.fitting.plan import SECONDS_AROUND, STRANGERS, Plan, counted, in_words, plan_for, seconds_per_token
 from idl_hf.shown import visible
 
 if TYPE_CHECKING:
     from idl_hf.evaluation.likeness import Likeness
-    from idl_hf.schema import Dialogue, Person
+    from idl_hf.schema import Person
     from idl_hf.training.data import DataArguments
 
 STATE, LIKENESS = "fit.json", "likeness.json"
-FEWEST = 4  # dialogues of the person: three to learn from, one to measure on
-STRANGERS = 7  # so that one of eight is picked
-_MOST_HELD_OUT = 24  # dialogues measured
-_MOST_EPOCHS = 3
-_SHARES = {"likeness": 0.25, "msl": 0.45}  # of the time; DPOC has the rest
-_SECONDS_AROUND = 15.0  # of each stage: loading, saving
 _MODEL: dict[str, Any] = {
     "use_peft": True,
     "lora_r": 8,
@@ -68,45 +63,13 @@ class FitSettings:
             raise ValueError(f"--minutes must be a number of minutes above 0, found {self.minutes}.")
 
 
-class Line(NamedTuple):
-    """A dialogue with the line of its file, which is copied as it is."""
-
-    dialogue: "Dialogue"
-    text: str
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Whose dialogues are trained on and measured."""
-
-    past: list[Line]  # of the person, trained on
-    held_out: list[Line]  # of the person, measured
-    others: dict[str, list[Line]]  # usable dialogues of everybody else who can be a stranger, by person_id
-    are_samples: bool  # whether the others are the package's sample people
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much fits into the minutes."""
-
-    msl_steps: int
-    dpoc_rows: int
-    held_out: int
-    minutes: dict[str, float]  # what each stage is expected to take
-
-    @property
-    def total(self) -> float:
-        """Minutes in all."""
-        return sum(self.minutes.values())
-
-
 def fit_person(settings: FitSettings) -> Path:
     """Fit an adapter to a person, measure it, and return its folder. What was interrupted goes on where it stopped.
 
     Raises ValueError for a person with too few dialogues, and for a folder that holds a fit of something else.
     """
     end = time.monotonic() + 60 * settings.minutes
-    cast = read_cast(settings)
+    cast = read_cast(settings.data_dir, settings.person)
     folder = Path(settings.output_dir)
     state = _open_state(folder, settings, cast)
     name = visible(cast.past[0].dialogue.person_id)
@@ -115,7 +78,7 @@ def fit_person(settings: FitSettings) -> Path:
         print(f"{name}: {len(cast.past)} dialogues to learn from, {len(cast.held_out)} held out, with {others}")
         plan = state.plan(lambda: _make_plan(settings, folder, cast, end))
         least = f". Less than that cannot be done in {settings.minutes:g}" if plan.total > settings.minutes + 1 else ""
-        print(f"About {plan.total:.0f} minutes: {_in_words(plan)}{least}", flush=True)
+        print(f"About {plan.total:.0f} minutes: {in_words(plan)}{least}", flush=True)
         state.once("msl", lambda: _train_msl(settings, folder, plan, end))
         state.once("dpoc", lambda: _train_dpoc(settings, folder, plan, end))
         _measure(settings, folder, cast, plan)
@@ -132,103 +95,13 @@ def in_a_sentence(name: str, likeness: dict[str, Any], dialogues: int, sample_pe
     gain, people = likeness["gain"], likeness["people"]
     interval = "" if gain["low"] is None else f" [{gain['low']:.2f}, {gain['high']:.2f}]"
     text = (
-        f"On {_count(dialogues, 'dialogue')} it never saw, {name}'s own past dialogues are worth {gain['mean']:.2f} "
+        f"On {counted(dialogues, 'dialogue')} it never saw, {name}'s own past dialogues are worth {gain['mean']:.2f} "
         f"nats a token{interval} over those of strangers; picked out of {people} people in {likeness['hits@1']:.0%} "
         f"(chance {1 / people:.0%})."
     )
     if gain["low"] is None or gain["low"] <= 0:
         text += " That is too little to tell from nothing: more dialogues or more --minutes may help."
     return f"{text} The strangers are the package's sample people, an easy test." if sample_people else text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _in_words(plan: Plan) -> str:
-    parts = {
-        "msl": f"MSL in {_count(plan.msl_steps, 'step')}",
-        "dpoc": f"DPOC on about {_count(plan.dpoc_rows, 'reply').replace('replys', 'replies')}",
-        "likeness": f"likeness on {_count(plan.held_out, 'held-out dialogue')}",
-    }
-    return ", ".join(f"{text} ({plan.minutes[stage]:.1f})" for stage, text in parts.items())
-
-
-# Whose dialogues
-
-
-def read_cast(settings: FitSettings) -> Cast:
-    """Return whose dialogues are trained on and measured. Raises ValueError for a person who has too few."""
-    from idl_hf.chat.terminal import find_person
-    from idl_hf.rows.negatives import SAMPLE_DATA
-
-    train = Path(settings.data_dir, "train.jsonl")
-    person_id = find_person(train, settings.person).person_id
-    by_person = _read(train)
-    past = by_person.pop(person_id, [])
-    validation = Path(settings.data_dir, "validation.jsonl")
-    held_out = _unlike(_read(validation).get(person_id, []) if validation.is_file() else [], past)
-    if len(past) + len(held_out) < FEWEST or (held_out and len(past) < FEWEST - 1):
-        raise ValueError(
-            f"'{person_id}' has {len(past)} dialogues to learn from and {len(held_out)} held out in "
-            f"'{settings.data_dir}', and fit needs {FEWEST - 1} and one. Import a longer history, or one with shorter "
-            "pauses between dialogues."
-        )
-    if not held_out:
-        count = max(1, len(past) // 5)
-        past, held_out = past[:-count], past[-count:]
-    others = _strangers(by_person, held_out)
-    samples = len(others) < 2
-    if samples:
-        others = {name: own for name, own in _read(SAMPLE_DATA / "train.jsonl").items() if name != person_id}
-        others = _strangers(others, held_out)
-    return Cast(past, held_out, others, samples)
-
-
-def _read(file: Path) -> dict[str, list[Line]]:
-    """Return the usable dialogues of each person of a file, in its order."""
-    from idl_hf.corpora.jsonl import read_dialogues
-    from idl_hf.rows.people import usable_dialogues
-    from idl_hf.schema import group_by_person
-
-    lines = file.read_bytes().decode("utf-8-sig").split("\n")
-    return {
-        person.person_id: [
-            Line(dialogue, lines[int(dialogue.source.rpartition(":")[2]) - 1]) for dialogue in usable_dialogues(person)
-        ]
-        for person in group_by_person(read_dialogues(file))
-    }
-
-
-def _unlike(lines: Iterable[Line], past: Iterable[Line]) -> list[Line]:
-    """Return the dialogues that do not repeat one of the past, which would show what is measured."""
-    from idl_hf.rows.people import as_read
-
-    seen = {as_read(line.dialogue) for line in past}
-    return [line for line in lines if as_read(line.dialogue) not in seen]
-
-
-def _strangers(by_person: dict[str, list[Line]], held_out: Sequence[Line]) -> dict[str, list[Line]]:
-    """Return those with two dialogues and more, without dialogues that are a held-out one from another's side."""
-    from idl_hf.schema import comparable
-
-    hidden = {comparable(turn.text) for line in held_out for turn in line.dialogue.turns}
-
-    def shows(line: Line) -> bool:
-        shared = sum(comparable(turn.text) in hidden for turn in line.dialogue.turns)
-        return 2 * shared >= len(line.dialogue.turns)
-
-    apart = {name: [line for line in own if not shows(line)] for name, own in by_person.items()}
-    return {name: own for name, own in apart.items() if len(own) > 1}
-
-
-def trained_on(cast: Cast, seed: int) -> list[Line]:
-    """Return the dialogues to train on: the person's, and about half as many of others, of three people at least."""
-    count = len(cast.past)
-    people = min(len(cast.others), max(3, round(count / 12)))
-    each = max(3, math.ceil(count / 2 / people))
-    names = random.Random(seed).sample(sorted(cast.others), people)
-    return [*cast.past, *(line for name in names for line in cast.others[name][:each])]
 
 
 # What was done before
@@ -313,62 +186,11 @@ def _make_plan(settings: FitSettings, folder: Path, cast: Cast, end: float) -> P
     fitted = fit_rows(_data(settings, folder).load("msl", "train"), tokenizer, settings.max_prompt_tokens)
     encoded = [prompting.encode(tokenizer, row["prompt"], row["completion"]) for row in fitted]
     lengths = sorted((len(row["input_ids"]), sum(row["completion_mask"])) for row in encoded)
-    seconds = _seconds_per_token(settings, [row["input_ids"] for row in encoded])
+    seconds = seconds_per_token(settings.model_name_or_path, _MODEL, [row["input_ids"] for row in encoded])
     replies = sum(message["role"] == "assistant" for row in fitted for message in row["completion"])
     tokens, spoken = (sum(column) / len(lengths) for column in zip(*lengths, strict=True))
-    left = end - time.monotonic() - 3 * _SECONDS_AROUND
+    left = end - time.monotonic() - 3 * SECONDS_AROUND
     return plan_for(left, seconds, tokens, spoken, len(lengths), replies / len(lengths), len(cast.held_out))
-
-
-def plan_for(
-    left: float, seconds: float, tokens: float, spoken: float, dialogues: int, replies: float, held_out: int
-) -> Plan:
-    """Return what fits into the seconds that are `left`, at the least a step of each stage and one dialogue measured.
-
-    seconds: that a token of a training step takes, a third of it forward. tokens, spoken, replies: of a dialogue with
-    its references, on average: all, those of the person's replies, and how many these are.
-    """
-    measured = (1 + STRANGERS) * tokens * seconds / 3
-    lesson = tokens * seconds
-    aligned = (tokens + 2 * spoken) * seconds * 4 / 3  # the tree of three completions, and the reference once
-    measuring = _affordable(_SHARES["likeness"] * left / measured, min(held_out, _MOST_HELD_OUT))
-    msl = _affordable(_SHARES["msl"] * left / lesson, _MOST_EPOCHS * dialogues)
-    rest = left - measuring * measured - msl * lesson
-    dpoc = _affordable(rest / aligned, dialogues)
-    parts = {"msl": msl * lesson, "dpoc": dpoc * aligned, "likeness": measuring * measured}
-    minutes = {stage: (part + _SECONDS_AROUND) / 60 for stage, part in parts.items()}
-    return Plan(math.ceil(msl / 2), max(1, round(dpoc * replies)), measuring, minutes)
-
-
-def _affordable(count: float, most: int) -> int:
-    return max(1, min(most, int(count)))
-
-
-def _seconds_per_token(settings: FitSettings, rows: Sequence[Sequence[int]]) -> float:
-    """Return how long a training step takes for each token, from a step of the middle row after one to warm up."""
-    import torch
-    from peft import PeftModel, get_peft_model
-    from trl import ModelConfig, get_peft_config
-
-    from idl_hf.machine import default_device, fast_precision
-    from idl_hf.models.loading import load_model
-
-    device = default_device()
-    model: Any = load_model(settings.model_name_or_path, trainable=True).model
-    adapter = get_peft_config(ModelConfig(**_MODEL))
-    if adapter is not None and not isinstance(model, PeftModel):  # whose adapter goes on training
-        model = get_peft_model(model, adapter)
-    model.to(device)
-    middle = sorted(rows, key=len)[len(rows) // 2]
-    ids, dtype = torch.tensor([middle], device=device), fast_precision(device)
-    for tokens in (ids[:, :64], ids):
-        started = time.perf_counter()
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
-        loss.backward()
-        loss.item()  # a GPU is asynchronous
-        seconds = time.perf_counter() - started
-    return seconds / len(middle)
 
 
 # The stages

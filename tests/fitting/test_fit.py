@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idl_hf import fit
-from idl_hf.fit import FitSettings, Plan, fit_person, in_a_sentence, plan_for, read_cast, trained_on
+from idl_hf.fitting import cast as casting
+from idl_hf.fitting.cast import Cast, trained_on
+from idl_hf.fitting.fit import FitSettings, State, fit_person, in_a_sentence
+from idl_hf.fitting.plan import SECONDS_AROUND, Plan, in_words, plan_for
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,10 @@ def tiny(tiny_llama, tokenizer, tmp_path_factory) -> str:
     tiny_llama().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def read_cast(given: FitSettings) -> Cast:
+    return casting.read_cast(given.data_dir, given.person)
 
 
 def settings(folder, tmp_path, tiny="offline", **options) -> FitSettings:
@@ -185,7 +191,7 @@ def test_lines_are_kept_as_they_are(write, mia, tmp_path):
 @pytest.mark.parametrize(("own", "fewest", "most"), [(3, 9, 9), (12, 9, 9), (60, 25, 36), (300, 60, 72)])
 def test_others_are_about_half_as_many(write, mia, tmp_path, own, fewest, most):
     cast = read_cast(settings(write(train=mia), tmp_path))
-    cast = fit.Cast([cast.past[0]] * own, cast.held_out, cast.others, cast.are_samples)
+    cast = Cast([cast.past[0]] * own, cast.held_out, cast.others, cast.are_samples)
     lines = trained_on(cast, 0)
     assert fewest <= len(lines) - own <= most
     assert lines == trained_on(cast, 0)
@@ -202,7 +208,7 @@ def test_a_plan_keeps_to_the_time_unless_it_is_the_least_there_can_be(
     left, seconds, tokens, spoken, dialogues, replies, held_out
 ):
     plan = plan_for(left, seconds, tokens, spoken, dialogues, replies, held_out)
-    spent = 60 * plan.total - 3 * fit._SECONDS_AROUND
+    spent = 60 * plan.total - 3 * SECONDS_AROUND
     least = tokens * seconds * (8 / 3 + 1) + (tokens + 2 * spoken) * seconds * 4 / 3
     assert spent <= max(left, least) * 1.001 + least
     assert plan.msl_steps >= 1
@@ -239,7 +245,7 @@ def test_the_sentence_does_not_sell_nothing_as_something(bounds):
 
 def test_the_plan_is_said_in_words():
     plan = Plan(4, 1, 1, {"msl": 1.0, "dpoc": 2.0, "likeness": 0.5})
-    assert fit._in_words(plan) == (
+    assert in_words(plan) == (
         "MSL in 4 steps (1.0), DPOC on about 1 reply (2.0), likeness on 1 held-out dialogue (0.5)"
     )
 
@@ -249,14 +255,14 @@ def test_the_plan_is_said_in_words():
 
 def test_a_stage_that_was_run_to_its_end_is_not_run_again(tmp_path):
     ran, file = [], tmp_path / "fit.json"
-    fit.State(file, {"done": []}).once("msl", lambda: ran.append("msl"))
-    again = fit.State(file, json.loads(file.read_text()))
+    State(file, {"done": []}).once("msl", lambda: ran.append("msl"))
+    again = State(file, json.loads(file.read_text()))
     again.once("msl", lambda: ran.append("msl, again"))
     again.once("dpoc", lambda: ran.append("dpoc"))
     assert ran == ["msl", "dpoc"]
     plan = Plan(4, 8, 1, {"msl": 1.0})
     assert again.plan(lambda: plan) == plan
-    assert fit.State(file, json.loads(file.read_text())).plan(lambda: Plan(9, 9, 9, {})) == plan
+    assert State(file, json.loads(file.read_text())).plan(lambda: Plan(9, 9, 9, {})) == plan
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""One person in one command: whose dialogues, how much of everything, and the stages."""
