@@ -17,6 +17,7 @@ from idl_hf.cli import main
 from idl_hf.corpora.exports.formats import formats, options_of
 from idl_hf.corpora.import_chats import ImportArguments, import_chats
 from idl_hf.corpora.jsonl import read_dialogues
+from tests.corpora.damage import overwritten
 from tests.corpora.exports.samples import SAMPLES
 from tests.corpora.exports.test_csv import IMAZING
 from tests.corpora.exports.test_whatsapp import LOCALES
@@ -247,30 +248,12 @@ def imported(name: str, path: Path, out: Path) -> dict:
     return report
 
 
-def overwritten(content: bytes, rng: random.Random) -> bytes:
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randint(0, len(content))
-        match rng.randrange(5):
-            case 0:
-                content = content[:at] if rng.random() < 0.5 else content[at:]
-            case 1:
-                content = content[:at] + content[at + rng.randint(0, 40) :]
-            case 2:
-                rows = content.split(b"\n")
-                rng.shuffle(rows)
-                content = b"\n".join(rows)
-            case _:
-                piece = rng.choice(PIECES) if rng.random() < 0.7 else rng.randbytes(rng.randint(1, 4))
-                content = content[:at] + piece + content[at + rng.randint(0, 12) :]
-    return content
-
-
 def one_input(sample: str, folder: Path, rng: random.Random) -> str:
     """Import an export that was changed at random; return whether it gave rows or a sentence."""
     name, texts = TEXTS[sample]
     files = {file: text.encode() for file, text in texts.items()}
     file = rng.choice(list(files))
-    path = written(folder / "export", files | {file: overwritten(files[file], rng)})
+    path = written(folder / "export", files | {file: overwritten(files[file], rng, PIECES)})
     try:
         imported(name, path, folder / "out")
     except ValueError as error:

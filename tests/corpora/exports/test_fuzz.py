@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from idl_hf.corpora.errors import MALFORMED, CorpusError, ErrorLog
 from idl_hf.corpora.exports.message import Message
+from tests.corpora.damage import overwritten
 from tests.corpora.exports.samples import SAMPLES, TELEGRAM_ALL, as_meta_writes, pretty
 
 SEED, INPUTS = 0, 20_000
@@ -146,26 +147,12 @@ def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from places_in(inner)
 
 
-def overwritten(content: bytes, rng: random.Random) -> bytes:
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randint(0, len(content))
-        match rng.randrange(4):
-            case 0:
-                content = content[:at] if rng.random() < 0.5 else content[at:]
-            case 1:
-                content = content[:at] + content[at + rng.randint(0, 40) :]
-            case _:
-                piece = rng.choice(PIECES) if rng.random() < 0.7 else rng.randbytes(rng.randint(1, 4))
-                content = content[:at] + piece + content[at + rng.randint(0, 12) :]
-    return content
-
-
 def one_input(name: str, folder: Path, rng: random.Random) -> str:
     """Check an export that was changed at random; return what became of it."""
     files = {file: text.encode() for file, text in EXPORTS[name].items()}
     file = rng.choice(list(files))
     if rng.random() < 0.5:
-        check(name, folder, files | {file: overwritten(files[file], rng)})
+        check(name, folder, files | {file: overwritten(files[file], rng, PIECES)})
         return "bytes"
     files[file] = with_other_values(name, file, files[file], rng)
     messages, log, sentence = check(name, folder, files)
