@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from idl_hf.chat.commands import COMMANDS, Talk, answer
@@ -72,6 +73,14 @@ class Terminal:
 
     def type(self, text):
         os.write(self._end, text.encode())
+
+    def interrupt(self):
+        """Type Ctrl-C once the program sleeps at its prompt: before, Python hears of it at the next key only."""
+        until = time.monotonic() + PATIENCE
+        while psutil.Process(self.pid).status() != psutil.STATUS_SLEEPING:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        self.type(CTRL_C)
 
     def wait_for(self, pattern):
         """Return what was shown since the last wait, up to and with what fits the pattern."""
@@ -190,12 +199,14 @@ def test_ctrl_c_stops_the_reply_and_not_the_chat_and_twice_at_the_prompt_ends_it
     assert "no reply yet" in talk.ask("/undo")  # what was stopped does not count
     assert "max_new_tokens = 3" in talk.ask("/set max_new_tokens 3")
     assert "ruth: " in talk.ask("hello")
-    talk.type(f"half a line{CTRL_C}")
+    talk.type("half a line")
+    talk.wait_for("half a line")
+    talk.interrupt()
     assert "once more" in talk.wait_for(PROMPT)
     assert "ruth: " in talk.ask("a line between the two")
-    talk.type(CTRL_C)
+    talk.interrupt()
     assert "once more" in talk.wait_for(PROMPT)
-    talk.type(CTRL_C)
+    talk.interrupt()
     assert talk.status() == 0
 
 
