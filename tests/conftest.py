@@ -103,3 +103,25 @@ def tiny_llama(tokenizer):
             return LlamaForCausalLM(LlamaConfig(**(sizes | config))).to(torch.float32).eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("No Chromium is installed to open the page in. Install it with `apt-get install -y chromium`.")
+    reason = "Playwright drives the browser and is not installed. Install it with `pip install playwright`."
+    sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found)  # without a sandbox, as root needs it
+        yield chromium
+        chromium.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that open a browser, which `make test-browser` runs."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)

@@ -1,7 +1,6 @@
 """The page of a report: its markup, and what a real browser makes of it on a phone and on a screen."""
 
 import re
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,6 @@ from idl_hf.report.layout import measure
 from idl_hf.report.results import Conversation, Highlighted, Line, Report, Span, Table, Utterance
 from tests.report.html_elements import Elements
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PLOTS = 9 + 2 + 2  # one for each column that was measured
 WIDTHS = (400, 1200)
 
@@ -36,20 +34,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def elements(folder):
     return Elements((folder / "report.html").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("No Chromium is installed to open the page in. Install it with `apt-get install -y chromium`.")
-    reason = "Playwright drives the browser and is not installed. Install it with `pip install playwright`."
-    sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found)  # without a sandbox, as root needs it
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module", params=WIDTHS, ids=lambda width: f"{width} px")
