@@ -59,7 +59,7 @@ def history(trainer, noise=("runtime", "per_second", "total_flos", "num_tokens",
         {"precompute_ref_log_probs": True},
         {"loss_type": ["ipo", "sigmoid_norm", "apo_zero"], "use_weighting": True},
         {"penalty_form": "released", "penalty": 0.5},
-        {"f_divergence_type": "js_divergence", "max_length": 90},
+        {"f_divergence_type": "js_divergence", "max_length": 113},
     ],
     ids=str,
 )
