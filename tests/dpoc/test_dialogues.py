@@ -71,7 +71,7 @@ def test_steps_on_trees_are_those_on_their_rows(how, tmp_path, tokenizer, dialog
     for found, expected in zip(*map(history, trainers), strict=True):
         for name in ("logits/chosen", "logits/rejected"):  # TRL's means over the tokens of each batch, which differ
             assert (found.pop(name, None) is None) == (expected.pop(name, None) is None)
-        assert found == pytest.approx(expected, rel=2e-4, abs=1e-5)
+        assert found == pytest.approx(expected, rel=2e-4, abs=5e-5)  # sums of a hundred nats, in float32
     weights = [dict(trainer.model.named_parameters()) for trainer in trainers]
     for name, expected in weights[1].items():
         torch.testing.assert_close(weights[0][name], expected, rtol=1e-4, atol=1e-5)
