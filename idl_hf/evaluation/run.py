@@ -17,7 +17,9 @@ from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import condition, conditions_of_models
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
+from idl_hf.evaluation.human import exported, human_report
 from idl_hf.evaluation.measuring import ExperimentRun
+from idl_hf.evaluation.ratings import read_ratings
 from idl_hf.registration import dataset_names
 from idl_hf.report.html import render
 from idl_hf.report.results import Report
@@ -34,11 +36,13 @@ _ABOUT_MODELS = (
 
 
 def evaluate(args: EvaluateArguments) -> Path:
-    """Evaluate models, or run an experiment of the paper, and return the report's folder.
+    """Evaluate models, run an experiment of the paper or report what people rated, and return the report's folder.
 
     An interrupted run goes on where it stopped; what is done so far is in so_far.md there.
     Raises ValueError for what cannot be combined or compared, OSError for a model that cannot be had.
     """
+    if args.human is not None:
+        return _report_ratings(Path(args.human), Path(args.output_dir or "runs/human"))
     return _evaluate_models(args) if args.experiment is None else _run_experiment(args)
 
 
@@ -96,6 +100,16 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     folder = Path(args.output_dir or "runs/evaluation")
     run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name))
     return finish(folder, measure(experiment, run, folder, {"arguments": _given(args)}, started))
+
+
+def _report_ratings(file: Path, folder: Path) -> Path:
+    """Write the report of a file of ratings, and beside it all of it as ratings.json."""
+    started = time.perf_counter()
+    ratings = read_ratings(file)
+    report = human_report(ratings, time.perf_counter() - started)
+    with write_whole(folder / "ratings.json") as partial:
+        partial.write_text(json.dumps(exported(ratings), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return finish(folder, report)
 
 
 def _given(args: EvaluateArguments) -> dict[str, Any]:
