@@ -18,7 +18,7 @@ LEVELS = [
     {"dpoc"},
     {"training", "chat", "dataset_scripts"},
     {"evaluation", "hub", "explore"},
-    {"demo", "fitting", "cli"},
+    {"demo", "fitting", "app", "cli"},
 ]
 NEIGHBOURS = {
     ("corpora", "prompting"), ("prompting", "token_ids"), ("token_ids", "chat_template"), ("criteria", "persona"),

@@ -1,0 +1,221 @@
+"""The tab Chat: messages and replies, the references beside them, and why a reply came."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+
+import gradio as gr
+from gradio.components import Component
+
+from idl_hf.app.markup import references_block, sentence
+from idl_hf.app.notices import errors_told, warn
+from idl_hf.app.visitors import Shared, Visitor
+from idl_hf.chat.generation import SAMPLED, GenerationSettings
+from idl_hf.chat.persona_chat import PersonaChat
+from idl_hf.schema import Turn
+from idl_hf.shown import visible
+
+_SETTINGS = ("temperature", "top_p", "max_new_tokens", "repetition_penalty", "seed")
+_ROLES = {"partner": "user", "self": "assistant"}
+_NOBODY = "Nobody is picked yet. Pick a person on the tab Persona, then write them a message here."
+
+
+@dataclass(frozen=True)
+class ChatTab:
+    """The tab as the page ties it to others: what shows the chat with whoever is talked to now, and its outputs."""
+
+    show: Callable[[Visitor], tuple[object, ...]]
+    outputs: list[Component]
+
+
+def chat_tab(shared: Shared, visitor: gr.State, queue: dict[str, object]) -> ChatTab:
+    """Return the tab, made within the page that is being built; queue: how events that compute are queued."""
+    about = gr.HTML(sentence(_NOBODY), elem_id="about")
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            conversation = gr.Chatbot(
+                show_label=False, render_markdown=False, latex_delimiters=[], buttons=[], height=460,
+                placeholder="Write the first message.", elem_id="conversation",
+            )  # fmt: skip
+            message = gr.Textbox(
+                show_label=False, max_lines=6, interactive=False, submit_btn="Send", elem_id="message",
+                placeholder="Pick a person on the tab Persona first.",
+            )  # fmt: skip
+            with gr.Row():
+                retry = gr.Button("Retry", size="sm", elem_id="retry", min_width=80)
+                undo = gr.Button("Undo", size="sm", elem_id="undo", min_width=80)
+                reset = gr.Button("Begin anew", size="sm", elem_id="reset", min_width=80)
+            with gr.Row():
+                why = gr.Button("Why this reply?", size="sm", variant="primary", elem_id="why", min_width=140)
+                every = gr.Checkbox(label="lines of all references, which takes longer", min_width=140)
+            with gr.Accordion("How replies are written", open=False):
+                settings = _settings(shared.chat.generation)
+        with gr.Column(scale=2, min_width=320):
+            references = gr.HTML(elem_id="references")
+    outputs = [about, conversation, message, references]
+    writes = partial(_send, shared), [visitor, message, *settings]
+    again = partial(_retry, shared), [visitor, *settings]
+    idle = {"fn": _idle, "outputs": message, "queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    quiet = {**queue, "show_progress": "hidden"}
+    message.submit(*writes, outputs, **quiet).then(**idle)
+    retry.click(*again, outputs, **quiet).then(**idle)
+    message.stop(_stop, visitor, None, queue=False, api_visibility="private")
+    undo.click(partial(_undo, shared), [visitor, message], outputs, **queue)
+    reset.click(partial(_reset, shared), [visitor, message], outputs, **queue)
+    why.click(partial(_why, shared), [visitor, every], references, **queue)
+    return ChatTab(_show, outputs)
+
+
+def _settings(saved: GenerationSettings) -> list[Component]:
+    """Return the fields of the settings, in the order of _SETTINGS."""
+    begin = saved if saved.temperature > 0 else SAMPLED
+    return [
+        gr.Slider(0, 2, begin.temperature, step=0.05, label="Temperature", info="0: always the likeliest word."),
+        gr.Slider(0.05, 1, begin.top_p, step=0.05, label="top_p", info="Words of so much probability are drawn from."),
+        gr.Slider(1, 400, begin.max_new_tokens, step=1, label="Longest reply", info="In tokens."),
+        gr.Slider(
+            1, 2, begin.repetition_penalty, step=0.05, label="Repetition penalty",
+            info="Above 1: words of the conversation's replies are seldom said again.",
+        ),
+        gr.Number(begin.seed, label="Seed", precision=0, info="Draws the same words again; empty: others each time."),
+    ]  # fmt: skip
+
+
+def _show(visitor: Visitor) -> tuple[object, ...]:
+    """Return what the outputs show of the chat that goes on."""
+    if not visitor.person_id:
+        box = gr.Textbox(value="", interactive=False, placeholder="Pick a person on the tab Persona first.")
+        return sentence(_NOBODY), [], box, ""
+    chat = visitor.chat
+    return _about(chat), _messages(chat.turns), _box(""), references_block(chat)
+
+
+def _about(chat: PersonaChat) -> str:
+    number = len(chat.dialogues)
+    return sentence(
+        f"You talk to {chat.person_id}, known from {number} dialogue{'s'[: number != 1]}, by the model '{chat.name}'."
+    )
+
+
+def _box(text: str) -> gr.Textbox:
+    return gr.Textbox(value=text, interactive=True, placeholder="Write a message.", submit_btn="Send", stop_btn=False)
+
+
+def _idle() -> gr.Textbox:
+    """Return the field for messages as it is while nothing is written, whatever became of the reply."""
+    return gr.Textbox(submit_btn="Send", stop_btn=False)
+
+
+def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    """Return turns as the chat shows them."""
+    return [{"role": _ROLES[turn.role], "content": visible(turn.text)} for turn in turns]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A message whose reply is to be written: the turns before it, what it says, and the pieces of the reply."""
+
+    before: Sequence[Turn]
+    said: str
+    pieces: Iterator[str]
+
+
+def _send(shared: Shared, visitor: Visitor, text: str, *settings: float | None) -> Iterator[tuple[object, ...]]:
+    """Yield the chat while the reply to a message is written."""
+    yield from _written(shared, visitor, settings, lambda chat: _Asked(chat.turns, text, chat.stream(text)), text)
+
+
+def _retry(shared: Shared, visitor: Visitor, *settings: float | None) -> Iterator[tuple[object, ...]]:
+    """Yield the chat while another reply to the last message is written."""
+
+    def ask(chat: PersonaChat) -> _Asked:
+        pieces = chat.retry()
+        return _Asked(chat.turns[:-2], chat.turns[-2].text, pieces)
+
+    yield from _written(shared, visitor, settings, ask)
+
+
+def _written(
+    shared: Shared,
+    visitor: Visitor,
+    settings: Sequence[float | None],
+    ask: Callable[[PersonaChat], _Asked],
+    typed: str | None = None,
+) -> Iterator[tuple[object, ...]]:
+    """Yield the chat while a reply is written. A message that is stopped, or cannot be answered, does not count;
+    typed: what then goes back into the field."""
+    with errors_told():
+        chat = visitor.chat
+    is_whole = False
+    with shared.lock:
+        visitor.stopped = False
+        try:
+            chat.generation = _chosen(chat.generation, settings)
+            asked, reply = ask(chat), ""
+            field = gr.Textbox(submit_btn=False, stop_btn="Stop", **({} if typed is None else {"value": ""}))
+            yield (
+                gr.skip(),
+                _messages([*asked.before, Turn("partner", asked.said), Turn("self", "…")]),
+                field,
+                gr.skip(),
+            )
+            with closing(asked.pieces):  # type: ignore[type-var]
+                for piece in asked.pieces:
+                    if visitor.stopped:
+                        break
+                    reply += piece
+                    so_far = [*asked.before, Turn("partner", asked.said), Turn("self", reply)]
+                    yield gr.skip(), _messages(so_far), gr.skip(), gr.skip()
+                else:
+                    is_whole = True
+        except (ValueError, OSError) as error:
+            warn(error)
+        back = typed is not None and not is_whole
+        field = gr.Textbox(submit_btn="Send", stop_btn=False, **({"value": typed} if back else {}))
+        yield _about(chat), _messages(chat.turns), field, references_block(chat)
+
+
+def _chosen(saved: GenerationSettings, settings: Sequence[float | None]) -> GenerationSettings:
+    """Return settings with those of the page. Raises ValueError for one that is none."""
+    chosen = dict(zip(_SETTINGS, settings, strict=True))
+    return replace(saved, **chosen)  # type: ignore[arg-type]
+
+
+def _stop(visitor: Visitor) -> None:
+    visitor.stopped = True
+
+
+def _undo(shared: Shared, visitor: Visitor, typed: str) -> tuple[object, ...]:
+    """Return the chat without the last message, which goes into the field where that is empty."""
+    with errors_told(), shared.lock:
+        said = visitor.chat.undo()
+    about, messages, _, references = _show(visitor)
+    return about, messages, _box(typed or said), references
+
+
+def _reset(shared: Shared, visitor: Visitor, typed: str) -> tuple[object, ...]:
+    """Return the chat begun anew."""
+    with errors_told(), shared.lock:
+        visitor.chat.reset()
+    about, messages, _, references = _show(visitor)
+    return about, messages, _box(typed), references
+
+
+def _why(shared: Shared, visitor: Visitor, every: bool) -> Iterator[str]:
+    """Yield the references with the lines that the last reply leans on, once these were left out one by one."""
+    with errors_told():
+        chat = visitor.chat
+        yield sentence(_waiting(chat, every)) + references_block(chat)
+        with shared.lock:
+            reasons = chat.why(None if every else 2)
+    if not reasons:
+        yield sentence("The prompt showed no past dialogue, so the reply leans on none.")
+    else:
+        yield references_block(chat, reasons)
+
+
+def _waiting(chat: PersonaChat, every: bool) -> str:
+    shown = len(chat.references) - chat.dropped_references
+    which = "each line of them" if every else "each line of the two it leans on most"
+    return f"The reply is scored without each of the {shown} past dialogues, then without {which}. This takes a while."

@@ -1,0 +1,60 @@
+"""The page: its tabs, and what it may ask for."""
+
+import gradio as gr
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from idl_hf.app.chat import chat_tab
+from idl_hf.app.markup import CSS
+from idl_hf.app.persona import persona_tab
+from idl_hf.app.visitors import Shared, Visitor
+
+TITLE = "idl-hf"
+# Gradio makes functions of its templates in the page; nothing that an export holds may be fetched from elsewhere
+_POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; form-action 'self'; object-src 'none'"
+# Two events of this name never run at once: a model writes one reply at a time
+_ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
+_PHONE = """
+.gradio-container { max-width: 1200px !important; margin: 0 auto }
+footer { display: none !important }
+"""
+STYLE = _PHONE + CSS
+
+
+def build_page(shared: Shared) -> gr.Blocks:
+    """Return the page, with one set of people and chats for each visitor."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        visitor = gr.State(Visitor())
+        gr.HTML('<div class="idl"><h3>Talk to a person known from past dialogues</h3></div>')
+        with gr.Tab("Persona"):
+            persona = persona_tab(shared, visitor, _ONE_AT_A_TIME)
+        with gr.Tab("Chat"):
+            chat = chat_tab(shared, visitor, _ONE_AT_A_TIME)
+        for event in persona.changed:
+            event.success(chat.show, visitor, chat.outputs, api_visibility="private")
+        page.load(persona.begin, visitor, persona.outputs, api_visibility="private")
+    return page
+
+
+def theme() -> gr.themes.Base:
+    """Return a look whose fonts are those of the machine."""
+    return gr.themes.Default(
+        primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
+
+
+class OwnAddressOnly:
+    """Has a browser ask for nothing but what lies at the page's own address."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, with the policy in the headers."""
+
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = _POLICY
+            await send(message)
+
+        await self._app(scope, receive, with_policy)
