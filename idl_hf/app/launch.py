@@ -9,10 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from idl_hf.arguments import option, required
+from idl_hf.arguments import option
+from idl_hf.evaluation.judging import JudgeArguments, open_ratings
 
 if TYPE_CHECKING:
     from idl_hf.app.visitors import Shared
+    from idl_hf.evaluation.ratings import RatingsFile
 
 ADDRESS = "127.0.0.1"
 
@@ -21,7 +23,7 @@ ADDRESS = "127.0.0.1"
 class AppArguments:
     """What answers, and where the page is."""
 
-    model: str = required("Adapter or model: a Hub id, a folder, or 'offline'.")
+    model: str | None = option(None, "Adapter or model: a Hub id, a folder, or 'offline'; not needed for --ratings.")
     data_dir: str | None = option(None, "Folder with train.jsonl, as `idl-hf import` writes it; default: nobody yet.")
     port: int = option(7860, "Port of the page on this machine, 127.0.0.1.")
     encoder: str | None = option(None, "Sentence encoder, or 'offline'; default that of the adapter's training.")
@@ -29,12 +31,14 @@ class AppArguments:
     max_prompt_tokens: int | None = option(None, "Longer ones lose whole reference dialogues; default as in training.")
 
 
-def open_app(args: AppArguments) -> None:
-    """Serve the page until Ctrl-C or SIGTERM.
+def open_app(args: AppArguments, judge: JudgeArguments) -> None:
+    """Serve the page until Ctrl-C or SIGTERM: with a model to talk to a person, with ratings to judge.
 
     Raises ImportError where Gradio is not installed, ValueError and OSError where the options, the model or the folder
     cannot be used.
     """
+    if args.model is None and judge.ratings is None:
+        raise ValueError("Pass --model to talk to a person, or --ratings to judge replies.")
     _check_port(args.port)
     # Before Gradio is imported; a proxy would be asked for this machine's own page
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
@@ -45,6 +49,18 @@ def open_app(args: AppArguments) -> None:
         raise ImportError(
             "The browser app needs the package 'gradio', which is not installed. Run: pip install 'idl-hf[app]'"
         ) from error
+    ratings = open_ratings(judge, args.data_dir, args.encoder)
+    shared = _shared(args)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the copies of files go in any case
+    with tempfile.TemporaryDirectory(prefix="idl_hf-app-") as copies:
+        os.environ["GRADIO_TEMP_DIR"] = copies
+        _serve(shared, ratings, args.port)
+
+
+def _shared(args: AppArguments) -> "Shared | None":
+    """Return the model with whom it can be, None where no model is asked for."""
+    if args.model is None:
+        return None
     from idl_hf.app.visitors import Shared, read_people
 
     people = [] if args.data_dir is None else read_people(args.data_dir)
@@ -53,11 +69,7 @@ def open_app(args: AppArguments) -> None:
     chat = PersonaChat.from_pretrained(
         args.model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
     )
-    shared = Shared(chat, people, Path(args.data_dir).expanduser().resolve() if args.data_dir else None)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that the copies of files go in any case
-    with tempfile.TemporaryDirectory(prefix="idl_hf-app-") as copies:
-        os.environ["GRADIO_TEMP_DIR"] = copies
-        _serve(shared, args.port)
+    return Shared(chat, people, Path(args.data_dir).expanduser().resolve() if args.data_dir else None)
 
 
 def _check_port(port: int) -> None:
@@ -77,13 +89,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _serve(shared: "Shared", port: int) -> None:
+def _serve(shared: "Shared | None", ratings: "RatingsFile | None", port: int) -> None:
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from idl_hf.app.page import STYLE, OwnAddressOnly, build_page, theme
 
-    page = build_page(shared)
+    page = build_page(shared, ratings)
     # A page of elsewhere whose name leads to this machine is answered nothing
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])
     page.launch(

@@ -5,9 +5,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from idl_hf.app.chat import chat_tab
+from idl_hf.app.judge import CSS as JUDGE_CSS
+from idl_hf.app.judge import judge_tab
 from idl_hf.app.markup import CSS
 from idl_hf.app.persona import persona_tab
 from idl_hf.app.visitors import Shared, Visitor
+from idl_hf.evaluation.ratings import RatingsFile
 
 TITLE = "idl-hf"
 # Gradio makes functions of its templates in the page; nothing that an export holds may be fetched from elsewhere
@@ -18,22 +21,31 @@ _PHONE = """
 .gradio-container { max-width: 1200px !important; margin: 0 auto }
 footer { display: none !important }
 """
-STYLE = _PHONE + CSS
+STYLE = _PHONE + CSS + JUDGE_CSS
 
 
-def build_page(shared: Shared) -> gr.Blocks:
-    """Return the page, with one set of people and chats for each visitor."""
+def build_page(shared: Shared | None, ratings: RatingsFile | None = None) -> gr.Blocks:
+    """Return the page: with a model to talk to a person, one set of people and chats for each visitor; with ratings
+    to judge. Who judges alone reaches no model."""
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        visitor = gr.State(Visitor())
-        gr.HTML('<div class="idl"><h3>Talk to a person known from past dialogues</h3></div>')
-        with gr.Tab("Persona"):
-            persona = persona_tab(shared, visitor, _ONE_AT_A_TIME)
-        with gr.Tab("Chat"):
-            chat = chat_tab(shared, visitor, _ONE_AT_A_TIME)
-        for event in persona.changed:
-            event.success(chat.show, visitor, chat.outputs, api_visibility="private")
-        page.load(persona.begin, visitor, persona.outputs, api_visibility="private")
+        if shared is not None:
+            _add_talk(page, shared)
+        if ratings is not None:
+            with gr.Tab("Judge"):
+                judge_tab(ratings)
     return page
+
+
+def _add_talk(page: gr.Blocks, shared: Shared) -> None:
+    visitor = gr.State(Visitor())
+    gr.HTML('<div class="idl"><h3>Talk to a person known from past dialogues</h3></div>')
+    with gr.Tab("Persona"):
+        persona = persona_tab(shared, visitor, _ONE_AT_A_TIME)
+    with gr.Tab("Chat"):
+        chat = chat_tab(shared, visitor, _ONE_AT_A_TIME)
+    for event in persona.changed:
+        event.success(chat.show, visitor, chat.outputs, api_visibility="private")
+    page.load(persona.begin, visitor, persona.outputs, api_visibility="private")
 
 
 def theme() -> gr.themes.Base:

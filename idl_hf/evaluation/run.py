@@ -1,4 +1,4 @@
-"""`idl-hf evaluate`: models side by side, or a table of the paper by one command. Trains what is missing, measures,
+"""Models side by side, or a table of the paper by one command. Trains what is missing, measures,
 reports."""
 
 import hashlib
@@ -11,19 +11,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from idl_hf.cache import write_whole
 from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import condition, conditions_of_models
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
-from idl_hf.evaluation.human import exported, human_report
 from idl_hf.evaluation.measuring import ExperimentRun
-from idl_hf.evaluation.ratings import read_ratings
+from idl_hf.evaluation.written import finish, write_report
 from idl_hf.registration import dataset_names
-from idl_hf.report.html import render
 from idl_hf.report.results import Report
-from idl_hf.shown import visible
 from idl_hf.training.data import DataArguments, parse_options
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
@@ -36,13 +32,11 @@ _ABOUT_MODELS = (
 
 
 def evaluate(args: EvaluateArguments) -> Path:
-    """Evaluate models, run an experiment of the paper or report what people rated, and return the report's folder.
+    """Evaluate models, or run an experiment of the paper, and return the report's folder.
 
     An interrupted run goes on where it stopped; what is done so far is in so_far.md there.
     Raises ValueError for what cannot be combined or compared, OSError for a model that cannot be had.
     """
-    if args.human is not None:
-        return _report_ratings(Path(args.human), Path(args.output_dir or "runs/human"))
     return _evaluate_models(args) if args.experiment is None else _run_experiment(args)
 
 
@@ -64,24 +58,6 @@ def measure(
     return report
 
 
-def write_report(folder: Path, report: Report, so_far: bool = False) -> None:
-    """Write report.json, report.md and report.html, none of them where one cannot be made; or, of what there is so
-    far, so_far.json and so_far.md."""
-    for name, text in render(report, page=not so_far).items():
-        with write_whole(folder / (name.replace("report", "so_far") if so_far else name)) as partial:
-            partial.write_text(text, encoding="utf-8")
-
-
-def finish(folder: Path, report: Report) -> Path:
-    """Write the whole report in the place of what there was so far, print it, and return its folder."""
-    write_report(folder, report)
-    for ending in ("json", "md"):  # another evaluation into this folder may have been first
-        (folder / f"so_far.{ending}").unlink(missing_ok=True)
-    text = (folder / "report.md").read_text(encoding="utf-8")
-    print(visible(f"\n{text}\nThe report is in {folder / 'report.html'}."))
-    return folder
-
-
 def _evaluate_models(args: EvaluateArguments) -> Path:
     started = time.perf_counter()
     models = {name: name for name in args.models or []}
@@ -100,16 +76,6 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     folder = Path(args.output_dir or "runs/evaluation")
     run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name))
     return finish(folder, measure(experiment, run, folder, {"arguments": _given(args)}, started))
-
-
-def _report_ratings(file: Path, folder: Path) -> Path:
-    """Write the report of a file of ratings, and beside it all of it as ratings.json."""
-    started = time.perf_counter()
-    ratings = read_ratings(file)
-    report = human_report(ratings, time.perf_counter() - started)
-    with write_whole(folder / "ratings.json") as partial:
-        partial.write_text(json.dumps(exported(ratings), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return finish(folder, report)
 
 
 def _given(args: EvaluateArguments) -> dict[str, Any]:

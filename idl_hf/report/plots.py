@@ -29,9 +29,10 @@ class _Style:
 
 def plots(table: Table, cells: Cells) -> str:
     """Return a key and a figure for each column that has values, "" without values."""
-    figures = [plot(_stacked(table, cells), f"Plot of the shares of the table '{table.title}'", "")] * bool(
-        table.shares
-    )
+    figures = []
+    if table.shares and cells:
+        title = " / ".join(column.label for column in table.columns if column.key in table.shares)
+        figures.append(plot(_stacked(table, cells), f"Plot of {title} of the table '{table.title}'", title))
     for column in table.columns:
         if column.key in table.shares:
             continue
