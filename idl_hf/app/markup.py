@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from idl_hf.chat.persona_chat import PersonaChat
-from idl_hf.chat.reasons import Reason
 from idl_hf.explore.show import PersonView
 from idl_hf.persona.triples import format_triples
 from idl_hf.rows.people import People, usable_dialogues
 from idl_hf.schema import Dialogue, Person, Turn
 from idl_hf.shown import visible
+
+if TYPE_CHECKING:  # raters need no model
+    from idl_hf.chat.persona_chat import PersonaChat
+    from idl_hf.chat.reasons import Reason
 
 _MOST = 100  # dialogues at once: a browser is slow with thousands
 _STRONGEST = 0.55  # opacity behind the line that a reply leans on most
@@ -50,7 +53,7 @@ def lines_block(title: str, lines: Sequence[str]) -> str:
     return block(f"<h4>{shown(title)}</h4>", f"<pre>{shown(chr(10).join(lines))}</pre>")
 
 
-def person_block(person: Person, chat: PersonaChat) -> str:
+def person_block(person: Person, chat: "PersonaChat") -> str:
     """Return a person's dialogues by cluster, with the facts that their lines state."""
     options = chat.options
     people = People([person], chat.encoder, options.extractor)
@@ -94,7 +97,7 @@ def _fact(text: str) -> str:
     return f' <span class="fact">{shown(text)}</span>' if text else ""
 
 
-def references_block(chat: PersonaChat, reasons: Sequence[Reason] = ()) -> str:
+def references_block(chat: "PersonaChat", reasons: Sequence["Reason"] = ()) -> str:
     """Return the references of the last reply in the order of the prompt, and of which lines it leans on how much."""
     if not chat.references:
         return block(

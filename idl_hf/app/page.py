@@ -4,11 +4,9 @@ import gradio as gr
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from idl_hf.app.chat import chat_tab
 from idl_hf.app.judge import CSS as JUDGE_CSS
 from idl_hf.app.judge import judge_tab
 from idl_hf.app.markup import CSS
-from idl_hf.app.persona import persona_tab
 from idl_hf.app.visitors import Shared, Visitor
 from idl_hf.evaluation.ratings import RatingsFile
 
@@ -37,6 +35,9 @@ def build_page(shared: Shared | None, ratings: RatingsFile | None = None) -> gr.
 
 
 def _add_talk(page: gr.Blocks, shared: Shared) -> None:
+    from idl_hf.app.chat import chat_tab  # here, since who judges alone would wait for torch
+    from idl_hf.app.persona import persona_tab
+
     visitor = gr.State(Visitor())
     gr.HTML('<div class="idl"><h3>Talk to a person known from past dialogues</h3></div>')
     with gr.Tab("Persona"):

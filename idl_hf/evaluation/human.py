@@ -124,7 +124,7 @@ def human_report(ratings: Ratings, seconds: float = 0.0) -> Report:
 
 def _shares_table(study: Study, given: Mapping[str, Votes]) -> Table:
     lines = [
-        Line(criterion, "", shares(study, said), rows=dict.fromkeys(["win"], len(counted(study, said))))
+        Line(criterion, "", shares(study, said), rows=dict.fromkeys((*OUTCOMES, "net"), len(counted(study, said))))
         for criterion, said in given.items()
         if said
     ]
