@@ -12,27 +12,22 @@ from idl_hf.app.visitors import Shared, Visitor
 TITLE = "idl-hf"
 # Gradio makes functions of its templates in the page; nothing that an export holds may be fetched from elsewhere
 _POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; form-action 'self'; object-src 'none'"
-# Two events of this name never run at once: a model writes one reply at a time
-_ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-_PHONE = """
-.gradio-container { max-width: 1200px !important; margin: 0 auto }
-footer { display: none !important }
-"""
-STYLE = _PHONE + CSS
+STYLE = f""".gradio-container main {{ max-width: 1200px; margin: 0 auto }}
+{CSS}"""
 
 
 def build_page(shared: Shared) -> gr.Blocks:
     """Return the page, with one set of people and chats for each visitor."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         visitor = gr.State(Visitor())
         gr.HTML('<div class="idl"><h3>Talk to a person known from past dialogues</h3></div>')
         with gr.Tab("Persona"):
-            persona = persona_tab(shared, visitor, _ONE_AT_A_TIME)
+            persona = persona_tab(shared, visitor)
         with gr.Tab("Chat"):
-            chat = chat_tab(shared, visitor, _ONE_AT_A_TIME)
+            chat = chat_tab(shared, visitor)
         for event in persona.changed:
             event.success(chat.show, visitor, chat.outputs, api_visibility="private")
-        page.load(persona.begin, visitor, persona.outputs, api_visibility="private")
+        page.load(persona.begin, visitor, persona.outputs, show_progress="hidden", api_visibility="private")
     return page
 
 
