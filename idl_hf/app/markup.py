@@ -22,13 +22,13 @@ CSS = """
 .idl pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0.4em 0 }
 .idl details { border: 1px solid var(--border-color-primary); border-radius: 8px; margin: 0.4em 0 }
 .idl details { padding: 0.4em 0.8em }
-.idl td { padding: 0.1em 0.8em 0.1em 0; vertical-align: top }
+.idl table, .idl tr, .idl td { border: 0 !important }
+.idl td { padding: 0.1em 1.5em 0.1em 0 !important; vertical-align: top }
 .idl td + td { text-align: right; font-variant-numeric: tabular-nums }
 .idl summary { cursor: pointer; overflow-wrap: anywhere }
 .idl .line { padding: 0.2em 0.5em; border-radius: 6px; overflow-wrap: anywhere; white-space: pre-wrap }
 .idl .who { font-weight: 600 }
-.idl .quiet, .idl .fact, .idl .fall { color: color-mix(in srgb, var(--body-text-color) 70%, transparent) }
-.idl .quiet, .idl .fact, .idl .fall { font-size: 0.9em }
+.idl .quiet, .idl .fact, .idl .fall { color: var(--body-text-color-subdued); font-size: 0.9em }
 .idl .shows { border-left: 3px solid var(--color-accent) }
 .idl .fall { font-variant-numeric: tabular-nums; float: right; margin-left: 0.8em }
 """

@@ -33,9 +33,11 @@ def build_page(shared: Shared) -> gr.Blocks:
 
 def theme() -> gr.themes.Base:
     """Return a look whose fonts are those of the machine."""
-    return gr.themes.Default(
+    look = gr.themes.Default(
         primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
+    # Gradio's own grey of explanations is hard to read on white
+    return look.set(body_text_color_subdued="*neutral_600", block_info_text_color="*neutral_600")
 
 
 class OwnAddressOnly:
