@@ -39,7 +39,7 @@ def chat_tab(shared: Shared, visitor: gr.State) -> ChatTab:
                 placeholder="Write the first message.", elem_id="conversation",
             )  # fmt: skip
             message = gr.Textbox(
-                show_label=False, max_lines=6, interactive=False, submit_btn="Send", elem_id="message",
+                "", show_label=False, max_lines=6, interactive=False, submit_btn="Send", elem_id="message",
                 placeholder="Pick a person on the tab Persona first.",
             )  # fmt: skip
             with gr.Row():

@@ -36,28 +36,31 @@ def open_app(args: AppArguments) -> None:
     cannot be used.
     """
     _check_port(args.port)
-    # Before Gradio is imported; a proxy would be asked for this machine's own page
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), ADDRESS)))
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "The browser app needs the package 'gradio', which is not installed. Run: pip install 'idl-hf[app]'"
-        ) from error
-    from idl_hf.app.visitors import Shared, read_people
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the copies of files go in any case
+    with tempfile.TemporaryDirectory(prefix="idl_hf-app-") as copies:
+        # Before Gradio is imported; a proxy would be asked for this machine's own page
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=copies, HF_HUB_DISABLE_TELEMETRY="1")
+        proxied = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (proxied, ADDRESS)))
+        try:
+            import gradio  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "The browser app needs the package 'gradio', which is not installed. Run: pip install 'idl-hf[app]'"
+            ) from error
+        _serve(_load(args), args.port)
 
-    people = [] if args.data_dir is None else read_people(args.data_dir)
+
+def _load(args: AppArguments) -> "Shared":
+    """Return the model and the people of the folder."""
+    from idl_hf.app.visitors import Shared, read_people
     from idl_hf.chat.persona_chat import PersonaChat  # here, since `app --help` would pay for torch
 
+    people = [] if args.data_dir is None else read_people(args.data_dir)  # first, since its mistakes cost no wait
     chat = PersonaChat.from_pretrained(
         args.model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
     )
-    shared = Shared(chat, people, Path(args.data_dir).expanduser().resolve() if args.data_dir else None)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that the copies of files go in any case
-    with tempfile.TemporaryDirectory(prefix="idl_hf-app-") as copies:
-        os.environ["GRADIO_TEMP_DIR"] = copies
-        _serve(shared, args.port)
+    return Shared(chat, people, Path(args.data_dir).expanduser().resolve() if args.data_dir else None)
 
 
 def _check_port(port: int) -> None:

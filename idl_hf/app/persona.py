@@ -102,11 +102,11 @@ def _export_source(visitor: gr.State, brought: Sequence[Component]) -> Dependenc
             burst = gr.Textbox("5m", label="Burst", info="Messages of one speaker closer than this are one turn.")
         with gr.Row():
             mask = gr.Checkbox(label="Mask", info="Replace phone, account and card numbers, mail and web addresses.")
-            hide = gr.Textbox(label="Names to mask too", info="With commas between them.")
-            region = gr.Textbox(label="Region", info="Country of phone numbers without a code, such as DE.")
+            hide = gr.Textbox("", label="Names to mask too", info="With commas between them.")
+            region = gr.Textbox("", label="Region", info="Country of phone numbers without a code, such as DE.")
         with gr.Row():
             date_order = gr.Dropdown(["", *ORDERS], value="", label="Date order", info="If the file does not tell.")
-            columns = [gr.Textbox(label=f"csv: {name.replace('_', ' ')}") for name in _COLUMNS]
+            columns = [gr.Textbox("", label=f"csv: {name.replace('_', ' ')}") for name in _COLUMNS]
     read = gr.Button("Read the export", variant="primary", elem_id="read-export")
     inputs = [visitor, file, format_name, pause, burst, mask, hide, region, date_order, *columns]
     return read.click(_bring_export, inputs, [file, *brought], **ONE_AT_A_TIME)
@@ -115,7 +115,7 @@ def _export_source(visitor: gr.State, brought: Sequence[Component]) -> Dependenc
 def _pasted_source(visitor: gr.State, brought: Sequence[Component]) -> Dependency:
     """Return the event of a text that was read."""
     text = gr.Textbox(
-        label="Dialogues", lines=8, max_lines=16, placeholder=_PLACEHOLDER, elem_id="pasted",
+        "", label="Dialogues", lines=8, max_lines=16, placeholder=_PLACEHOLDER, elem_id="pasted",
         info="A line is a name, a colon and what they said; an empty line ends a dialogue.",
     )  # fmt: skip
     read = gr.Button("Read the text", variant="primary", elem_id="read-pasted")
@@ -136,7 +136,7 @@ def _saving(visitor: gr.State) -> None:
             "on with it, and what is forgotten here later is removed from it too."
         )
     )
-    folder = gr.Textbox(label="Folder", elem_id="save-folder")
+    folder = gr.Textbox("", label="Folder", elem_id="save-folder")
     save = gr.Button("Save", elem_id="save")
     save.click(_save, [visitor, folder], [gr.HTML(elem_id="saved")], **ONE_AT_A_TIME)
 

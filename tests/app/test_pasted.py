@@ -39,7 +39,9 @@ def test_what_is_written_comes_back_as_each_speaker_has_it(written, between, end
         speakers = list(dict.fromkeys(name for name, _ in said))
         for person, own in zip(speakers, read, strict=False):
             assert own.person_id == person
-            assert [(turn.role == "self", turn.text) for turn in own.turns] == [(who == person, it) for who, it in said]
+            assert [(turn.role == "self", turn.text) for turn in own.turns] == [
+                (who == person, it) for who, it in said
+            ]
             for turn, (who, _) in zip(own.turns, said, strict=True):
                 assert who in (turn.speaker, person if turn.role == "self" else own.partner_id)
         read = read[len(speakers) :]

@@ -82,7 +82,7 @@ def test_the_lines_of_a_folder_are_named_with_the_file_they_are_in(shared, tmp_p
 
 
 def test_a_folder_without_dialogues_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match="train.jsonl"):
+    with pytest.raises(CorpusError, match=r"train\.jsonl"):
         read_people(tmp_path)
 
 
