@@ -8,13 +8,13 @@ from functools import partial
 import gradio as gr
 from gradio.components import Component
 
-from idl_hf.app.markup import references_block, sentence
-from idl_hf.app.notices import errors_told, warn
+from idl_hf.app.markup import references_block, sentence, shown
+from idl_hf.app.notices import telling_errors, warn
+from idl_hf.app.queueing import ONE_AT_A_TIME
 from idl_hf.app.visitors import Shared, Visitor
-from idl_hf.chat.generation import SAMPLED, GenerationSettings
+from idl_hf.chat.generation import SAMPLED, GenerationSettings, parsed_setting
 from idl_hf.chat.persona_chat import PersonaChat
 from idl_hf.schema import Turn
-from idl_hf.shown import visible
 
 _SETTINGS = ("temperature", "top_p", "max_new_tokens", "repetition_penalty", "seed")
 _ROLES = {"partner": "user", "self": "assistant"}
@@ -29,8 +29,8 @@ class ChatTab:
     outputs: list[Component]
 
 
-def chat_tab(shared: Shared, visitor: gr.State, queue: dict[str, object]) -> ChatTab:
-    """Return the tab, made within the page that is being built; queue: how events that compute are queued."""
+def chat_tab(shared: Shared, visitor: gr.State) -> ChatTab:
+    """Return the tab, made within the page that is being built."""
     about = gr.HTML(sentence(_NOBODY), elem_id="about")
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
@@ -39,31 +39,36 @@ def chat_tab(shared: Shared, visitor: gr.State, queue: dict[str, object]) -> Cha
                 placeholder="Write the first message.", elem_id="conversation",
             )  # fmt: skip
             message = gr.Textbox(
-                show_label=False, max_lines=6, interactive=False, submit_btn="Send", elem_id="message",
+                "", show_label=False, max_lines=6, interactive=False, submit_btn="Send", elem_id="message",
                 placeholder="Pick a person on the tab Persona first.",
             )  # fmt: skip
             with gr.Row():
                 retry = gr.Button("Retry", size="sm", elem_id="retry", min_width=80)
                 undo = gr.Button("Undo", size="sm", elem_id="undo", min_width=80)
                 reset = gr.Button("Begin anew", size="sm", elem_id="reset", min_width=80)
-            with gr.Row():
-                why = gr.Button("Why this reply?", size="sm", variant="primary", elem_id="why", min_width=140)
-                every = gr.Checkbox(label="lines of all references, which takes longer", min_width=140)
             with gr.Accordion("How replies are written", open=False):
                 settings = _settings(shared.chat.generation)
         with gr.Column(scale=2, min_width=320):
+            with gr.Row():
+                why = gr.Button("Why this reply?", elem_id="why", min_width=200)
+                every = gr.Checkbox(
+                    label="Lines of all references", info="Else of the two it leans on most; takes longer.",
+                    elem_id="every", min_width=200,
+                )  # fmt: skip
             references = gr.HTML(elem_id="references")
     outputs = [about, conversation, message, references]
-    writes = partial(_send, shared), [visitor, message, *settings]
-    again = partial(_retry, shared), [visitor, *settings]
-    idle = {"fn": _idle, "outputs": message, "queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    quiet = {**queue, "show_progress": "hidden"}
-    message.submit(*writes, outputs, **quiet).then(**idle)
-    retry.click(*again, outputs, **quiet).then(**idle)
+    events = [
+        message.submit(
+            partial(_send, shared), [visitor, message, *settings], outputs, show_progress="hidden", **ONE_AT_A_TIME
+        ),
+        retry.click(partial(_retry, shared), [visitor, *settings], outputs, show_progress="hidden", **ONE_AT_A_TIME),
+    ]
+    for event in events:
+        event.then(_ready, None, message, queue=False, show_progress="hidden", api_visibility="private")
     message.stop(_stop, visitor, None, queue=False, api_visibility="private")
-    undo.click(partial(_undo, shared), [visitor, message], outputs, **queue)
-    reset.click(partial(_reset, shared), [visitor, message], outputs, **queue)
-    why.click(partial(_why, shared), [visitor, every], references, **queue)
+    undo.click(partial(_undo, shared), [visitor, message], outputs, **ONE_AT_A_TIME)
+    gr.on([reset.click, conversation.clear], partial(_reset, shared), [visitor, message], outputs, **ONE_AT_A_TIME)
+    why.click(partial(_why, shared), [visitor, every], references, **ONE_AT_A_TIME)
     return ChatTab(_show, outputs)
 
 
@@ -78,8 +83,12 @@ def _settings(saved: GenerationSettings) -> list[Component]:
             1, 2, begin.repetition_penalty, step=0.05, label="Repetition penalty",
             info="Above 1: words of the conversation's replies are seldom said again.",
         ),
-        gr.Number(begin.seed, label="Seed", precision=0, info="Draws the same words again; empty: others each time."),
+        gr.Textbox(_seed(begin), label="Seed", info="Draws the same words again; empty: others each time."),
     ]  # fmt: skip
+
+
+def _seed(settings: GenerationSettings) -> str:
+    return "" if settings.seed is None else str(settings.seed)
 
 
 def _show(visitor: Visitor) -> tuple[object, ...]:
@@ -102,14 +111,23 @@ def _box(text: str) -> gr.Textbox:
     return gr.Textbox(value=text, interactive=True, placeholder="Write a message.", submit_btn="Send", stop_btn=False)
 
 
-def _idle() -> gr.Textbox:
-    """Return the field for messages as it is while nothing is written, whatever became of the reply."""
-    return gr.Textbox(submit_btn="Send", stop_btn=False)
+def _ready(typed: str | None = None) -> gr.Textbox:
+    """Return the field for messages as it is while nothing is written; typed: what is in it, None: what was."""
+    if typed is None:
+        return gr.Textbox(submit_btn="Send", stop_btn=False)
+    return gr.Textbox(value=typed, submit_btn="Send", stop_btn=False)
+
+
+def _busy(typed: str | None) -> gr.Textbox:
+    """Return the field for messages as it is while a reply is written; typed: what was asked in it."""
+    if typed is None:
+        return gr.Textbox(submit_btn=False, stop_btn="Stop")
+    return gr.Textbox(value="", submit_btn=False, stop_btn="Stop")
 
 
 def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
-    """Return turns as the chat shows them."""
-    return [{"role": _ROLES[turn.role], "content": visible(turn.text)} for turn in turns]
+    """Return turns as the chat shows them; Gradio takes texts for HTML, also where these are no Markdown."""
+    return [{"role": _ROLES[turn.role], "content": shown(turn.text)} for turn in turns]
 
 
 @dataclass(frozen=True)
@@ -121,12 +139,12 @@ class _Asked:
     pieces: Iterator[str]
 
 
-def _send(shared: Shared, visitor: Visitor, text: str, *settings: float | None) -> Iterator[tuple[object, ...]]:
+def _send(shared: Shared, visitor: Visitor, text: str, *settings: float | str) -> Iterator[tuple[object, ...]]:
     """Yield the chat while the reply to a message is written."""
     yield from _written(shared, visitor, settings, lambda chat: _Asked(chat.turns, text, chat.stream(text)), text)
 
 
-def _retry(shared: Shared, visitor: Visitor, *settings: float | None) -> Iterator[tuple[object, ...]]:
+def _retry(shared: Shared, visitor: Visitor, *settings: float | str) -> Iterator[tuple[object, ...]]:
     """Yield the chat while another reply to the last message is written."""
 
     def ask(chat: PersonaChat) -> _Asked:
@@ -139,27 +157,21 @@ def _retry(shared: Shared, visitor: Visitor, *settings: float | None) -> Iterato
 def _written(
     shared: Shared,
     visitor: Visitor,
-    settings: Sequence[float | None],
+    settings: Sequence[float | str],
     ask: Callable[[PersonaChat], _Asked],
     typed: str | None = None,
 ) -> Iterator[tuple[object, ...]]:
     """Yield the chat while a reply is written. A message that is stopped, or cannot be answered, does not count;
     typed: what then goes back into the field."""
-    with errors_told():
-        chat = visitor.chat
     is_whole = False
     with shared.lock:
         visitor.stopped = False
         try:
+            chat = visitor.chat
             chat.generation = _chosen(chat.generation, settings)
             asked, reply = ask(chat), ""
-            field = gr.Textbox(submit_btn=False, stop_btn="Stop", **({} if typed is None else {"value": ""}))
-            yield (
-                gr.skip(),
-                _messages([*asked.before, Turn("partner", asked.said), Turn("self", "…")]),
-                field,
-                gr.skip(),
-            )
+            begun = _messages([*asked.before, Turn("partner", asked.said), Turn("self", "…")])
+            yield gr.skip(), begun, _busy(typed), gr.skip()
             with closing(asked.pieces):  # type: ignore[type-var]
                 for piece in asked.pieces:
                     if visitor.stopped:
@@ -171,14 +183,14 @@ def _written(
                     is_whole = True
         except (ValueError, OSError) as error:
             warn(error)
-        back = typed is not None and not is_whole
-        field = gr.Textbox(submit_btn="Send", stop_btn=False, **({"value": typed} if back else {}))
-        yield _about(chat), _messages(chat.turns), field, references_block(chat)
+        about, messages, _, references = _show(visitor)
+        yield about, messages, _ready(None if is_whole else typed), references
 
 
-def _chosen(saved: GenerationSettings, settings: Sequence[float | None]) -> GenerationSettings:
+def _chosen(saved: GenerationSettings, settings: Sequence[float | str]) -> GenerationSettings:
     """Return settings with those of the page. Raises ValueError for one that is none."""
-    chosen = dict(zip(_SETTINGS, settings, strict=True))
+    chosen: dict[str, float | int | str | None] = dict(zip(_SETTINGS, settings, strict=True))
+    chosen["seed"] = parsed_setting("seed", str(chosen["seed"]).strip() or "none")
     return replace(saved, **chosen)  # type: ignore[arg-type]
 
 
@@ -186,17 +198,19 @@ def _stop(visitor: Visitor) -> None:
     visitor.stopped = True
 
 
+@telling_errors
 def _undo(shared: Shared, visitor: Visitor, typed: str) -> tuple[object, ...]:
     """Return the chat without the last message, which goes into the field where that is empty."""
-    with errors_told(), shared.lock:
+    with shared.lock:
         said = visitor.chat.undo()
     about, messages, _, references = _show(visitor)
     return about, messages, _box(typed or said), references
 
 
+@telling_errors
 def _reset(shared: Shared, visitor: Visitor, typed: str) -> tuple[object, ...]:
     """Return the chat begun anew."""
-    with errors_told(), shared.lock:
+    with shared.lock:
         visitor.chat.reset()
     about, messages, _, references = _show(visitor)
     return about, messages, _box(typed), references
@@ -204,15 +218,20 @@ def _reset(shared: Shared, visitor: Visitor, typed: str) -> tuple[object, ...]:
 
 def _why(shared: Shared, visitor: Visitor, every: bool) -> Iterator[str]:
     """Yield the references with the lines that the last reply leans on, once these were left out one by one."""
-    with errors_told():
+    try:
         chat = visitor.chat
-        yield sentence(_waiting(chat, every)) + references_block(chat)
+        if chat.references:
+            yield sentence(_waiting(chat, every)) + references_block(chat)
         with shared.lock:
             reasons = chat.why(None if every else 2)
-    if not reasons:
-        yield sentence("The prompt showed no past dialogue, so the reply leans on none.")
-    else:
+    except (ValueError, OSError) as error:
+        warn(error)
+        yield gr.skip()
+        return
+    if reasons:
         yield references_block(chat, reasons)
+    else:
+        yield sentence("The prompt showed no past dialogue, so the reply leans on none.") + references_block(chat)
 
 
 def _waiting(chat: PersonaChat, every: bool) -> str:

@@ -1,14 +1,15 @@
 """The tab Judge: which of two replies is more like the person, without a hint at who wrote which (paper 4.4.2)."""
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import gradio as gr
 from gradio.components import Component
 
 from idl_hf.app.markup import block, sentence, shown
-from idl_hf.app.notices import errors_told, warn
+from idl_hf.app.notices import telling_errors, warn
+from idl_hf.app.queueing import Queueing
 from idl_hf.cache import digest
 from idl_hf.evaluation.ratings import (
     ALL,
@@ -33,15 +34,13 @@ _ABOUT = (
     "You see what a person said in the past, a conversation that goes on, and two replies in the person's place. Say "
     "which is better. Each click is saved at once; come back with the same name to go on."
 )
-_TO_TOP = "() => document.getElementById('judge-progress').scrollIntoView()"
+# Of another pair its beginning; where nothing changed, the page stays as it is
+_TO_TOP = """at => {
+    if (at !== window.idlPair) document.getElementById('judge-progress').scrollIntoView();
+    window.idlPair = at;
+}"""
 # One click after the other, in the order in which they were made, and none of them dropped
-_CLICK = {
-    "concurrency_limit": 1,
-    "concurrency_id": "judge",
-    "trigger_mode": "multiple",
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}
+_IN_ORDER = Queueing(concurrency_limit=1, concurrency_id="judge", api_visibility="private")
 CSS = """
 .idl .replies { display: grid; gap: 0.8em; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17em), 1fr)) }
 .idl .reply { border: 2px solid var(--border-color-primary); border-radius: 8px; padding: 0.6em 0.9em }
@@ -59,21 +58,21 @@ class Desk:
 
     ratings: RatingsFile
 
-    @functools.cached_property
+    @cached_property
     def token(self) -> str:
         """What tells this study from another, and nothing else."""
         return digest(self.ratings.study.seed, len(self.ratings.study.pairs)).hex()[:12]
 
+    @telling_errors
     def begin(self, typed: str) -> list[object]:
         """Show a rater the first pair that is left to judge."""
-        with errors_told():
-            rater = rater_name(typed)
+        rater = rater_name(typed)
         return [gr.update(value=typed, interactive=False), gr.update(visible=False), *self._next(rater, -1)]
 
+    @telling_errors
     def rate(self, criterion: str, typed: str, at: str, choice: str) -> list[object]:
         """Save what was clicked and return the progress; where it cannot be saved, what was saved before."""
-        with errors_told():
-            rater, place = rater_name(typed), self._place(at)
+        rater, place = rater_name(typed), self._place(at)
         number = self.ratings.study.asked[place]
         left = self.ratings.study.left(rater)[number]
         outcome = "tie" if choice == _TIE else "win" if (choice == _LEFT) == (left == 0) else "lose"
@@ -85,29 +84,28 @@ class Desk:
             return [self._progress(rater, place), gr.update(value=_choice(saved, criterion, left))]
         return [self._progress(rater, place), gr.skip()]
 
+    @telling_errors
     def skip(self, typed: str, at: str) -> list[object]:
         """Save that a rater passes over a pair, and show the next one."""
-        with errors_told():
-            rater, place = rater_name(typed), self._place(at)
-            number = self.ratings.study.asked[place]
-            self.ratings.add(Rating(rater, number, ALL, SKIPPED, self.ratings.study.left(rater)[number]))
+        rater, place = rater_name(typed), self._place(at)
+        number = self.ratings.study.asked[place]
+        self.ratings.add(Rating(rater, number, ALL, SKIPPED, self.ratings.study.left(rater)[number]))
         return self._next(rater, place)
 
+    @telling_errors
     def go_on(self, typed: str, at: str) -> list[object]:
         """Show the next pair once this one is done."""
-        with errors_told():
-            rater, place = rater_name(typed), self._place(at)
-            verdicts = self.ratings.verdicts(rater).get(self.ratings.study.asked[place], {})
-            if not is_done(verdicts):
-                missing = ", ".join(criterion for criterion in CRITERIA if criterion not in verdicts)
-                about = f"Still to say: {missing}. Or press Skip, if you cannot tell."
-                raise gr.Error(about, title="Not yet", print_exception=False)
+        rater, place = rater_name(typed), self._place(at)
+        verdicts = self.ratings.verdicts(rater).get(self.ratings.study.asked[place], {})
+        if not is_done(verdicts):
+            missing = ", ".join(criterion for criterion in CRITERIA if criterion not in verdicts)
+            raise ValueError(f"Still to say: {missing}. Or press Skip, if you cannot tell.")
         return self._next(rater, place)
 
+    @telling_errors
     def go_back(self, typed: str, at: str) -> list[object]:
         """Show the pair before this one."""
-        with errors_told():
-            rater, place = rater_name(typed), self._place(at, past_end=True)
+        rater, place = rater_name(typed), self._place(at, past_end=True)
         return self._view(rater, max(place - 1, 0))
 
     def _place(self, at: str, past_end: bool = False) -> int:
@@ -215,13 +213,9 @@ def judge_tab(ratings: RatingsFile) -> None:
             skip = gr.Button("Skip", elem_id="judge-skip", min_width=80)
             next_pair = gr.Button("Next", elem_id="judge-next", min_width=80, variant="primary")
     view: list[Component | gr.Column] = [table, at, progress, pair, skip, next_pair, *radios]
-    gr.on([begin.click, name.submit], desk.begin, name, [name, begin, *view], **_CLICK)
+    quiet = partial(gr.on, trigger_mode="multiple", show_progress="hidden", **_IN_ORDER)
+    quiet([begin.click, name.submit], desk.begin, name, [name, begin, *view])
     for criterion, radio in zip(CRITERIA, radios, strict=True):
-        radio.input(functools.partial(desk.rate, criterion), [name, at, radio], [progress, radio], **_CLICK)
+        quiet([radio.input], partial(desk.rate, criterion), [name, at, radio], [progress, radio])
     for button, step in ((skip, desk.skip), (next_pair, desk.go_on), (back, desk.go_back)):
-        _step(button, step, [name, at], view)
-
-
-def _step(button: gr.Button, step: Callable, inputs: list[gr.Textbox], view: list[Component | gr.Column]) -> None:
-    """Have a button show another pair, from its beginning."""
-    button.click(step, inputs, view, **_CLICK).success(None, js=_TO_TOP, api_visibility="private")
+        quiet([button.click], step, [name, at], view).success(None, at, js=_TO_TOP, api_visibility="private")

@@ -23,7 +23,7 @@ ADDRESS = "127.0.0.1"
 class AppArguments:
     """What answers, and where the page is."""
 
-    model: str | None = option(None, "Adapter or model: a Hub id, a folder, or 'offline'; not needed for --ratings.")
+    model: str | None = option(None, "Adapter or model: a Hub id, a folder, or 'offline'. Not needed to judge.")
     data_dir: str | None = option(None, "Folder with train.jsonl, as `idl-hf import` writes it; default: nobody yet.")
     port: int = option(7860, "Port of the page on this machine, 127.0.0.1.")
     encoder: str | None = option(None, "Sentence encoder, or 'offline'; default that of the adapter's training.")
@@ -38,36 +38,32 @@ def open_app(args: AppArguments, judge: JudgeArguments) -> None:
     cannot be used.
     """
     if args.model is None and judge.ratings is None:
-        raise ValueError("Pass --model to talk to a person, or --ratings to judge replies.")
+        raise ValueError("Pass --model to talk to a person, or --ratings with two systems to judge their replies.")
     _check_port(args.port)
-    # Before Gradio is imported; a proxy would be asked for this machine's own page
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), ADDRESS)))
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "The browser app needs the package 'gradio', which is not installed. Run: pip install 'idl-hf[app]'"
-        ) from error
-    ratings = open_ratings(judge, args.data_dir, args.encoder)
-    shared = _shared(args)
     signal.signal(signal.SIGTERM, _interrupt)  # so that the copies of files go in any case
     with tempfile.TemporaryDirectory(prefix="idl_hf-app-") as copies:
-        os.environ["GRADIO_TEMP_DIR"] = copies
-        _serve(shared, ratings, args.port)
+        # Before Gradio is imported; a proxy would be asked for this machine's own page
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=copies, HF_HUB_DISABLE_TELEMETRY="1")
+        proxied = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (proxied, ADDRESS)))
+        try:
+            import gradio  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "The browser app needs the package 'gradio', which is not installed. Run: pip install 'idl-hf[app]'"
+            ) from error
+        ratings = open_ratings(judge, args.data_dir, args.encoder)
+        _serve(None if args.model is None else _load(args, args.model), ratings, args.port)
 
 
-def _shared(args: AppArguments) -> "Shared | None":
-    """Return the model with whom it can be, None where no model is asked for."""
-    if args.model is None:
-        return None
+def _load(args: AppArguments, model: str) -> "Shared":
+    """Return the model and the people of the folder."""
     from idl_hf.app.visitors import Shared, read_people
-
-    people = [] if args.data_dir is None else read_people(args.data_dir)
     from idl_hf.chat.persona_chat import PersonaChat  # here, since `app --help` would pay for torch
 
+    people = [] if args.data_dir is None else read_people(args.data_dir)  # first, since its mistakes cost no wait
     chat = PersonaChat.from_pretrained(
-        args.model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
+        model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
     )
     return Shared(chat, people, Path(args.data_dir).expanduser().resolve() if args.data_dir else None)
 

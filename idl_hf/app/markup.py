@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from idl_hf.corpora.import_chats import Account
 from idl_hf.explore.show import PersonView
 from idl_hf.persona.triples import format_triples
 from idl_hf.rows.people import People, usable_dialogues
-from idl_hf.schema import Dialogue, Person, Turn
-from idl_hf.shown import visible
+from idl_hf.schema import Dialogue, Person, Triple, Turn
+from idl_hf.shown import scrub, visible
 
-if TYPE_CHECKING:  # raters need no model
+if TYPE_CHECKING:  # who judges needs no model
     from idl_hf.chat.persona_chat import PersonaChat
     from idl_hf.chat.reasons import Reason
 
@@ -24,6 +25,9 @@ CSS = """
 .idl pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0.4em 0 }
 .idl details { border: 1px solid var(--border-color-primary); border-radius: 8px; margin: 0.4em 0 }
 .idl details { padding: 0.4em 0.8em }
+.idl table, .idl tr, .idl td { border: 0 !important }
+.idl td { padding: 0.1em 1.5em 0.1em 0 !important; vertical-align: top }
+.idl td + td { text-align: right; font-variant-numeric: tabular-nums }
 .idl summary { cursor: pointer; overflow-wrap: anywhere }
 .idl .line { padding: 0.2em 0.5em; border-radius: 6px; overflow-wrap: anywhere; white-space: pre-wrap }
 .idl .who { font-weight: 600 }
@@ -51,6 +55,13 @@ def sentence(text: str) -> str:
 def lines_block(title: str, lines: Sequence[str]) -> str:
     """Return lines, white space included, under a title."""
     return block(f"<h4>{shown(title)}</h4>", f"<pre>{shown(chr(10).join(lines))}</pre>")
+
+
+def account_block(account: Account) -> str:
+    """Return what became of the messages of an export."""
+    rows = "".join(f"<tr><td>{shown(name)}</td><td>{count:,}</td></tr>" for name, count in account.numbers.items())
+    remarks = "".join(f"<p>{shown(scrub(remark))}</p>" for remark in account.remarks)
+    return block(f"<h4>{shown(scrub(account.title))}</h4><table>{rows}</table>{remarks}")
 
 
 def person_block(person: Person, chat: "PersonaChat") -> str:
@@ -88,13 +99,13 @@ def _told(dialogue: Dialogue, people: People) -> list[str]:
         people.triples([turn.text])[0] if shown_ else [] for turn, shown_ in zip(dialogue.turns, shows, strict=True)
     ]
     return [
-        _line(turn, dialogue, "shows" if triples else "", _fact(" ".join(format_triples(triples).split("\n"))))
+        _line(turn, dialogue, after=_fact(triples)) if triples else _line(turn, dialogue)
         for turn, triples in zip(dialogue.turns, facts, strict=True)
     ]
 
 
-def _fact(text: str) -> str:
-    return f' <span class="fact">{shown(text)}</span>' if text else ""
+def _fact(triples: list[Triple]) -> str:
+    return f' <span class="fact">{shown(" ".join(format_triples(triples).split(chr(10))))}</span>'
 
 
 def references_block(chat: "PersonaChat", reasons: Sequence["Reason"] = ()) -> str:
@@ -135,7 +146,7 @@ def _leaned_on(turn: Turn, dialogue: Dialogue, place: int, falls: Mapping[tuple[
     most = max(falls.values())
     share = max(0.0, fall / most) if most > 0 else 0.0
     colour = f"background: rgb(255 170 0 / {_STRONGEST * share:.2f})"
-    return _line(turn, dialogue, style=colour, after=f'<span class="fall">{fall:+.2f}</span>')
+    return _line(turn, dialogue, style=colour, before=f'<span class="fall">{fall:+.2f}</span>')
 
 
 def _dialogue(dialogue: Dialogue, lines: Sequence[str], note: str = "", is_open: bool = False) -> str:
@@ -146,10 +157,12 @@ def _dialogue(dialogue: Dialogue, lines: Sequence[str], note: str = "", is_open:
     return f"<details{' open' if is_open else ''}><summary>{summary}</summary>{''.join(lines)}</details>"
 
 
-def _line(turn: Turn, dialogue: Dialogue, kind: str = "", after: str = "", style: str = "") -> str:
+def _line(turn: Turn, dialogue: Dialogue, before: str = "", after: str = "", style: str = "") -> str:
+    """Return a turn with what stands before and after it; what stands after it marks it."""
     who = dialogue.person_id if turn.role == "self" else turn.speaker or dialogue.partner_id or "partner"
-    own = f' style="{style}"' if style else ""
-    return f'<div class="line {kind}"{own}>{after}<span class="who">{shown(who)}:</span> {shown(turn.text)}</div>'
+    kind = "line shows" if after else "line"
+    said = f'<span class="who">{shown(who)}:</span> {shown(turn.text)}'
+    return f'<div class="{kind}" style="{style}">{before}{said}{after}</div>'
 
 
 def _count(number: int, noun: str) -> str:

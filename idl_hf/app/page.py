@@ -13,19 +13,14 @@ from idl_hf.evaluation.ratings import RatingsFile
 TITLE = "idl-hf"
 # Gradio makes functions of its templates in the page; nothing that an export holds may be fetched from elsewhere
 _POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; form-action 'self'; object-src 'none'"
-# Two events of this name never run at once: a model writes one reply at a time
-_ONE_AT_A_TIME = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-_PHONE = """
-.gradio-container { max-width: 1200px !important; margin: 0 auto }
-footer { display: none !important }
-"""
-STYLE = _PHONE + CSS + JUDGE_CSS
+STYLE = f""".gradio-container main {{ max-width: 1200px; margin: 0 auto }}
+{CSS}{JUDGE_CSS}"""
 
 
 def build_page(shared: Shared | None, ratings: RatingsFile | None = None) -> gr.Blocks:
     """Return the page: with a model to talk to a person, one set of people and chats for each visitor; with ratings
-    to judge. Who judges alone reaches no model."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    to judge."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         if shared is not None:
             _add_talk(page, shared)
         if ratings is not None:
@@ -41,19 +36,21 @@ def _add_talk(page: gr.Blocks, shared: Shared) -> None:
     visitor = gr.State(Visitor())
     gr.HTML('<div class="idl"><h3>Talk to a person known from past dialogues</h3></div>')
     with gr.Tab("Persona"):
-        persona = persona_tab(shared, visitor, _ONE_AT_A_TIME)
+        persona = persona_tab(shared, visitor)
     with gr.Tab("Chat"):
-        chat = chat_tab(shared, visitor, _ONE_AT_A_TIME)
+        chat = chat_tab(shared, visitor)
     for event in persona.changed:
         event.success(chat.show, visitor, chat.outputs, api_visibility="private")
-    page.load(persona.begin, visitor, persona.outputs, api_visibility="private")
+    page.load(persona.begin, visitor, persona.outputs, show_progress="hidden", api_visibility="private")
 
 
 def theme() -> gr.themes.Base:
     """Return a look whose fonts are those of the machine."""
-    return gr.themes.Default(
+    look = gr.themes.Default(
         primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
+    # Gradio's own grey of explanations is hard to read on white
+    return look.set(body_text_color_subdued="*neutral_600", block_info_text_color="*neutral_600")
 
 
 class OwnAddressOnly:

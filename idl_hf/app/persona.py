@@ -9,9 +9,10 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from idl_hf.app.markup import block, lines_block, person_block, sentence, shown
-from idl_hf.app.notices import errors_told
+from idl_hf.app.markup import account_block, block, lines_block, person_block, sentence, shown
+from idl_hf.app.notices import telling_errors
 from idl_hf.app.pasted import parse_pasted
+from idl_hf.app.queueing import ONE_AT_A_TIME
 from idl_hf.app.visitors import Shared, Visitor
 from idl_hf.corpora.exports.dates import ORDERS
 from idl_hf.corpora.exports.formats import AUTO, formats
@@ -44,8 +45,8 @@ class PersonaTab:
     changed: list[Dependency]
 
 
-def persona_tab(shared: Shared, visitor: gr.State, queue: dict[str, object]) -> PersonaTab:
-    """Return the tab, made within the page that is being built; queue: how events that compute are queued."""
+def persona_tab(shared: Shared, visitor: gr.State) -> PersonaTab:
+    """Return the tab, made within the page that is being built."""
     gr.HTML(
         block(
             "<p>Whom should the model sound like? Bring dialogues, pick the person, then talk to them on the tab "
@@ -58,85 +59,86 @@ def persona_tab(shared: Shared, visitor: gr.State, queue: dict[str, object]) -> 
     )
     brought = [account, person]
     with gr.Tabs():
-        with gr.Tab("A chat export"):
-            sources = [_export_source(visitor, brought, queue)]
-        with gr.Tab("Pasted text"):
-            sources.append(_pasted_source(visitor, brought, queue))
-        with gr.Tab("An example" if shared.data_dir is None else "An example, or your folder"):
-            sources += _ready_sources(shared, visitor, brought, queue)
+        with gr.Tab("Export"):
+            sources = [_export_source(visitor, brought)]
+        with gr.Tab("Paste"):
+            sources.append(_pasted_source(visitor, brought))
+        with gr.Tab("Example"):
+            sources.append(_example_source(visitor, brought))
+        if shared.data_dir is not None:
+            with gr.Tab("Folder"):
+                gr.HTML(sentence(f"The people of '{shared.data_dir}', whom the page begins with."))
+                folder = gr.Button("Show these people", variant="primary", elem_id="folder-people")
+                sources.append(folder.click(partial(_begin, shared), [visitor], brought, **ONE_AT_A_TIME))
     for component in brought:
         component.render()
     view = gr.HTML(elem_id="dialogues")
-    with gr.Group(visible=False) as own:
-        dialogue = gr.Dropdown(label="A dialogue to forget", choices=[], elem_id="dialogue")
-        forget = gr.Button("Forget this dialogue", variant="stop", elem_id="forget")
-    forgotten = gr.HTML(elem_id="forgotten")
-    with gr.Accordion("Save this person on this machine", open=False):
-        _saving(visitor, queue)
+    with gr.Column(visible=False) as own:
+        with gr.Row(equal_height=True):
+            dialogue = gr.Dropdown(label="A dialogue to forget", choices=[], elem_id="dialogue", scale=3)
+            forget = gr.Button("Forget this dialogue", variant="stop", elem_id="forget", scale=1)
+        forgotten = gr.HTML(elem_id="forgotten")
+        with gr.Accordion("Save this person on this machine", open=False):
+            _saving(visitor)
     shows = [view, own, dialogue, forgotten]
     show = partial(_show, shared)
-    events = [source.success(show, [visitor, person], shows, **queue) for source in sources]
-    events.append(person.input(show, [visitor, person], shows, **queue))
-    events.append(forget.click(partial(_forget, shared), [visitor, dialogue], shows, **queue))
+    events = [source.success(show, [visitor, person], shows, **ONE_AT_A_TIME) for source in sources]
+    events.append(person.input(show, [visitor, person], shows, **ONE_AT_A_TIME))
+    events.append(forget.click(partial(_forget, shared), [visitor, dialogue], shows, **ONE_AT_A_TIME))
     return PersonaTab(partial(_begin, shared), brought, events)
 
 
-def _export_source(visitor: gr.State, brought: Sequence[Component], queue: dict[str, object]) -> Dependency:
+def _export_source(visitor: gr.State, brought: Sequence[Component]) -> Dependency:
     """Return the event of an export that was read."""
     file = gr.File(label="The export of a chat app, as it wrote it", elem_id="export", height=140)
     file.upload(_keep_copy, [visitor, file], None, queue=False, api_visibility="private")
     file.clear(_drop_copy, [visitor], None, queue=False, api_visibility="private")
     with gr.Accordion("How it is read", open=False):
         with gr.Row():
-            names = {"choices": [AUTO, *formats()], "value": AUTO}
-            format_name = gr.Dropdown(label="App", info="auto: found out from the file.", **names)
+            format_name = gr.Dropdown(
+                [AUTO, *formats()], value=AUTO, label="App", info="auto: found out from the file."
+            )
             pause = gr.Textbox("6h", label="Pause", info="A dialogue ends where nobody writes for longer.")
             burst = gr.Textbox("5m", label="Burst", info="Messages of one speaker closer than this are one turn.")
         with gr.Row():
             mask = gr.Checkbox(label="Mask", info="Replace phone, account and card numbers, mail and web addresses.")
-            hide = gr.Textbox(label="Names to mask too", info="With commas between them.")
-            region = gr.Textbox(label="Region", info="Country of phone numbers without a code, such as DE.")
+            hide = gr.Textbox("", label="Names to mask too", info="With commas between them.")
+            region = gr.Textbox("", label="Region", info="Country of phone numbers without a code, such as DE.")
         with gr.Row():
             date_order = gr.Dropdown(["", *ORDERS], value="", label="Date order", info="If the file does not tell.")
-            columns = [gr.Textbox(label=f"csv: {name.replace('_', ' ')}") for name in _COLUMNS]
+            columns = [gr.Textbox("", label=f"csv: {name.replace('_', ' ')}") for name in _COLUMNS]
     read = gr.Button("Read the export", variant="primary", elem_id="read-export")
     inputs = [visitor, file, format_name, pause, burst, mask, hide, region, date_order, *columns]
-    return read.click(_bring_export, inputs, [file, *brought], **queue)
+    return read.click(_bring_export, inputs, [file, *brought], **ONE_AT_A_TIME)
 
 
-def _pasted_source(visitor: gr.State, brought: Sequence[Component], queue: dict[str, object]) -> Dependency:
+def _pasted_source(visitor: gr.State, brought: Sequence[Component]) -> Dependency:
     """Return the event of a text that was read."""
     text = gr.Textbox(
-        label="Dialogues", lines=8, max_lines=16, placeholder=_PLACEHOLDER, elem_id="pasted",
+        "", label="Dialogues", lines=8, max_lines=16, placeholder=_PLACEHOLDER, elem_id="pasted",
         info="A line is a name, a colon and what they said; an empty line ends a dialogue.",
     )  # fmt: skip
     read = gr.Button("Read the text", variant="primary", elem_id="read-pasted")
-    return read.click(_bring_pasted, [visitor, text], brought, **queue)
+    return read.click(_bring_pasted, [visitor, text], brought, **ONE_AT_A_TIME)
 
 
-def _ready_sources(
-    shared: Shared, visitor: gr.State, brought: Sequence[Component], queue: dict[str, object]
-) -> list[Dependency]:
-    """Return the events of dialogues that need no reading."""
+def _example_source(visitor: gr.State, brought: Sequence[Component]) -> Dependency:
+    """Return the event of people who were written for this package."""
     gr.HTML(sentence(f"{_EXAMPLES} people whose dialogues were written for this package; they are nobody."))
     example = gr.Button("Show the example", variant="primary", elem_id="example")
-    events = [example.click(_bring_example, [visitor], brought, **queue)]
-    if shared.data_dir is not None:
-        folder = gr.Button(f"Show the people of {shared.data_dir.name}", elem_id="folder-people")
-        events.append(folder.click(partial(_begin, shared), [visitor], brought, **queue))
-    return events
+    return example.click(_bring_example, [visitor], brought, **ONE_AT_A_TIME)
 
 
-def _saving(visitor: gr.State, queue: dict[str, object]) -> None:
+def _saving(visitor: gr.State) -> None:
     gr.HTML(
         sentence(
             "Writes persona.json, with the conversation, readable by you alone. `idl-hf chat --dialogues FOLDER` goes "
             "on with it, and what is forgotten here later is removed from it too."
         )
     )
-    folder = gr.Textbox(label="Folder", elem_id="save-folder")
+    folder = gr.Textbox("", label="Folder", elem_id="save-folder")
     save = gr.Button("Save", elem_id="save")
-    save.click(_save, [visitor, folder], [gr.HTML(elem_id="saved")], **queue)
+    save.click(_save, [visitor, folder], [gr.HTML(elem_id="saved")], **ONE_AT_A_TIME)
 
 
 def _begin(shared: Shared, visitor: Visitor) -> tuple[object, ...]:
@@ -156,41 +158,41 @@ def _bring_example(visitor: Visitor) -> tuple[object, ...]:
     return sentence(f"The example: {' and '.join(person.person_id for person in people)}."), _choices(visitor)
 
 
+@telling_errors
 def _bring_pasted(visitor: Visitor, text: str) -> tuple[object, ...]:
-    with errors_told():
-        people = group_by_person(parse_pasted(text))
+    people = group_by_person(parse_pasted(text))
     visitor.take(people)
     return sentence(f"Read {_dialogues(people)} of {len(people)} people."), _choices(visitor)
 
 
+@telling_errors
 def _bring_export(
     visitor: Visitor, path: str | None, format_name: str, pause: str, burst: str, mask: bool, hide: str, region: str,
     date_order: str, *columns: str,
 ) -> tuple[object, ...]:  # fmt: skip
     """Return what became of the messages of an export, and who is in it; the copy is kept only where this fails."""
-    with errors_told():
-        if path is None:
-            raise ValueError("There is no file yet. Drop the export into the field, then read it.")
-        args = ImportArguments(
-            format=format_name,
-            file=path,
-            person=EVERYBODY,
-            output_dir="",
-            burst=burst,
-            pause=pause,
-            date_order=date_order or None,
-            mask=mask,
-            hide=[name.strip() for name in hide.split(",") if name.strip()],
-            region=region.strip(),
-            **dict(zip(_COLUMNS, columns, strict=True)),
-        )
-        try:
-            imported = import_in_memory(args)
-        except ValueError as error:
-            raise ValueError(scrub(str(error))) from error
+    if path is None:
+        raise ValueError("There is no file yet. Drop the export into the field, then read it.")
+    args = ImportArguments(
+        format=format_name,
+        file=path,
+        person=EVERYBODY,
+        output_dir="",
+        burst=burst,
+        pause=pause,
+        date_order=date_order or None,
+        mask=mask,
+        hide=[name.strip() for name in hide.split(",") if name.strip()],
+        region=region.strip(),
+        **dict(zip(_COLUMNS, columns, strict=True)),  # type: ignore[arg-type]
+    )
+    try:
+        imported = import_in_memory(args)
+    except ValueError as error:
+        raise ValueError(scrub(str(error))) from error
     visitor.keep_copy(None)
     visitor.take(group_by_person(imported.dialogues))
-    return None, lines_block("What became of the messages", map(scrub, imported.account)), _choices(visitor)
+    return None, account_block(imported.account), _choices(visitor)
 
 
 def _keep_copy(visitor: Visitor, path: str | None) -> None:
@@ -213,33 +215,38 @@ def _dialogues(people: Sequence[Person]) -> str:
     return f"{number} dialogue{'s'[: number != 1]}"
 
 
+@telling_errors
 def _show(shared: Shared, visitor: Visitor, person_id: str | None) -> tuple[object, ...]:
     """Return the person who was picked, and turn to them."""
     if not person_id:
         visitor.person_id = ""
-        return "", gr.Group(visible=False), gr.Dropdown(choices=[], value=None), ""
-    with errors_told(), shared.lock:
-        chat = visitor.turn_to(person_id, shared)
-        person = visitor.people[person_id]
-        names = [dialogue.dialogue_id for dialogue in person.dialogues]
-        return person_block(person, chat), gr.Group(visible=True), gr.Dropdown(choices=names, value=None), ""
+        return "", gr.Column(visible=False), gr.Dropdown(choices=[], value=None), ""
+    with shared.lock:
+        return *_person(shared, visitor, person_id), ""
 
 
+@telling_errors
 def _forget(shared: Shared, visitor: Visitor, dialogue_id: str | None) -> tuple[object, ...]:
     """Return the person without a dialogue, and what was removed with it."""
-    with errors_told():
-        if not dialogue_id:
-            raise ValueError("No dialogue is picked. Pick the one to forget from the list.")
-        with shared.lock:
-            lines = visitor.forget(dialogue_id, shared)
-    *person, _ = _show(shared, visitor, visitor.person_id)
-    return *person, lines_block("Forgotten", lines)
+    if not dialogue_id:
+        raise ValueError("No dialogue is picked. Pick the one to forget from the list.")
+    with shared.lock:
+        lines = visitor.forget(dialogue_id, shared)
+        return *_person(shared, visitor, visitor.person_id), lines_block("Forgotten", lines)
 
 
+def _person(shared: Shared, visitor: Visitor, person_id: str) -> tuple[str, gr.Column, gr.Dropdown]:
+    """Return a person's dialogues, and the list of those that can be forgotten."""
+    chat = visitor.turn_to(person_id, shared)
+    names = [dialogue.dialogue_id for dialogue in chat.dialogues]
+    shown_person = person_block(visitor.people[person_id], chat)
+    return shown_person, gr.Column(visible=True), gr.Dropdown(choices=names, value=None)
+
+
+@telling_errors
 def _save(visitor: Visitor, folder: str) -> str:
-    with errors_told():
-        if not folder.strip():
-            raise ValueError("A folder is missing. Type where the person is to be saved.")
-        path = Path(folder.strip()).expanduser()
-        visitor.chat.save(path)
+    if not folder.strip():
+        raise ValueError("A folder is missing. Type where the person is to be saved.")
+    path = Path(folder.strip()).expanduser()
+    visitor.chat.save(path)
     return sentence(f"Saved in '{path.resolve()}'.")

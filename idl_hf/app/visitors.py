@@ -1,7 +1,7 @@
 """What visitors of the page share, and what each has alone: people, chats, and the copy of a file that was dropped."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -93,8 +93,11 @@ class Visitor:
         forgotten = chat.forget(dialogue_id)
         kept = tuple(own for own in person.dialogues if own.dialogue_id not in forgotten.dialogue_ids)
         self.people[person_id] = Person(person_id, kept)
-        lines = forgotten_lines(forgotten, self._files(person))
-        return lines if person_id == self.person_id else [f"The same conversation, as {person_id} had it:", *lines]
+        if person_id == self.person_id:
+            return forgotten_lines(forgotten, self._files(person))
+        # What else is left was said of the person's own
+        lines = forgotten_lines(replace(forgotten, left=()), self._files(person))
+        return [f"The same conversation, as {person_id} had it:", *lines]
 
     def _files(self, person: Person) -> dict[str, Path]:
         """Return the file that each dialogue stands in, by dialogue_id."""

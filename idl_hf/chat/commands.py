@@ -144,21 +144,19 @@ def _forget(talk: Talk, words: str) -> None:
 def forgotten_lines(forgotten: "Forgotten", files: Mapping[str, Path]) -> list[str]:
     """Return what was removed with a dialogue, and what is left, each with the command that deletes it in a line that
     is indented. files: those whose lines dialogues stand in, by dialogue_id."""
+    gone = set(forgotten.dialogue_ids)
     names = ", ".join(f"'{name}'" for name in forgotten.dialogue_ids)
     folders = "".join(f", and from '{folder}', whose conversation is emptied" for folder in forgotten.folders)
-    left = [
-        (f"the line of '{name}'", _line_deletion(name, files[name]))
-        for name in forgotten.dialogue_ids
-        if name in files
-    ]
+    left = [(f"the line of '{name}'", _line_deletion(name, file)) for name, file in files.items() if name in gone]
     left += [(kept.what, kept.command) for kept in forgotten.left]
-    return [
+    lines = [
         f"Forgotten: {names}. Gone from prompts and kept keys and values, from "
         f"'{cache_folder()}' ({forgotten.vectors} vectors, {forgotten.triples} extracted answers){folders}. The "
-        "conversation begins anew.",
-        "Not touched, with the command that deletes it, where there is such a thing:",
-        *(line for what, command in left for line in (f"  {what}:", f"    {command}")),
+        "conversation begins anew."
     ]
+    if left:
+        lines.append("Not touched, with the command that deletes it, where there is such a thing:")
+    return lines + [line for what, command in left for line in (f"  {what}:", f"    {command}")]
 
 
 def _line_deletion(dialogue_id: str, file: Path) -> str:

@@ -82,11 +82,26 @@ class Import:
 
 
 @dataclass(frozen=True)
+class Account:
+    """What became of the messages of an export: its file and format, numbers by what they count, and remarks."""
+
+    title: str
+    numbers: dict[str, int]
+    remarks: list[str]
+
+    def lines(self) -> list[str]:
+        """Return it for a terminal."""
+        width = max(map(len, self.numbers))
+        numbers = [f"{name:<{width}}  {count:>9,}" for name, count in self.numbers.items()]
+        return [self.title, "", *numbers, *self.remarks]
+
+
+@dataclass(frozen=True)
 class Imported:
-    """The dialogues of an export, and the lines that tell what became of its messages."""
+    """The dialogues of an export, and what became of its messages."""
 
     dialogues: list[Dialogue]
-    account: list[str]
+    account: Account
 
 
 def import_chats(args: ImportArguments) -> None:
@@ -114,7 +129,7 @@ def import_in_memory(args: ImportArguments) -> Imported:
         log, made = ErrorLog("skip"), _import_of(args)
         cut = _read_and_cut(args, chats, made, mask, log)
         _held_out(cut, made, args)
-        return Imported(list(cut.dialogues()), _account_lines(args, made, Counter(), log, mask))
+        return Imported(list(cut.dialogues()), _account_of(args, made, Counter(), log, mask))
 
 
 def _mask(args: ImportArguments) -> Mask | None:
@@ -312,7 +327,7 @@ def _print(
     replaces: bool,
 ) -> None:
     """Print what became of the messages, examples, and the command to go on with."""
-    lines = _account_lines(args, made, counts, log, mask)
+    lines = _account_of(args, made, counts, log, mask).lines()
     for dialogue in examples:
         lines += ["", f"{dialogue.person_id} with {dialogue.partner_id}, {dialogue.turns[0].time or 'no time'}"]
         lines += [_shown(turn.role, turn.speaker, turn.text) for turn in dialogue.turns[:_EXAMPLE_TURNS]]
@@ -326,20 +341,18 @@ def _print(
     print(visible("\n".join(lines)))
 
 
-def _account_lines(
+def _account_of(
     args: ImportArguments, made: Import, counts: Counter[str], log: ErrorLog, mask: Mask | None
-) -> list[str]:
-    """Return what became of the messages, a number a line; counts: of the dialogues in each file."""
-    lines = [f"{args.file}: {made.format}" + (" (detected)" if args.format == AUTO else ""), ""]
-    table = {"messages": made.messages, "in dialogues": made.in_dialogues}
-    table |= {f"left out: {reason}": count for reason, count in made.dropped.most_common()}
-    table |= {"dialogues": made.dialogues, **{f"  in {split}.jsonl": count for split, count in counts.items()}}
-    table |= {"people": made.people}
-    table |= {f"{kind}s replaced": count for kind, count in (mask.counts if mask else {}).items()}
-    width = max(map(len, table))
-    lines += [f"{name:<{width}}  {count:>9,}" for name, count in table.items()]
-    lines += [f"{count} x {what}" for what, count in log.notes.items()]
-    return [*lines, *(f"malformed: {message}" for message in log.messages[:5])]
+) -> Account:
+    """Return what became of the messages; counts: of the dialogues in each file."""
+    numbers = {"messages": made.messages, "in dialogues": made.in_dialogues}
+    numbers |= {f"left out: {reason}": count for reason, count in made.dropped.most_common()}
+    numbers |= {"dialogues": made.dialogues, **{f"  in {split}.jsonl": count for split, count in counts.items()}}
+    numbers |= {"people": made.people}
+    numbers |= {f"{kind}s replaced": count for kind, count in (mask.counts if mask else {}).items()}
+    remarks = [f"{count} x {what}" for what, count in log.notes.items()]
+    remarks += [f"malformed: {message}" for message in log.messages[:5]]
+    return Account(f"{args.file}: {made.format}" + (" (detected)" if args.format == AUTO else ""), numbers, remarks)
 
 
 def _shown(role: str, speaker: str, text: str) -> str:

@@ -49,8 +49,8 @@ def make_pairs(systems: tuple[str, str], data: EvaluationData, count: int, max_n
     """
     files = {name: read_replies(Path(name)) for name in systems if Path(name).is_file()}
     targets, notes = _targets(data), []
-    for name, replies in files.items():
-        targets, note = _with_replies(targets, name, replies, data)
+    for name in files:
+        targets, note = _with_replies(targets, name, files[name], data)
         notes += note
     chosen = spread_over_people(targets, count)
     data = replace(data, only={target.dialogue for target in chosen})

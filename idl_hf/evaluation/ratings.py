@@ -259,7 +259,8 @@ class _Reader:
         if not _are_texts(notes) or not isinstance(made_from, dict):
             raise self._error(1, f"Expected notes and what the pairs were made from, found {_short(head)}")
         pairs = tuple(self._pair(number, line) for number, line in enumerate(lines[1 : count + 1], start=2))
-        return Study((systems[0], systems[1]), pairs, seed, made_from, tuple(notes))
+        first, second = systems  # type: ignore[misc]
+        return Study((first, second), pairs, seed, made_from, tuple(notes))
 
     def _pair(self, number: int, line: bytes) -> Pair:
         values = self._object(number, line)
