@@ -132,6 +132,7 @@ FREE_OF = {
         "transformers",
         "trl",
     },
+    ("app.launch",): {"torch", "transformers", "trl", "datasets", "gradio"},
 }
 
 

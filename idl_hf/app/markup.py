@@ -38,8 +38,8 @@ CSS = """
 
 
 def shown(text: str) -> str:
-    """Return a text as it is read, for HTML: nothing in it is a tag, an entity or turns the writing."""
-    return escape(visible(text))
+    """Return a text for HTML outside of tags: no part of it is a tag or an entity, or turns the writing."""
+    return escape(visible(text), quote=False)
 
 
 def block(*parts: str) -> str:
