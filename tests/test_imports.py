@@ -127,7 +127,18 @@ FREE_OF = {
         "datasets",
     },
     ("rows", "persona", "encoding", "explore", "training.data"): {"torch", "transformers", "trl"},
-    ("arguments", "evaluation.arguments", "demo", "fitting", "cli", "cache", "dpoc.fields", "models.identity"): {
+    (
+        "arguments",
+        "evaluation.arguments",
+        "evaluation.ratings",
+        "evaluation.verb",
+        "demo",
+        "fitting",
+        "cli",
+        "cache",
+        "dpoc.fields",
+        "models.identity",
+    ): {
         "torch",
         "transformers",
         "trl",

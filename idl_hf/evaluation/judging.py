@@ -4,6 +4,7 @@ Imports no torch, since a study that goes on needs no model.
 """
 
 import secrets
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,8 @@ def open_ratings(args: JudgeArguments, data_dir: str | None = None, encoder: str
     if args.ratings is None:
         return None
     path = Path(args.ratings)
-    if args.judge_a is not None and args.judge_b is not None and not path.exists():
+    goes_on = path.exists()
+    if args.judge_a is not None and args.judge_b is not None and not goes_on:
         from idl_hf.evaluation.data import EvaluationData  # here, since `--help` would pay for it
 
         options = {"encoder": encoder or default_encoder(), **parse_options(args.dataset_options)}
@@ -75,7 +77,9 @@ def open_ratings(args: JudgeArguments, data_dir: str | None = None, encoder: str
     study = ratings.study
     identical = len(study.pairs) - len(study.asked)
     also = f"; {identical} more are identical replies, and count as ties" if identical else ""
-    print(visible(f"To judge: {len(study.asked)} pairs of replies{also}. Ratings are saved in '{path}'."), flush=True)
+    begun = "A study that was begun before" if goes_on else "A study"
+    about = f"{begun}: {len(study.asked)} pairs of replies to judge{also}. Ratings are saved in '{path}'."
+    print(visible(f"{about} Their report: idl-hf evaluate --human {shlex.quote(str(path))}"), flush=True)
     return ratings
 
 

@@ -141,6 +141,7 @@ class RatingsFile:
     """
 
     def __init__(self, path: Path) -> None:
+        _require(path)  # before a lock is left beside nothing
         self.path = path
         self._lock = Lock()  # raters click at once
         self._held = FileLock(path.with_name(f".{path.name}.lock"))
@@ -211,11 +212,15 @@ class _Content(NamedTuple):
     ends_line: bool
 
 
-def _read(path: Path) -> _Content:
+def _require(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no file of ratings '{path}'. `idl-hf app --judge_a ... --judge_b ...` makes one."
         )
+
+
+def _read(path: Path) -> _Content:
+    _require(path)
     *lines, last = path.read_bytes().split(b"\n")
     lines_whole = sum(len(line) + 1 for line in lines)
     if last and _is_json(last):  # whole, but for its end: an editor may have taken that

@@ -42,7 +42,7 @@ def logs(tmp_path_factory) -> Path:
 
 def replies_file(path: Path, word: str, places: dict[str, list[int]] = REPLIES) -> str:
     lines = [
-        json.dumps({"dialogue_id": name, "turn": turn, "text": f"{word} {name} {turn}"})
+        json.dumps({"dialogue_id": name, "turn": turn, "text": f"{word}\u00a0{name} {turn} "})
         for name, turns in places.items()
         for turn in turns
     ]
@@ -129,17 +129,23 @@ def test_a_study_goes_on_as_it_was_begun(logs, tmp_path, systems, capsys):
         ratings.close()
         assert ratings.study == study
     assert len(read_ratings(tmp_path / "r.jsonl").ratings) == 2
-    assert "To judge: 3 pairs of replies. Ratings are saved in" in capsys.readouterr().out
+    assert "A study that was begun before: 3 pairs of replies to judge. Ratings" in capsys.readouterr().out
     swapped = {"judge_a": systems["judge_b"], "judge_b": systems["judge_a"]}
     with pytest.raises(ValueError, match=r"is of '.*a.jsonl' against '.*b.jsonl', not of"):
         begun(logs, tmp_path, **swapped)
     open_ratings(JudgeArguments(ratings=str(tmp_path / "r.jsonl"))).close()  # was let go of
 
 
+def test_a_study_that_is_not_there_leaves_nothing_behind(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no file of ratings"):
+        open_ratings(JudgeArguments(ratings=str(tmp_path / "r.jsonl")))
+    assert not list(tmp_path.iterdir())
+
+
 def test_identical_replies_are_told(logs, tmp_path, systems, capsys):
     replies_file(Path(systems["judge_b"]), "a")
     assert begun(logs, tmp_path, **systems).asked == []
-    assert "To judge: 0 pairs of replies; 9 more are identical replies" in capsys.readouterr().out
+    assert "A study: 0 pairs of replies to judge; 9 more are identical replies" in capsys.readouterr().out
 
 
 def test_replies_that_cannot_be_asked_of_both_are_noted(logs, tmp_path, systems):
