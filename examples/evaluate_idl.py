@@ -6,7 +6,7 @@ python examples/evaluate_idl.py --models offline runs/msl runs/dpoc --data_dir <
 import idl_hf  # noqa: F401 (registers the datasets)
 from idl_hf.command_line import run
 from idl_hf.evaluation.arguments import EvaluateArguments
-from idl_hf.evaluation.run import evaluate
+from idl_hf.evaluation.verb import evaluate
 
 if __name__ == "__main__":
     run(evaluate, EvaluateArguments)

@@ -88,11 +88,16 @@ VERBS = {
         "DPOConfig and ModelConfig",
     ),
     "evaluate": Verb(
-        "NLL, persona gain and scores of models, or a table of the paper: --experiment table3",
-        "idl_hf.evaluation.run:evaluate",
+        "NLL, persona gain and scores of models, a table of the paper, or what people rated",
+        "idl_hf.evaluation.verb:evaluate",
         ("idl_hf.evaluation.arguments:EvaluateArguments",),
     ),
     "chat": Verb("talk to a person known from past dialogues", "idl_hf.chat.terminal:chat_in_terminal"),
+    "app": Verb(
+        "look at a person, talk to them and judge replies in the browser (extra app)",
+        "idl_hf.app.launch:open_app",
+        ("idl_hf.app.launch:AppArguments", "idl_hf.evaluation.judging:JudgeArguments"),
+    ),
     "demo": Verb("all of it in a few minutes", "idl_hf.demo:run_demo"),
     "show": Verb(
         "one person: dialogues, clusters, references in order, the prompt", "idl_hf.explore.show:show_person"

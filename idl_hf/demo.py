@@ -62,7 +62,7 @@ class DemoSettings:
 
 def run_demo(settings: DemoSettings) -> Path:
     """Run all stages and return the report's path. An interrupted run is continued from its last checkpoint."""
-    from idl_hf.evaluation.run import finish
+    from idl_hf.evaluation.written import finish
 
     started = time.perf_counter()
     folder = _prepare_folder(settings)

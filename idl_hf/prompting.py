@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SILENCE", "Fitted", "Prompt", "drop_references", "encode", "fit_to_budget", "prompt_ids", "render",
-    "render_replies", "token_counter",
+    "render_replies", "split_prompt", "token_counter",
 ]  # fmt: skip
 SILENCE = "__SILENCE__"  # ConvAI2's own convention for a partner who has not spoken yet
 # Paper A.1
@@ -106,6 +106,19 @@ def drop_references(messages: Sequence[Message], starts: Sequence[Start], count:
     if first["role"] == "assistant":
         kept.insert(0, {"role": "user", "content": SILENCE})
     return [messages[0], *kept] if messages[0]["role"] == "system" else kept
+
+
+def split_prompt(messages: Sequence[Message], starts: Sequence[Start]) -> list[list[Message]]:
+    """Return the messages of each reference, and last of the current dialogue; one that two share is cut in two."""
+    parts = []
+    for start, end in zip(starts, [*starts[1:], {"message": len(messages), "char": 0}], strict=True):
+        part = []
+        for i in range(start["message"], end["message"] + (end["char"] > 0)):
+            first = start["char"] if i == start["message"] else 0
+            last = end["char"] - 1 if i == end["message"] else None  # before the newline that joins them
+            part.append({**messages[i], "content": messages[i]["content"][first:last]})
+        parts.append(part)
+    return parts
 
 
 def token_counter(tokenizer: "PreTrainedTokenizerBase") -> CountTokens:

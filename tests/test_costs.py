@@ -15,6 +15,7 @@ NO_TORCH = (
     "rows.arguments", "rows.options", "rows.people", "rows.references", "rows.generate", "rows.builder",
     "rows.parquet", "training.data", "explore.dataset", "explore.show", "explore.stats", "explore.extract",
     "explore.charts", "chat.terminal", "hub.push", "encoding",
+    "evaluation.human", "evaluation.judging", "evaluation.verb", "evaluation.written",
 )  # fmt: skip
 FOLDERS = ("report", "corpora")
 

@@ -18,7 +18,7 @@ LEVELS = [
     {"dpoc"},
     {"training", "chat", "dataset_scripts"},
     {"evaluation", "hub", "explore"},
-    {"demo", "fitting", "cli"},
+    {"demo", "fitting", "app", "cli"},
 ]
 NEIGHBOURS = {
     ("corpora", "prompting"), ("prompting", "token_ids"), ("token_ids", "chat_template"), ("criteria", "persona"),
@@ -127,11 +127,23 @@ FREE_OF = {
         "datasets",
     },
     ("rows", "persona", "encoding", "explore", "training.data"): {"torch", "transformers", "trl"},
-    ("arguments", "evaluation.arguments", "demo", "fitting", "cli", "cache", "dpoc.fields", "models.identity"): {
+    (
+        "arguments",
+        "evaluation.arguments",
+        "evaluation.ratings",
+        "evaluation.verb",
+        "demo",
+        "fitting",
+        "cli",
+        "cache",
+        "dpoc.fields",
+        "models.identity",
+    ): {
         "torch",
         "transformers",
         "trl",
     },
+    ("app.launch",): {"torch", "transformers", "trl", "datasets", "gradio"},
 }
 
 

@@ -15,6 +15,7 @@ from idl_hf.prompting import (
     prompt_ids,
     render,
     render_replies,
+    split_prompt,
     token_counter,
 )
 from idl_hf.schema import Turn
@@ -207,3 +208,19 @@ def test_a_template_that_rewrites_earlier_messages_is_refused(tokenizer):
     rewriting.chat_template = "{{ messages | length }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
     with pytest.raises(ValueError, match="renders the start of a conversation differently once it goes on"):
         encode(rewriting, [said("user", "hi")], [said("assistant", "hello"), said("user", "you ?")])
+
+
+def test_a_message_that_two_dialogues_share_is_cut_between_them():
+    one = [Turn("partner", "a"), Turn("self", "b\nc")]
+    two = [Turn("self", "d"), Turn("partner", "e")]
+    prompt = render([one, [Turn("self", "f")], two], [Turn("partner", "g")])
+    parts = [
+        [(message["role"], message["content"]) for message in part]
+        for part in split_prompt(prompt.messages, prompt.starts)
+    ]
+    assert parts == [
+        [("user", "a"), ("assistant", "b\nc")],
+        [("assistant", "f")],
+        [("assistant", "d"), ("user", "e")],
+        [("user", "g")],
+    ]

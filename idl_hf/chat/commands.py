@@ -136,28 +136,27 @@ def _forget(talk: Talk, words: str) -> None:
         print("Which one? /forget ID, of these:")
         print("\n".join(f"  {_named(dialogue)}" for dialogue in talk.chat.dialogues) or "  none")
         return
-    forgotten = talk.chat.forget(words)
-    print(visible(_what_was_forgotten(forgotten)))
-    person = talk.people.get(talk.chat.person_id)
-    for dialogue in person.dialogues if person else ():
-        if talk.file is not None and dialogue.dialogue_id in forgotten.dialogue_ids:
-            _print_left(f"the line of '{dialogue.dialogue_id}'", _line_deletion(dialogue.dialogue_id, talk.file))
-    for left in forgotten.left:
-        _print_left(left.what, left.command)
+    person, forgotten = talk.people.get(talk.chat.person_id), talk.chat.forget(words)
+    files = {dialogue.dialogue_id: talk.file for dialogue in person.dialogues} if person and talk.file else {}
+    print("\n".join(visible(line) for line in forgotten_lines(forgotten, files)))
 
 
-def _print_left(what: str, command: str) -> None:
-    print(visible(f"  {what}:\n    {command}"))
-
-
-def _what_was_forgotten(forgotten: "Forgotten") -> str:
+def forgotten_lines(forgotten: "Forgotten", files: Mapping[str, Path]) -> list[str]:
+    """Return what was removed with a dialogue, and what is left, each with the command that deletes it in a line that
+    is indented. files: those whose lines dialogues stand in, by dialogue_id."""
+    gone = set(forgotten.dialogue_ids)
     names = ", ".join(f"'{name}'" for name in forgotten.dialogue_ids)
     folders = "".join(f", and from '{folder}', whose conversation is emptied" for folder in forgotten.folders)
-    return (
+    left = [(f"the line of '{name}'", _line_deletion(name, file)) for name, file in files.items() if name in gone]
+    left += [(kept.what, kept.command) for kept in forgotten.left]
+    lines = [
         f"Forgotten: {names}. Gone from prompts and kept keys and values, from "
         f"'{cache_folder()}' ({forgotten.vectors} vectors, {forgotten.triples} extracted answers){folders}. The "
-        "conversation begins anew.\nNot touched, with the command that deletes it, where there is such a thing:"
-    )
+        "conversation begins anew."
+    ]
+    if left:
+        lines.append("Not touched, with the command that deletes it, where there is such a thing:")
+    return lines + [line for what, command in left for line in (f"  {what}:", f"    {command}")]
 
 
 def _line_deletion(dialogue_id: str, file: Path) -> str:

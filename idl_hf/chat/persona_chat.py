@@ -271,6 +271,16 @@ class PersonaChat:
         return self._name
 
     @property
+    def options(self) -> RowOptions:
+        """How references are chosen, and their facts found."""
+        return self._options
+
+    @property
+    def encoder(self) -> SentenceEncoder:
+        """What makes vectors of sentences."""
+        return self._encoder
+
+    @property
     def prompt_tokens(self) -> int:
         """The tokens of the last turn's prompt."""
         return self._model.prompt_tokens

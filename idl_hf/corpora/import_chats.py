@@ -81,29 +81,72 @@ class Import:
         return {**vars(self), "dropped": dict(sorted((+self.dropped).items()))}
 
 
+@dataclass(frozen=True)
+class Account:
+    """What became of the messages of an export: its file and format, numbers by what they count, and remarks."""
+
+    title: str
+    numbers: dict[str, int]
+    remarks: list[str]
+
+    def lines(self) -> list[str]:
+        """Return it for a terminal."""
+        width = max(map(len, self.numbers))
+        numbers = [f"{name:<{width}}  {count:>9,}" for name, count in self.numbers.items()]
+        return [self.title, "", *numbers, *self.remarks]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The dialogues of an export, and what became of its messages."""
+
+    dialogues: list[Dialogue]
+    account: Account
+
+
 def import_chats(args: ImportArguments) -> None:
     """Write the dialogues of an export, and print what became of its messages."""
-    cuts = args.cuts()
     if not 0 <= args.validation < 1:
         raise ValueError(f"--validation must be a share from 0 to below 1, found {args.validation}.")
-    if args.hide and not args.mask:
-        raise ValueError("--hide names what --mask is to replace. Pass --mask too.")
-    mask = Mask(args.hide, args.region) if args.mask else None
-    folder = Path(args.output_dir)
+    mask, folder = _mask(args), Path(args.output_dir)
     replaces = _may_write(folder)
-    path = Path(args.file).expanduser()
-    name = format_of(args.format, path)
     with Chats() as chats:
-        log, made = ErrorLog("skip"), Import(name)
-        _read(path, args, chats, made, mask, log)
-        people = _people(args.person, chats, made, path)
-        cut = _Cutting(chats, cuts, people, mask or str, path.stem)
-        held_out = _held_out(cut, made, args.validation)
-        if not made.dialogues:
-            raise CorpusError(f"'{path}' holds no session with a turn of each side. {_account(made)}")
+        log, made = ErrorLog("skip"), _import_of(args)
+        cut = _read_and_cut(args, chats, made, mask, log)
+        held_out = _held_out(cut, made, args)
         counts: Counter[str] = Counter()
         examples = _write(folder, cut, held_out, made, counts, args.dry_run)
     _print(args, made, counts, examples, log, mask, replaces)
+
+
+def import_in_memory(args: ImportArguments) -> Imported:
+    """Return the dialogues of an export, of which nothing is written; output_dir and validation are of no account.
+
+    Raises ValueError and OSError for options and files that are wrong.
+    """
+    mask = _mask(args)
+    with Chats() as chats:
+        log, made = ErrorLog("skip"), _import_of(args)
+        cut = _read_and_cut(args, chats, made, mask, log)
+        _held_out(cut, made, args)
+        return Imported(list(cut.dialogues()), _account_of(args, made, Counter(), log, mask))
+
+
+def _mask(args: ImportArguments) -> Mask | None:
+    if args.hide and not args.mask:
+        raise ValueError("--hide names what --mask is to replace. Pass --mask too.")
+    return Mask(args.hide, args.region) if args.mask else None
+
+
+def _import_of(args: ImportArguments) -> Import:
+    return Import(format_of(args.format, Path(args.file).expanduser()))
+
+
+def _read_and_cut(args: ImportArguments, chats: Chats, made: Import, mask: Mask | None, log: ErrorLog) -> "_Cutting":
+    """Fill the chats, and return the dialogues that are in them."""
+    cuts, path = args.cuts(), Path(args.file).expanduser()
+    _read(path, args, chats, made, mask, log)
+    return _Cutting(chats, cuts, _people(args.person, chats, made, path), mask or str, path.stem)
 
 
 def _seconds(name: str, text: str) -> float:
@@ -209,9 +252,9 @@ class _Cutting:
                 yield dialogue_of(session, person, partner, numbers[named], self.named)
 
 
-def _held_out(cut: _Cutting, made: Import, share: float) -> set[int]:
+def _held_out(cut: _Cutting, made: Import, args: ImportArguments) -> set[int]:
     """Return the numbers of the dialogues for validation, the last ones of each person in time.
-    What becomes of each message is counted on the way."""
+    What becomes of each message is counted on the way. Raises CorpusError where there is no dialogue."""
     begins: dict[str, list[tuple[float, int]]] = defaultdict(list)
     people = set(cut.people)
     for conversation, session, owners in cut.sessions():
@@ -223,10 +266,12 @@ def _held_out(cut: _Cutting, made: Import, share: float) -> set[int]:
         for person in owners:
             begins[person].append((-math.inf if session.begin is None else session.begin, made.dialogues))
             made.dialogues += 1
+    if not made.dialogues:
+        raise CorpusError(f"'{args.file}' holds no session with a turn of each side. {_account(made)}")
     made.people = len(begins)
     held_out = set()
     for own in begins.values():
-        count = max(0, min(int(len(own) * share + 1e-9), len(own) - _FEWEST_TRAINED))
+        count = max(0, min(int(len(own) * args.validation + 1e-9), len(own) - _FEWEST_TRAINED))
         held_out |= {number for _, number in sorted(own)[len(own) - count :]}
     return held_out
 
@@ -282,16 +327,7 @@ def _print(
     replaces: bool,
 ) -> None:
     """Print what became of the messages, examples, and the command to go on with."""
-    lines = [f"{args.file}: {made.format}" + (" (detected)" if args.format == AUTO else ""), ""]
-    table = {"messages": made.messages, "in dialogues": made.in_dialogues}
-    table |= {f"left out: {reason}": count for reason, count in made.dropped.most_common()}
-    table |= {"dialogues": made.dialogues, **{f"  in {split}.jsonl": count for split, count in counts.items()}}
-    table |= {"people": made.people}
-    table |= {f"{kind}s replaced": count for kind, count in (mask.counts if mask else {}).items()}
-    width = max(map(len, table))
-    lines += [f"{name:<{width}}  {count:>9,}" for name, count in table.items()]
-    lines += [f"{count} x {what}" for what, count in log.notes.items()]
-    lines += [f"malformed: {message}" for message in log.messages[:5]]
+    lines = _account_of(args, made, counts, log, mask).lines()
     for dialogue in examples:
         lines += ["", f"{dialogue.person_id} with {dialogue.partner_id}, {dialogue.turns[0].time or 'no time'}"]
         lines += [_shown(turn.role, turn.speaker, turn.text) for turn in dialogue.turns[:_EXAMPLE_TURNS]]
@@ -303,6 +339,20 @@ def _print(
         lines += ["", f"{'Replaced the import in' if replaces else 'Written to'} {args.output_dir}. To go on:"]
         lines += [f"  idl-hf fit {folder} --person {person} --output_dir {folder}/fit"]
     print(visible("\n".join(lines)))
+
+
+def _account_of(
+    args: ImportArguments, made: Import, counts: Counter[str], log: ErrorLog, mask: Mask | None
+) -> Account:
+    """Return what became of the messages; counts: of the dialogues in each file."""
+    numbers = {"messages": made.messages, "in dialogues": made.in_dialogues}
+    numbers |= {f"left out: {reason}": count for reason, count in made.dropped.most_common()}
+    numbers |= {"dialogues": made.dialogues, **{f"  in {split}.jsonl": count for split, count in counts.items()}}
+    numbers |= {"people": made.people}
+    numbers |= {f"{kind}s replaced": count for kind, count in (mask.counts if mask else {}).items()}
+    remarks = [f"{count} x {what}" for what, count in log.notes.items()]
+    remarks += [f"malformed: {message}" for message in log.messages[:5]]
+    return Account(f"{args.file}: {made.format}" + (" (detected)" if args.format == AUTO else ""), numbers, remarks)
 
 
 def _shown(role: str, speaker: str, text: str) -> str:

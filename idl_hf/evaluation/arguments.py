@@ -1,5 +1,6 @@
 """What `idl-hf evaluate` is asked for. Imports no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from idl_hf.arguments import option
@@ -8,7 +9,7 @@ from idl_hf.training.data import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP
 
 @dataclass
 class EvaluateArguments:
-    """Which models on which people, or which experiment of the paper."""
+    """Which models on which people, which experiment of the paper, or which ratings."""
 
     models: list[str] | None = option(None, "Models and adapters to compare: Hub ids, folders, or 'offline'.")
     dataset_name: str = option("idl_hf/convai2_idl", f"Of --models: {DATASET_HELP}")
@@ -26,6 +27,9 @@ class EvaluateArguments:
         "paper",
         "Of --experiment: which models and how much: paper (LLaMA-2-7B on a GPU), smollm2_cpu, or a YAML file.",
     )
+    human: str | None = option(
+        None, "Instead of --models: a file of ratings that people gave in `idl-hf app` (docs/judge.md)."
+    )
     quick: bool = option(False, "Of --experiment: minutes on the included sample data; shows that all of it runs.")
     conditions: list[str] | None = option(None, "Instead of the experiment's: idl icl ft system gold wo_criterion ...")
     model_name_or_path: str | None = option(None, "Instead of the scale's: a causal LM, Hub id, folder or 'offline'.")
@@ -38,18 +42,35 @@ class EvaluateArguments:
     dataset_options: dict | str | None = option(None, OPTIONS_HELP)
     output_dir: str | None = option(
         None,
-        "The report (report.html, .md, .json) with all that was measured; default runs/evaluation. Of an "
+        "The report (report.html, .md, .json) with all that was measured; default runs/evaluation, of --human "
+        "runs/human. Of an "
         "experiment a folder for each report beside the adapters and measurements of all; default "
         "runs/experiments.",
     )
 
     def __post_init__(self) -> None:
-        if (self.experiment is None) == (not self.models):
-            raise ValueError("Pass either --models with the models to compare, or --experiment (a name or YAML file).")
-        other = ("models", "dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person")
-        if self.experiment is None:
-            other = ("scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs")
-        given = [f"--{name}" for name in other if getattr(self, name) != getattr(EvaluateArguments, name)]
+        kinds = {
+            "--models": bool(self.models),
+            "--experiment": self.experiment is not None,
+            "--human": bool(self.human),
+        }
+        given = [name for name, is_given in kinds.items() if is_given]
+        if len(given) != 1:
+            raise ValueError(
+                "Pass either --models with the models to compare, or --experiment (a name or YAML file), or --human "
+                f"(a file of ratings); found {' and '.join(given) or 'none of them'}."
+            )
+        of_models = ("dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person")
+        of_experiment = ("scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs")
+        of_both = ("generated_replies", "encoder", "dataset_options")
+        if given == ["--experiment"]:
+            self._refuse(of_models, "--experiment", "--models")
+        else:
+            self._refuse(of_experiment, given[0], "--experiment")
+        if given == ["--human"]:
+            self._refuse((*of_models, *of_both), "--human", "--models")
+
+    def _refuse(self, names: Sequence[str], kind: str, wanted: str) -> None:
+        given = [f"--{name}" for name in names if getattr(self, name) != getattr(EvaluateArguments, name)]
         if given:
-            kind, wanted = ("--models", "--experiment") if self.experiment is None else ("--experiment", "--models")
             raise ValueError(f"{', '.join(given)} cannot be combined with {kind}, only with {wanted}.")

@@ -1,4 +1,4 @@
-"""`idl-hf evaluate`: models side by side, or a table of the paper by one command. Trains what is missing, measures,
+"""Models side by side, or a table of the paper by one command. Trains what is missing, measures,
 reports."""
 
 import hashlib
@@ -11,17 +11,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from idl_hf.cache import write_whole
 from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import condition, conditions_of_models
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
+from idl_hf.evaluation.written import finish, write_report
 from idl_hf.registration import dataset_names
-from idl_hf.report.html import render
 from idl_hf.report.results import Report
-from idl_hf.shown import visible
 from idl_hf.training.data import DataArguments, parse_options
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
@@ -58,24 +56,6 @@ def measure(
         report = run.report(time.perf_counter() - started, settings)
         write_report(folder, report, so_far=True)
     return report
-
-
-def write_report(folder: Path, report: Report, so_far: bool = False) -> None:
-    """Write report.json, report.md and report.html, none of them where one cannot be made; or, of what there is so
-    far, so_far.json and so_far.md."""
-    for name, text in render(report, page=not so_far).items():
-        with write_whole(folder / (name.replace("report", "so_far") if so_far else name)) as partial:
-            partial.write_text(text, encoding="utf-8")
-
-
-def finish(folder: Path, report: Report) -> Path:
-    """Write the whole report in the place of what there was so far, print it, and return its folder."""
-    write_report(folder, report)
-    for ending in ("json", "md"):  # another evaluation into this folder may have been first
-        (folder / f"so_far.{ending}").unlink(missing_ok=True)
-    text = (folder / "report.md").read_text(encoding="utf-8")
-    print(visible(f"\n{text}\nThe report is in {folder / 'report.html'}."))
-    return folder
 
 
 def _evaluate_models(args: EvaluateArguments) -> Path:

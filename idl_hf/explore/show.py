@@ -15,11 +15,11 @@ from idl_hf.arguments import option
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of
 from idl_hf.persona.triples import format_triples
-from idl_hf.prompting import Start, fit_to_budget
+from idl_hf.prompting import fit_to_budget, split_prompt
 from idl_hf.rows.arguments import BUILT_IN_HELP, DEFAULT_DATASET
 from idl_hf.rows.options import RowOptions
 from idl_hf.rows.people import People, usable_dialogues
-from idl_hf.schema import Dialogue, Message, Person
+from idl_hf.schema import Dialogue, Person
 from idl_hf.shown import visible
 
 if TYPE_CHECKING:
@@ -211,19 +211,6 @@ def _prompt_lines(row: dict[str, Any], budget: int | None, counter: PromptCounte
         yield from (_spoken(message["role"], message["content"], style, mark) for message in part)
     yield f"{_BOLD}Reply to predict{_PLAIN}"
     yield from (_spoken(message["role"], message["content"]) for message in row["completion"])
-
-
-def split_prompt(messages: Sequence[Message], starts: Sequence[Start]) -> list[list[Message]]:
-    """Return the messages of each reference, and last of the current dialogue; one that two share is cut in two."""
-    parts = []
-    for start, end in zip(starts, [*starts[1:], {"message": len(messages), "char": 0}], strict=True):
-        part = []
-        for i in range(start["message"], end["message"] + (end["char"] > 0)):
-            first = start["char"] if i == start["message"] else 0
-            last = end["char"] - 1 if i == end["message"] else None  # before the newline that joins them
-            part.append({**messages[i], "content": messages[i]["content"][first:last]})
-        parts.append(part)
-    return parts
 
 
 def _spoken(role: str, text: str, style: str = "", mark: str = " ") -> str:

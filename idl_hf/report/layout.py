@@ -101,6 +101,8 @@ def measure(table: Table) -> Cells:
 
 def _ranks(column: Column, estimates: dict[int, Estimate]) -> dict[int, int]:
     """Rank values as they are shown: those shown alike rank alike, and the worst has no rank."""
+    if column.lower_is_better is None:
+        return {}
     means = {i: value.mean for i, value in estimates.items() if not math.isnan(value.mean)}
     shown = {i: float(number(column, mean)) for i, mean in means.items()}
     best = sorted(set(shown.values()), reverse=not column.lower_is_better)[:-1][:2]
@@ -155,7 +157,9 @@ def _grid(title: str, corner: str, labels: list[str], rows: list[GridRow]) -> Gr
 
 
 def label(column: Column) -> str:
-    """Return a column's label with an arrow to where it is better."""
+    """Return a column's label with an arrow to where it is better, if either way is."""
+    if column.lower_is_better is None:
+        return column.label
     return f"{column.label} {'↓' if column.lower_is_better else '↑'}"
 
 

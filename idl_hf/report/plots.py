@@ -10,12 +10,14 @@ from matplotlib.axes import Axes
 from idl_hf.report.layout import Cell, Cells, label
 from idl_hf.report.page_frame import Figure, colour, new_figure, plot, printable
 from idl_hf.report.results import Table
-from idl_hf.report.statistics import Estimate
+from idl_hf.report.statistics import Estimate, Place
 
-_ROLES = {"ours": colour(0), "baseline": colour(1), "ablation": colour(3), "bound": "#999999"}
+_ROLES = {"ours": colour(0), "baseline": colour(1), "ablation": colour(3), "bound": "#999999", "": colour(0)}
+_SHARES = (colour(0), "#d9d9d9", colour(1), colour(3))
 _MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # matplotlib's, and the same as text
 _INK = "#222222"
 _WIDTH = 4.4  # inches: two or three figures side by side on a screen, one on a phone
+_NARROWEST = 9  # of 100, for a number to stand in
 _LABEL = 24  # characters in a line of the label of a bar
 
 
@@ -28,7 +30,12 @@ class _Style:
 def plots(table: Table, cells: Cells) -> str:
     """Return a key and a figure for each column that has values, "" without values."""
     figures = []
+    if table.shares and cells:
+        title = " / ".join(column.label for column in table.columns if column.key in table.shares)
+        figures.append(plot(_stacked(table, cells), f"Plot of {title} of the table '{table.title}'", title))
     for column in table.columns:
+        if column.key in table.shares:
+            continue
         in_column = {place.line: cell for place, cell in cells.items() if place.column == column.key}
         drawn = {i: cell for i, cell in in_column.items() if math.isfinite(cell.estimate.mean)}
         if drawn:
@@ -53,6 +60,28 @@ def _bars(table: Table, cells: dict[int, Cell]) -> Figure:
     axes.set_yticks(range(len(names)), labels, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def _stacked(table: Table, cells: Cells) -> Figure:
+    """Draw the shares of each line as one bar of 100 %, each with its number (paper Figure 3)."""
+    figure = new_figure(_WIDTH, 0.6 + 0.4 * len(table.lines))
+    axes = figure.subplots()
+    for i in range(len(table.lines)):
+        start = 0.0
+        for key, tint in zip(table.shares, _SHARES, strict=False):
+            cell = cells.get(Place(i, key))
+            if cell is not None:
+                axes.barh(i, shown := _shown(cell).mean, 0.7, left=start, color=tint)
+                ink = "white" if tint == _SHARES[0] else _INK
+                if shown >= _NARROWEST:
+                    axes.text(start + shown / 2, i, cell.value, ha="center", va="center", color=ink)
+                start += shown
+    axes.set_yticks(range(len(table.lines)), [printable(line.name) for line in table.lines], parse_math=False)
+    axes.set_ylim(len(table.lines) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
@@ -102,7 +131,11 @@ def _key(table: Table, cells: Cells) -> str:
         entries = [(_MARKERS[style.marker], style.colour, curve) for curve, style in _styles(table).items()]
         entries.append(("▬", "#cccccc", "band: 95 % interval"))
     else:
-        entries = [("■", _ROLES[role], str(role)) for role in dict.fromkeys(line.role for line in table.lines)]
+        labels = {column.key: column.label for column in table.columns}
+        shares = zip(table.shares, _SHARES, strict=False)
+        entries = [("■", tint, labels[key]) for key, tint in shares]
+        roles = dict.fromkeys(line.role for line in table.lines if line.role)
+        entries += [("■", _ROLES[role], str(role)) for role in roles]
         entries.append(("├─┤", _INK, "95 % interval"))
     if any(cell.paper is not None for cell in cells.values()):
         entries.append(("◇", _INK, "the paper's figure"))

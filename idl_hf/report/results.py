@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Role = Literal["ours", "baseline", "bound", "ablation"]
+Role = Literal["ours", "baseline", "bound", "ablation", ""]  # "": lines that are not compared
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Column:
     key: str
     label: str
     scale: float = 100.0
-    lower_is_better: bool = False
+    lower_is_better: bool | None = False  # None: neither is better
     note: str = ""  # one sentence: what it is and which scorer
 
     @property
@@ -56,6 +56,7 @@ class Table:
     columns: list[Column]
     lines: list[Line]
     x_label: str = ""  # what x counts
+    shares: tuple[str, ...] = ()  # columns that make a whole, drawn as one bar a line
 
     def __post_init__(self) -> None:
         if 0 < sum(line.x is None for line in self.lines) < len(self.lines):

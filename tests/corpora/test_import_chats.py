@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from idl_hf.cli import main
 from idl_hf.corpora.exports.formats import formats, options_of
-from idl_hf.corpora.import_chats import ImportArguments, import_chats
+from idl_hf.corpora.import_chats import ImportArguments, import_chats, import_in_memory
 from idl_hf.corpora.jsonl import read_dialogues
 from tests.corpora.damage import overwritten
 from tests.corpora.exports.samples import SAMPLES
@@ -286,3 +286,15 @@ def test_twenty_thousand_changed_exports_give_rows_or_a_sentence(folders, name):
     counts = {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))}
     print(f"\n{name}, seed {SEED}: {counts}")
     assert counts["rows"] > INPUTS / 100
+
+
+def test_in_memory_it_is_what_would_be_written(chat, tmp_path, capsys):
+    args = ImportArguments("auto", str(chat), "all", str(tmp_path / "out"), validation=0.5)
+    import_chats(args)
+    printed = capsys.readouterr().out
+    imported = import_in_memory(args)
+    files = [tmp_path / "out" / f"{split}.jsonl" for split in ("train", "validation")]
+    written = {own.dialogue_id + own.person_id: own.turns for file in files for own in read_dialogues(file)}
+    assert {own.dialogue_id + own.person_id: own.turns for own in imported.dialogues} == written
+    assert [line for line in imported.account.lines() if line not in printed.splitlines()] == []
+    assert imported.account.numbers["dialogues"] == len(written) > 0

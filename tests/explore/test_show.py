@@ -9,11 +9,10 @@ from trl import TrlParser
 
 from idl_hf.conved import pairwise_conved
 from idl_hf.corpora.errors import CorpusError
-from idl_hf.explore.show import ShowArguments, describe, load_person, show_person, split_prompt
+from idl_hf.explore.show import ShowArguments, describe, load_person, show_person
 from idl_hf.persona import patterns, triples
-from idl_hf.prompting import PROFILE_PROMPT, SILENCE, fit_to_budget, render
+from idl_hf.prompting import PROFILE_PROMPT, SILENCE, fit_to_budget
 from idl_hf.registration import dataset_names
-from idl_hf.schema import Turn
 
 DATASET = "idl_hf/dialogues_idl"
 CORPORA = {"convai2_idl": "convai2", "light_idl": "light", "movie_idl": "cornell", "msc_idl": "msc"}
@@ -148,22 +147,6 @@ def test_a_current_dialogue_over_the_budget_is_kept_whole(shown, folder):
     assert sum(line.endswith("dropped]") for line in lines) == 2
     current = lines[lines.index("  [current dialogue ann-0]") + 1 : lines.index("Reply to predict")]
     assert [line.split()[0] for line in current] == ["user", "assistant", "user", "assistant", "user"]
-
-
-def test_a_message_that_two_dialogues_share_is_cut_between_them():
-    one = [Turn("partner", "a"), Turn("self", "b\nc")]
-    two = [Turn("self", "d"), Turn("partner", "e")]
-    prompt = render([one, [Turn("self", "f")], two], [Turn("partner", "g")])
-    parts = [
-        [(message["role"], message["content"]) for message in part]
-        for part in split_prompt(prompt.messages, prompt.starts)
-    ]
-    assert parts == [
-        [("user", "a"), ("assistant", "b\nc")],
-        [("assistant", "f")],
-        [("assistant", "d"), ("user", "e")],
-        [("user", "g")],
-    ]
 
 
 def test_the_clusters_hold_each_dialogue_once_and_the_references_are_of_the_target_s(arguments, row):

@@ -1,0 +1,155 @@
+"""The pairs of replies of a human evaluation: two systems' replies to the same conversations, spread over people."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from idl_hf.cache import Cache
+from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of
+from idl_hf.evaluation.measured_model import MeasuredModel
+from idl_hf.evaluation.ratings import Pair
+from idl_hf.evaluation.reply_file import Place, read_replies
+from idl_hf.prompting import SILENCE, split_prompt
+from idl_hf.schema import Message, Turn, plain
+from idl_hf.training.data import fit_rows
+
+_T = TypeVar("_T")
+
+
+class Target(NamedTuple):
+    """A reply of a person that systems reply instead of: in which dialogue, which of its replies, at which turn."""
+
+    dialogue: DialogueKey
+    reply: int
+    turn: int
+
+    @property
+    def place(self) -> Place:
+        """Return where a file of replies has it."""
+        return Place(self.dialogue.dialogue_id, self.turn)
+
+
+class Pairs(NamedTuple):
+    """Pairs, and what is to be said of how they were chosen."""
+
+    pairs: list[Pair]
+    notes: list[str]
+
+
+def make_pairs(systems: tuple[str, str], data: EvaluationData, count: int, max_new_tokens: int, cache: Cache) -> Pairs:
+    """Return so many pairs, or as many as there are, spread over people and then over their dialogues.
+
+    systems: each a file of replies, or a model or adapter as `load_model` takes it. cache: of what models write, so
+    that an interrupted run goes on. Raises ValueError where there is nothing that both reply to.
+    """
+    files = {name: read_replies(Path(name)) for name in systems if Path(name).is_file()}
+    targets, notes = _targets(data), []
+    for name in files:
+        targets, note = _with_replies(targets, name, files[name], data)
+        notes += note
+    chosen = spread_over_people(targets, count)
+    data = replace(data, only={target.dialogue for target in chosen})
+    replies = [
+        _from_file(files[name], chosen) if name in files else _written(name, data, chosen, max_new_tokens, cache)
+        for name in systems
+    ]
+    asked = data.rows("references")
+    rows = dict(zip(keys_of(asked), asked, strict=True))
+    both = zip(chosen, *replies, strict=True)
+    return Pairs([_pair(target, rows[target.dialogue], (one, other)) for target, one, other in both], notes)
+
+
+def _targets(data: EvaluationData) -> list[Target]:
+    """Return every reply of every dialogue of the split that has past dialogues to refer to."""
+    asked = set(keys_of(data.rows("references")))
+    targets = []
+    for session in data.sessions():
+        key = DialogueKey(session["person_id"], session["dialogue_id"])
+        own = [turn["role"] == "self" for turn in session["turns"]]
+        starts = [i for i, is_own in enumerate(own) if is_own and not (i and own[i - 1])]
+        targets += [Target(key, reply, turn) for reply, turn in enumerate(starts)] if key in asked else []
+    return targets
+
+
+def _with_replies(
+    targets: Sequence[Target], name: str, replies: Mapping[Place, str], data: EvaluationData
+) -> tuple[list[Target], list[str]]:
+    """Return the targets that a file has a reply to, and a note on the file's other replies."""
+    found = [target for target in targets if target.place in replies]
+    counts = Counter(target.place for target in found)
+    if twice := next((place for place, times in counts.items() if times > 1), None):
+        raise ValueError(
+            f"Turn {twice.turn} of '{twice.dialogue_id}' in '{name}' is one of several people in the {data.split} "
+            "split, each with a dialogue of that name. Give dialogues names of their own."
+        )
+    if not found:
+        some = ", ".join(f"turn {place.turn} of '{place.dialogue_id}'" for place in list(replies)[:2])
+        raise ValueError(
+            f"'{name}' has no reply that can be judged: none of its {len(replies)} ({some} ...) stands where a person "
+            f"of the {data.split} split of {data.dataset_name} replies in a dialogue with others to refer to. `turn` "
+            "is the number of the turn, from 0."
+        )
+    lost = len(replies) - len(found)
+    note = f"{lost} of the {len(replies)} replies in '{name}' are to nothing that both systems can be asked."
+    return found, [note] if lost else []
+
+
+def spread_over_people(targets: Sequence[Target], count: int, seed: int = 0) -> list[Target]:
+    """Return so many targets: one of each person in turn, and of a person one of each dialogue in turn, at random."""
+    drawn = [targets[place] for place in np.random.default_rng(seed).permutation(len(targets))]
+    people: dict[str, dict[str, list[Target]]] = {}
+    for target in drawn:
+        people.setdefault(target.dialogue.person_id, {}).setdefault(target.dialogue.dialogue_id, []).append(target)
+    return _in_turn(_in_turn(dialogues.values()) for dialogues in people.values())[:count]
+
+
+def _in_turn(lists: Iterable[Sequence[_T]]) -> list[_T]:
+    """Return the first of each list, then the second of each, and so on."""
+    return [entry for layer in zip_longest(*lists) for entry in layer if entry is not None]
+
+
+def _from_file(replies: Mapping[Place, str], chosen: Sequence[Target]) -> list[str]:
+    return [replies[target.place] for target in chosen]
+
+
+def _written(
+    name: str, data: EvaluationData, chosen: Sequence[Target], max_new_tokens: int, cache: Cache
+) -> list[str]:
+    """Return what a model replies, with the conversation before as it really went."""
+    model = MeasuredModel(name, cache)
+    positions = model.positions and model.positions - max_new_tokens
+    rows = fit_rows(data.rows("references"), model.tokenizer, data.max_prompt_tokens, positions)
+    by_dialogue = dict(zip(keys_of(rows), rows, strict=True))
+    prompts = [
+        [*by_dialogue[target.dialogue]["prompt"], *_said(by_dialogue[target.dialogue], target)] for target in chosen
+    ]
+    return model.replies(prompts, max_new_tokens, name)
+
+
+def _said(row: Mapping[str, list[Message]], target: Target) -> list[Message]:
+    """Return what follows the prompt of a row before the target's reply."""
+    replies = [place for place, message in enumerate(row["completion"]) if message["role"] == "assistant"]
+    return row["completion"][: replies[target.reply]]
+
+
+def _pair(target: Target, row: Mapping, replies: tuple[str, str]) -> Pair:
+    *past, context = split_prompt(row["prompt"], row["dialogue_starts"])
+    context = [*context, *_said(row, target)]
+    first, second = map(as_judged, replies)
+    return Pair(*target.dialogue, target.turn, tuple(map(_turns, past)), _turns(context), (first, second))
+
+
+def as_judged(reply: str) -> str:
+    """Return a reply as raters see it: whoever wrote it, with one kind of apostrophe and space and nothing unseen."""
+    return plain(reply).strip()
+
+
+def _turns(messages: Iterable[Message]) -> tuple[Turn, ...]:
+    """Return messages as the turns of a person and their partner, without a partner who says nothing."""
+    roles = {"user": "partner", "assistant": "self"}
+    return tuple(Turn(roles[m["role"]], m["content"]) for m in messages if m["content"] != SILENCE)  # type: ignore[arg-type]
