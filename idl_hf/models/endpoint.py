@@ -11,12 +11,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing
-from typing import IO
+from typing import IO, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
-
-from numpy.typing import NDArray
 
 from idl_hf.models.responder import NoLogProbsError, Sampling
 from idl_hf.schema import Message
@@ -98,7 +96,7 @@ class Endpoint:
         if not finished:
             raise self._error("ended the connection before the reply had ended. Look at its log, and ask again")
 
-    def logprobs(self, prompt: Sequence[Message], completion: Sequence[Message]) -> NDArray:
+    def logprobs(self, prompt: Sequence[Message], completion: Sequence[Message]) -> NoReturn:
         """Raise NoLogProbsError: the likelihood of a given reply is no part of the OpenAI API."""
         raise NoLogProbsError(
             f"The engine at {self.url} writes replies and gives no log-probs of given ones, so there is no NLL and no "
