@@ -16,7 +16,7 @@ def converter() -> str:
         raise FileNotFoundError(
             f"--gguf needs {NAME} of llama.cpp on PATH, and it is not there. Get llama.cpp (`git clone "
             "https://github.com/ggml-org/llama.cpp`, or `brew install llama.cpp`), add its folder to PATH, and "
-            "`pip install gguf`; or pass --merged and convert that folder elsewhere."
+            "`pip install gguf sentencepiece`; or pass --merged and convert that folder elsewhere."
         )
     return found
 

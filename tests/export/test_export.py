@@ -139,7 +139,8 @@ def test_a_converter_is_given_the_merged_folder(adapter, program, sample_data):
 def test_llama_cpps_own_converter(adapter):
     if shutil.which(NAME) is None:
         pytest.skip(f"{NAME} of llama.cpp is not on PATH.")
-    gguf = pytest.importorskip("gguf")
+    gguf = pytest.importorskip("gguf", reason="The converter needs it.")
+    pytest.importorskip("sentencepiece", reason="The converter needs it.")
     assert run(adapter, "--gguf") == 0
     reader = gguf.GGUFReader(adapter.parent / "out" / "model.gguf")
     assert reader.fields["general.architecture"].contents() == "llama"

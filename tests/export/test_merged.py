@@ -38,21 +38,22 @@ def export(adapter: Path, *more: str) -> Path:
     return target
 
 
-@pytest.mark.parametrize(
-    ("architecture", "tied", "options"),
-    [
-        ("Llama", True, {"target_modules": ["q_proj", "v_proj"]}),
-        ("Qwen3", False, {"target_modules": "all-linear"}),
-        ("Gemma3", True, {"target_modules": "all-linear"}),
-        ("GPT2", True, {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
-        ("Llama", True, {"target_modules": ["q_proj", "embed_tokens"]}),
-        ("Llama", True, {"target_modules": ["q_proj", "lm_head"]}),
-        ("Llama", True, {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}),
-        ("Llama", False, {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]}),
-        ("Mistral", False, {"target_modules": "all-linear", "use_dora": True}),
-    ],
-    ids=lambda value: value if isinstance(value, str) else None,
-)
+_SLOW = pytest.mark.slow
+CASES = [
+    ("Llama", True, {"target_modules": ["q_proj", "v_proj"]}),
+    ("GPT2", True, {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
+    ("Llama", True, {"target_modules": ["q_proj", "embed_tokens"]}),
+    ("Llama", True, {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}),
+    pytest.param("Llama", True, {"target_modules": ["q_proj", "lm_head"]}, marks=_SLOW),
+    pytest.param("Qwen3", False, {"target_modules": "all-linear"}, marks=_SLOW),
+    pytest.param("Gemma3", True, {"target_modules": "all-linear"}, marks=_SLOW),
+    pytest.param("Llama", False, {"modules_to_save": ["embed_tokens", "lm_head"]}, marks=_SLOW),
+    pytest.param("Mistral", False, {"target_modules": "all-linear", "use_dora": True}, marks=_SLOW),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`", "ignore:Setting `save_embedding_layers`")
+@pytest.mark.parametrize(("architecture", "tied", "options"), CASES)
 def test_greedy_replies_are_those_of_the_adapter(make_adapter, architecture, tied, options):
     adapter = make_adapter(architecture, tied, **options)
     merged = export(adapter, "--merged")
