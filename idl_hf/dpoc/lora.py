@@ -59,7 +59,7 @@ def keep_trainable(model: nn.Module) -> None:
     """
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False
+            layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def _is_quantized(model: Any) -> bool:
