@@ -92,6 +92,10 @@ VERBS = {
         "idl_hf.evaluation.verb:evaluate",
         ("idl_hf.evaluation.arguments:EvaluateArguments",),
     ),
+    "export": Verb(
+        "an adapter as a plain model folder or GGUF file, and a person as the prompt and Modelfile for Ollama",
+        "idl_hf.export.export:export",
+    ),
     "chat": Verb("talk to a person known from past dialogues", "idl_hf.chat.terminal:chat_in_terminal"),
     "app": Verb(
         "look at a person, talk to them and judge replies in the browser (extra app)",

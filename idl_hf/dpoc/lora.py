@@ -4,13 +4,14 @@ PEFT computes W x, B A x, its product with the scaling and the sum each into mem
 gradients of x. On a CPU, where a layer of a small model is bound by memory, that is a tenth of a step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import is_peft_model
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
@@ -30,6 +31,39 @@ def fused_lora(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward
+
+
+def trained_weights(model: Any) -> dict[str, Tensor]:
+    """Return copies of the weights that an adapter on a quantized model trains, {} of any other model."""
+    if not (is_peft_model(model) and _is_quantized(model)):
+        return {}
+    return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def restore_weights(model: Any, weights: Mapping[str, Tensor]) -> None:
+    """Put the adapter of a quantized model back into float32, with its `weights` where there are some.
+
+    TRL rounds it to bfloat16, in which an update by a small learning rate is none: 1e-5 is below half a step of a
+    weight of 0.005. Nor would DPOC begin with policy and reference alike, which is a copy of the adapter as it was.
+    """
+    for name, weight in model.named_parameters() if _is_quantized(model) else ():
+        if weight.requires_grad:
+            weight.data = weights.get(name, weight.data).to(torch.float32)
+
+
+def keep_trainable(model: nn.Module) -> None:
+    """Have layers in 4 bits compute in evaluations as in training.
+
+    On a CPU with instructions for bfloat16 bitsandbytes packs their weights anew at the first forward in eval mode. It
+    rounds to bfloat16 from then on, and what a later training step computes has no gradient, or a wrong one.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def _is_quantized(model: Any) -> bool:
+    return bool(getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False))
 
 
 class _LoraLinear(torch.autograd.Function):

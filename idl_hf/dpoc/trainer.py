@@ -20,7 +20,7 @@ from idl_hf.dpoc import scores as scoring
 from idl_hf.dpoc.card import PAPER, append_section, recipe
 from idl_hf.dpoc.collator import COMPLETIONS, DataCollatorForCriterion, DataCollatorForTrees
 from idl_hf.dpoc.config import DPOCConfig
-from idl_hf.dpoc.lora import fused_lora
+from idl_hf.dpoc.lora import fused_lora, keep_trainable, restore_weights, trained_weights
 from idl_hf.dpoc.loss import dpoc_penalty, released_penalty
 from idl_hf.dpoc.metrics import criterion_metrics, gathering_means, sums_by_example, weighted_mean
 from idl_hf.dpoc.reference import precompute_reference
@@ -100,6 +100,9 @@ class DPOCTrainer(DPOTrainer):
         loaded_with: Any = args.model_init_kwargs
         if isinstance(model, str) or isinstance(ref_model, str):
             args.model_init_kwargs = {"use_safetensors": True, **(loaded_with or {})}  # pickles may run code
+        adapter = trained_weights(model)
+        if not isinstance(model, str):
+            keep_trainable(model)
         super().__init__(
             model=model,
             ref_model=ref_model,
@@ -110,6 +113,7 @@ class DPOCTrainer(DPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        restore_weights(self.model, adapter)
         args.model_init_kwargs = loaded_with
         self._refuse_what_cannot_work()
         self._choose_layout()

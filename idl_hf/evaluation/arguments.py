@@ -18,6 +18,16 @@ class EvaluateArguments:
     max_prompt_tokens: int = option(2048, "Of --models: longer prompts lose whole reference dialogues.")
     dialogues_per_person: int | None = option(None, "Of --models: scores at most this many; default all.")
     generated_replies: int = option(0, "Of --models: replies to generate and score per model, spread over people.")
+    engine: str | None = option(
+        None,
+        "Of --models: URL of an OpenAI-compatible engine that answers; --models are names that it lists. It gives no "
+        "log-probs, so replies alone are scored. Its key is read from IDL_HF_ENGINE_KEY.",
+    )
+    tokenizer: str | None = option(
+        None,
+        "Of --engine: the model or adapter behind it, by whose tokenizer prompts are cut to length; default the "
+        "folder that the first of --models is.",
+    )
     experiment: str | None = option(
         None,
         "Instead of --models: table1, table2, table3, table5, figure4, figure5, low_resource, generalize, "
@@ -61,6 +71,7 @@ class EvaluateArguments:
                 f"(a file of ratings); found {' and '.join(given) or 'none of them'}."
             )
         of_models = ("dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person")
+        of_models += ("engine", "tokenizer")
         of_experiment = ("scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs")
         of_both = ("generated_replies", "encoder", "dataset_options")
         if given == ["--experiment"]:
@@ -69,8 +80,18 @@ class EvaluateArguments:
             self._refuse(of_experiment, given[0], "--experiment")
         if given == ["--human"]:
             self._refuse((*of_models, *of_both), "--human", "--models")
+        self._check_engine()
 
     def _refuse(self, names: Sequence[str], kind: str, wanted: str) -> None:
         given = [f"--{name}" for name in names if getattr(self, name) != getattr(EvaluateArguments, name)]
         if given:
             raise ValueError(f"{', '.join(given)} cannot be combined with {kind}, only with {wanted}.")
+
+    def _check_engine(self) -> None:
+        if self.engine is None and self.tokenizer is not None:
+            raise ValueError("--tokenizer is of --engine: a model that is loaded here has its own. Leave it out.")
+        if self.engine is not None and not self.generated_replies:
+            raise ValueError(
+                "An engine gives replies and no log-probs, and no reply is to be generated. Pass --generated_replies "
+                "with how many."
+            )

@@ -7,15 +7,19 @@ from typing import Any, TypeVar
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
+from transformers import BitsAndBytesConfig, PreTrainedTokenizerBase
+from transformers.utils import is_bitsandbytes_available
 from trl import DPOConfig, ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from idl_hf import prompting
 from idl_hf.dpoc.config import DPOCConfig
+from idl_hf.dpoc.lora import keep_trainable, restore_weights, trained_weights
 from idl_hf.dpoc.trainer import DPOCTrainer
 from idl_hf.machine import settle_precision
+from idl_hf.models.identity import is_adapter
 from idl_hf.models.limits import position_count
 from idl_hf.models.loading import LoadedModel, load_model
+from idl_hf.models.offline import resolve_model
 from idl_hf.registration import is_public_corpus
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.run import run
@@ -65,8 +69,6 @@ def model_to_train(args: SFTConfig | DPOConfig, model_args: ModelConfig) -> Load
     """Load the model or adapter that is named, with its tokenizer. Raises ValueError where none is."""
     if model_args.model_name_or_path is None:
         raise ValueError("Pass --model_name_or_path: a Hub id, a folder with a model or an adapter, or 'offline'.")
-    if get_quantization_config(model_args) is not None:
-        raise ValueError("Quantized training is not wired up in these scripts; pass a quantized model to the trainer.")
     dtype = None if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype)
     options: dict[str, Any] = {
         "attn_implementation": model_args.attn_implementation,
@@ -74,7 +76,31 @@ def model_to_train(args: SFTConfig | DPOConfig, model_args: ModelConfig) -> Load
     }
     if model_args.model_revision != "main":
         options["revision"] = model_args.model_revision
-    return load_model(model_args.model_name_or_path, trainable=True, dtype=dtype, **options)
+    if (quantization := _quantization(args, model_args)) is not None:
+        options["quantization_config"] = quantization
+    loaded = load_model(model_args.model_name_or_path, trainable=True, dtype=dtype, **options)
+    keep_trainable(loaded.model)
+    return loaded
+
+
+def _quantization(args: SFTConfig | DPOConfig, model_args: ModelConfig) -> BitsAndBytesConfig | None:
+    """Return how the base model's weights are kept in 4 bits (QLoRA), None where they are not. Raises ValueError for
+    what does not train so, ModuleNotFoundError where bitsandbytes is missing."""
+    if model_args.load_in_8bit:
+        raise ValueError("--load_in_8bit is not supported; pass --load_in_4bit (QLoRA), which takes less memory.")
+    if not model_args.load_in_4bit:
+        return None
+    if not (model_args.use_peft or is_adapter(resolve_model(str(model_args.model_name_or_path)))):
+        raise ValueError("--load_in_4bit keeps the weights of the model fixed, so an adapter is trained: --use_peft.")
+    if not is_bitsandbytes_available():
+        raise ModuleNotFoundError(
+            "--load_in_4bit needs bitsandbytes, 0.46.1 or newer, which computes in 4 bits on NVIDIA GPUs and on most "
+            "CPUs. Install it with `pip install bitsandbytes`, or leave --load_in_4bit out."
+        )
+    config = get_quantization_config(model_args)
+    assert config is not None
+    config.bnb_4bit_compute_dtype = torch.bfloat16 if args.bf16 else torch.float32  # as the rest of the model
+    return config
 
 
 def train_on(
@@ -88,6 +114,7 @@ def train_on(
     """Train a model on the rows of "train", evaluate it on those of "eval" if any, save it and return the trainer."""
     if isinstance(data, DataArguments) and not is_public_corpus(data.dataset_name) and args.hub_private_repo is None:
         args.hub_private_repo = True  # what may be somebody's own logs, should it be pushed
+    adapter = trained_weights(loaded.model)
     trainer = kind(
         model=loaded.model,
         args=args,
@@ -97,6 +124,7 @@ def train_on(
         # The adapter of a PeftModel goes on training
         peft_config=None if isinstance(loaded.model, PeftModel) else get_peft_config(model_args),
     )
+    restore_weights(trainer.model, adapter)
     run(trainer, data, model_args)
     return trainer
 
