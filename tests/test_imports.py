@@ -126,19 +126,12 @@ FREE_OF = {
         "trl",
         "datasets",
     },
-    ("rows", "persona", "encoding", "explore", "training.data"): {"torch", "transformers", "trl"},
-    (
-        "arguments",
-        "evaluation.arguments",
-        "evaluation.ratings",
-        "evaluation.verb",
-        "demo",
-        "fitting",
-        "cli",
-        "cache",
-        "dpoc.fields",
-        "models.identity",
-    ): {
+    ("rows", "persona", "encoding", "explore", "training.data", "evaluation.ratings", "evaluation.verb"): {
+        "torch",
+        "transformers",
+        "trl",
+    },
+    ("arguments", "evaluation.arguments", "demo", "fitting", "cli", "cache", "dpoc.fields", "models.identity"): {
         "torch",
         "transformers",
         "trl",

@@ -34,4 +34,4 @@ def telling_errors(handler: Callable[_Given, _Result]) -> Callable[_Given, _Resu
 def warn(error: Exception) -> None:
     """Show a mistake on the page."""
     as_html = escape(visible(str(error)))  # which Gradio takes a message for
-    gr.Warning(as_html, duration=_SECONDS, title="That did not work")
+    gr.Warning(as_html, duration=_SECONDS)

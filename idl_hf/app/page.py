@@ -36,12 +36,11 @@ def _add_talk(page: gr.Blocks, shared: Shared) -> None:
     visitor = gr.State(Visitor())
     gr.HTML('<div class="idl"><h3>Talk to a person known from past dialogues</h3></div>')
     with gr.Tab("Persona"):
-        persona = persona_tab(shared, visitor)
+        changed = persona_tab(page, shared, visitor)
     with gr.Tab("Chat"):
         chat = chat_tab(shared, visitor)
-    for event in persona.changed:
+    for event in changed:
         event.success(chat.show, visitor, chat.outputs, api_visibility="private")
-    page.load(persona.begin, visitor, persona.outputs, show_progress="hidden", api_visibility="private")
 
 
 def theme() -> gr.themes.Base:

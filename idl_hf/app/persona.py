@@ -1,7 +1,6 @@
 """The tab Persona: whose dialogues, what they show of the person, and how one of them is forgotten."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,21 +31,11 @@ _PLACEHOLDER = (
 )
 
 
-@dataclass(frozen=True)
-class PersonaTab:
-    """The tab as the page ties it to others.
+def persona_tab(page: gr.Blocks, shared: Shared, visitor: gr.State) -> list[Dependency]:
+    """Return the events after which another person, or another set of dialogues, is talked to.
 
-    begin: what a page that opens runs, with its outputs. changed: the events after which another person, or another
-    set of dialogues, is talked to.
+    The tab is made within the page, which is being built.
     """
-
-    begin: Callable[[Visitor], tuple[object, ...]]
-    outputs: list[Component]
-    changed: list[Dependency]
-
-
-def persona_tab(shared: Shared, visitor: gr.State) -> PersonaTab:
-    """Return the tab, made within the page that is being built."""
     gr.HTML(
         block(
             "<p>Whom should the model sound like? Bring dialogues, pick the person, then talk to them on the tab "
@@ -58,6 +47,7 @@ def persona_tab(shared: Shared, visitor: gr.State) -> PersonaTab:
         label="Person", choices=[], render=False, elem_id="person", info="Bring dialogues first, then pick whose."
     )
     brought = [account, person]
+    begin = partial(_begin, shared)
     with gr.Tabs():
         with gr.Tab("Export"):
             sources = [_export_source(visitor, brought)]
@@ -69,23 +59,23 @@ def persona_tab(shared: Shared, visitor: gr.State) -> PersonaTab:
             with gr.Tab("Folder"):
                 gr.HTML(sentence(f"The people of '{shared.data_dir}', whom the page begins with."))
                 folder = gr.Button("Show these people", variant="primary", elem_id="folder-people")
-                sources.append(folder.click(partial(_begin, shared), [visitor], brought, **ONE_AT_A_TIME))
+                sources.append(folder.click(begin, [visitor], brought, **ONE_AT_A_TIME))
     for component in brought:
         component.render()
     view = gr.HTML(elem_id="dialogues")
     with gr.Column(visible=False) as own:
-        with gr.Row(equal_height=True):
-            dialogue = gr.Dropdown(label="A dialogue to forget", choices=[], elem_id="dialogue", scale=3)
-            forget = gr.Button("Forget this dialogue", variant="stop", elem_id="forget", scale=1)
+        dialogue = gr.Dropdown(label="A dialogue to forget", choices=[], elem_id="dialogue")
+        forget = gr.Button("Forget this dialogue", variant="stop", size="md", elem_id="forget")
         forgotten = gr.HTML(elem_id="forgotten")
         with gr.Accordion("Save this person on this machine", open=False):
             _saving(visitor)
+    sources.append(page.load(begin, [visitor], brought, show_progress="hidden", **ONE_AT_A_TIME))
     shows = [view, own, dialogue, forgotten]
     show = partial(_show, shared)
     events = [source.success(show, [visitor, person], shows, **ONE_AT_A_TIME) for source in sources]
     events.append(person.input(show, [visitor, person], shows, **ONE_AT_A_TIME))
     events.append(forget.click(partial(_forget, shared), [visitor, dialogue], shows, **ONE_AT_A_TIME))
-    return PersonaTab(partial(_begin, shared), brought, events)
+    return events
 
 
 def _export_source(visitor: gr.State, brought: Sequence[Component]) -> Dependency:

@@ -120,7 +120,8 @@ def compare(table: Table) -> dict[Place, Comparison]:
     comparisons = {}
     for members in comparable(table):
         for column in table.columns:
-            lines = {i: table.lines[i] for i in members if table.lines[i].values.get(column.key)}
+            measured = {i: table.lines[i] for i in members if table.lines[i].values.get(column.key)}
+            lines = {i: line for i, line in measured.items() if line.role}
             _require_same_people(table, column, list(lines.values()))
             baselines = [line for line in lines.values() if line.role == "baseline"]
             for i, line in lines.items():

@@ -85,6 +85,17 @@ def test_no_confirmed_click_is_lost_when_the_process_is_killed_at_any_time(path)
     assert kept > 50
 
 
+def test_a_study_and_each_click_are_flushed_to_the_disk_before_they_are_confirmed(tmp_path, monkeypatch):
+    path, flushed, flush = tmp_path / "ratings.jsonl", [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (flushed.append(os.fstat(file).st_size), flush(file)))
+    create(path, study())
+    assert path.stat().st_size in flushed
+    with RatingsFileOf(path) as file:
+        for n in range(3):
+            file.add(click(n))
+            assert flushed[-1] == path.stat().st_size
+
+
 @pytest.mark.parametrize("cut", [1, 5, 30, 60])
 def test_a_click_of_which_a_part_was_saved_is_left_out_and_told_and_the_next_is_whole(path, cut, caplog):
     with RatingsFileOf(path) as file:

@@ -9,9 +9,11 @@ from tests.report.handmade import HOSTILE, PEOPLE, curve_table, main_table, repo
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.axes import Axes
+
 from idl_hf.report.html import html, render
 from idl_hf.report.layout import measure
-from idl_hf.report.results import Conversation, Highlighted, Line, Report, Span, Table, Utterance
+from idl_hf.report.results import Column, Conversation, Highlighted, Line, Report, Span, Table, Utterance
 from tests.report.html_elements import Elements
 
 PLOTS = 9 + 2 + 2  # one for each column that was measured
@@ -112,6 +114,25 @@ def test_curves_and_their_bands_are_the_numbers_by_x(monkeypatch):
     low, high = bands[0]
     assert low == pytest.approx([100 * estimate.low for estimate in estimates])
     assert high == pytest.approx([100 * estimate.high for estimate in estimates])
+
+
+def test_shares_are_one_bar_a_line_each_part_where_the_one_before_ends(monkeypatch):
+    bars = []
+    draw = Axes.barh
+    monkeypatch.setattr(Axes, "barh", lambda axes, y, width, *rest, **style: [
+        bars.append((y, style.get("left"), width)), draw(axes, y, width, *rest, **style)
+    ][1])  # fmt: skip
+    columns = [Column(key, key, lower_is_better=None) for key in ("win", "tie", "lose", "net")]
+    values = {"a": (0.5, 0.2, 0.3, 0.2), "b": (0.7, 0.0, 0.3, 0.4)}
+    by_person = {column.key: {name: own[i] for name, own in values.items()} for i, column in enumerate(columns)}
+    lines = [Line("persona", "", by_person), Line("style", "", {"win": {"a": 1.0}})]
+    page = page_of(tables=[Table("t", columns, lines, shares=("win", "tie", "lose"))])
+    assert page.count("<figure>") == 2
+    parts = [(y, left, pytest.approx(width)) for y, left, width in bars if left is not None]
+    assert parts == [(0, 0, 60), (0, pytest.approx(60), 10), (0, pytest.approx(70), 30), (1, 0, 100)]
+    assert [y for y, left, _ in bars if left is None] == [0]  # win - lose, as ever
+    assert "<strong>" not in page  # neither is better
+    assert not re.search("[↑↓]", page)
 
 
 def test_what_has_no_number_or_no_interval_is_drawn_without_warning(recwarn):
