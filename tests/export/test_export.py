@@ -136,7 +136,8 @@ def test_a_converter_is_given_the_merged_folder(adapter, program, sample_data):
 
 
 @pytest.mark.slow
-def test_llama_cpps_own_converter(adapter):
+def test_llama_cpps_own_converter(make_adapter, whole_tokenizer):
+    adapter = make_adapter(target_modules=["q_proj"], tokenizer=whole_tokenizer)  # the converter knows that alone
     if shutil.which(NAME) is None:
         pytest.skip(f"{NAME} of llama.cpp is not on PATH.")
     gguf = pytest.importorskip("gguf", reason="The converter needs it.")
