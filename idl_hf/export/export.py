@@ -59,18 +59,19 @@ def export(args: ExportArguments) -> Path:
         raise ValueError(f"'{target}' is there already and is left as it is. Delete it, or pass another --output_dir.")
     person = None if args.data_dir is None else find_person(args.data_dir, args.person)
     from idl_hf.export.gguf import converter, write_gguf  # here, since `export --help` would pay for torch
-    from idl_hf.export.merged import write_merged
+    from idl_hf.export.merged import merged_card, write_merged
 
     program = converter() if args.gguf else None  # before minutes of merging
     with write_whole(target) as partial:
         model = partial / "merged" if args.gguf else partial
         model.mkdir(parents=True)
-        write_merged(args.adapter, model, args.dtype, title=target.name)
+        write_merged(args.adapter, model, args.dtype)
+        card = merged_card(args.adapter, target.name, args.gguf)
+        (partial / "README.md").write_text(str(card), encoding="utf-8")
         if person is not None:
             _write_person(person, args, model, partial)
         if program is not None:
             write_gguf(program, model, partial / "model.gguf")
-            (model / "README.md").replace(partial / "README.md")
             shutil.rmtree(model)
     print(visible(_summary(target, person)))
     return target

@@ -12,11 +12,16 @@ from idl_hf.models.loading import load_merged
 from idl_hf.models.offline import OFFLINE
 from idl_hf.shown import is_path, scrub, without_paths
 from idl_hf.token_ids import end_ids
-from idl_hf.training.card import HERE, put_chat_first
+from idl_hf.training.card import HERE, put_chat_first, put_section
+
+_AS_GGUF = (
+    "## One file\n\n`model.gguf` is for llama.cpp and Ollama. It is nobody yet: the person arrives in the prompt, as "
+    "past dialogues (`persona_prompt.json` and `Modelfile`, where they are beside it)."
+)
 
 
-def write_merged(adapter: str, folder: Path, dtype: str, title: str) -> None:
-    """Write the model, its tokenizer, what ends its replies, how its prompts are made, and its card into a folder.
+def write_merged(adapter: str, folder: Path, dtype: str) -> None:
+    """Write the model, its tokenizer, what ends its replies, and how its prompts are made into a folder.
 
     Raises OSError where the adapter cannot be had, ValueError where it is none or cannot be merged.
     """
@@ -33,17 +38,18 @@ def write_merged(adapter: str, folder: Path, dtype: str, title: str) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_recipe(folder, recipe.get("options", {}), recipe.get("max_prompt_tokens"), recipe.get("public_corpus", False))
-    (folder / "README.md").write_text(str(_card(adapter, title)), encoding="utf-8")
 
 
-def _card(adapter: str, title: str) -> ModelCard:
-    """Return the adapter's card as that of the merged model, without paths of this machine."""
+def merged_card(adapter: str, title: str, gguf: bool) -> ModelCard:
+    """Return the adapter's card as that of the merged model, or of the file made of it, without paths of this
+    machine."""
     base = str(PeftConfig.from_pretrained(adapter).base_model_name_or_path)
     named = base if is_hub_id(base) and base != OFFLINE and not is_path(base) else None
     card = ModelCard(_readme(adapter))
     if is_path(base):
         card.text = card.text.replace(base, Path(base).name)
-    card.data["library_name"], card.data["pipeline_tag"] = "transformers", "text-generation"
+    card.data["library_name"] = "gguf" if gguf else "transformers"
+    card.data["pipeline_tag"] = "text-generation"
     card.data["base_model"] = named  # None is left out
     card.data["base_model_relation"] = named and "merge"
     for name in ("datasets", "model_name"):
@@ -52,6 +58,8 @@ def _card(adapter: str, title: str) -> ModelCard:
     card.data["tags"] = sorted({*others, "dialogue", "persona", "in-dialogue-learning"} - {"lora"})
     merged_from = f"The adapter is added into the weights of its base, {named or Path(base).name}."
     card.text = put_chat_first(f"{scrub(card.text).rstrip()}\n\n{merged_from}\n", title, HERE, "")
+    if gguf:
+        card.text = put_section(card.text, "chat", _AS_GGUF)
     return card
 
 

@@ -14,7 +14,7 @@ def make_adapter(tokenizer, tmp_path):
 
     from tests.dpoc.models import tiny
 
-    def make(architecture: str = "Llama", tied: bool = True, config=None, **options) -> Path:
+    def make(architecture: str = "Llama", tied: bool = True, config=None, tokenizer=tokenizer, **options) -> Path:
         special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
         length = "n_positions" if architecture == "GPT2" else "max_position_embeddings"
         sizes = {"vocab_size": len(tokenizer), length: 2048, "tie_word_embeddings": tied, **special}

@@ -130,13 +130,17 @@ def test_a_converter_is_given_the_merged_folder(adapter, program, sample_data):
     assert run(adapter, "--gguf", "--data_dir", str(sample_data), "--person", "ruth") == 0
     folder = adapter.parent / "out"
     assert {file.name for file in folder.iterdir()} == {"README.md", "Modelfile", "model.gguf", "persona_prompt.json"}
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "PersonaChat.from_pretrained" not in card  # which loads no such file
+    assert "`model.gguf` is for llama.cpp and Ollama" in card
     field = gguf.GGUFReader(folder / "model.gguf").fields["general.description"]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(json.loads(field.contents()))
     assert commands((folder / "Modelfile").read_text(encoding="utf-8"))[0] == ("from", "./model.gguf")
 
 
 @pytest.mark.slow
-def test_llama_cpps_own_converter(adapter):
+def test_llama_cpps_own_converter(make_adapter, whole_tokenizer):
+    adapter = make_adapter(target_modules=["q_proj"], tokenizer=whole_tokenizer)  # the converter knows that alone
     if shutil.which(NAME) is None:
         pytest.skip(f"{NAME} of llama.cpp is not on PATH.")
     gguf = pytest.importorskip("gguf", reason="The converter needs it.")
