@@ -93,6 +93,7 @@ VERBS = {
         ("idl_hf.evaluation.arguments:EvaluateArguments",),
     ),
     "chat": Verb("talk to a person known from past dialogues", "idl_hf.chat.terminal:chat_in_terminal"),
+    "serve": Verb("people behind an OpenAI-compatible API: a model is a person", "idl_hf.chat.server:serve"),
     "demo": Verb("all of it in a few minutes", "idl_hf.demo:run_demo"),
     "show": Verb(
         "one person: dialogues, clusters, references in order, the prompt", "idl_hf.explore.show:show_person"
