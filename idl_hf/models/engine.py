@@ -21,12 +21,11 @@ from time import monotonic
 from typing import Any, Literal, NamedTuple
 
 import torch
-from accelerate.utils import is_peft_model
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from idl_hf.models.prefix_tree import Node, PrefixTree
-from idl_hf.models.tree_decoding import reading_obstacle
+from idl_hf.models.tree_decoding import base_model, reading_obstacle
 
 logger = logging.getLogger(__name__)
 ATTENTION = "idl_hf_engine"
@@ -135,8 +134,7 @@ class Engine:
             raise ValueError(f"Conversations of this model cannot be computed together: {reason}.")
         self._model: Any = model
         self._ends = set(ends)
-        base = self._model.get_base_model() if is_peft_model(model) else model
-        base.set_attn_implementation(ATTENTION)
+        base_model(model).set_attn_implementation(ATTENTION)
         self.tree = PrefixTree(cache_bytes // self._token_bytes())
         self._max_running = max_running
         self._waiting: deque[Reply] = deque()

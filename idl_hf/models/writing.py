@@ -12,7 +12,7 @@ _HALF = "\ufffd"  # what a decoder makes of bytes that are no whole character, o
 class Writing:
     """Text made of tokens one by one. What it shows, put together, is the whole reply without white space around it.
 
-    stops: the text ends before the first of these. stopped: whether it has, or another message has begun.
+    stops: the text ends before the one of these that is complete first. stopped: whether it has, or another message has begun.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = ()) -> None:
@@ -47,9 +47,9 @@ class Writing:
             self._begin, self._read = self._read, len(self._ids)
             self._text += new
         said = meant(self._tokenizer, self._text)
-        places = [place for stop in self._stops if (place := said.text.find(stop)) >= 0]
-        self.stopped = said.over or bool(places)
-        text = said.text[: min(places)] if places else said.text
+        found = [(place + len(stop), place) for stop in self._stops if (place := said.text.find(stop)) >= 0]
+        self.stopped = said.over or bool(found)
+        text = said.text[: min(found)[1]] if found else said.text
         if not (last or self.stopped):
             text = text[: len(text) - self._undecided(text)]
         text = text.strip()
