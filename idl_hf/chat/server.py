@@ -4,7 +4,7 @@ import ipaddress
 import math
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from idl_hf.chat.api import Service
     from idl_hf.chat.generation import GenerationSettings
+    from idl_hf.chat.recipe import Recipe
     from idl_hf.models.engine import Engine
+    from idl_hf.models.loading import LoadedModel
+    from idl_hf.schema import Person
 
 _GRACE = 3.0  # seconds that a reply has to end in once the server is asked to
 _NEEDS = "`idl-hf serve` needs {name}, which is not installed. Install it with `pip install 'idl-hf[serve]'`."
@@ -78,8 +81,9 @@ def serve(args: ServeArguments) -> None:
     try:
         listening = socket.create_server((args.host, args.port), family=_family(args.host))
     except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]
         raise OSError(
-            f"Cannot listen at {args.host} port {args.port}: {error.strerror or error}. Pass another --port or --host."
+            f"Cannot listen at {args.host} port {args.port}: {reason}. Pass another --port or --host."
         ) from error
     with listening:
         service, engine = _load(args)
@@ -101,30 +105,36 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _load(args: ServeArguments) -> "tuple[Service, Engine]":
-    """Return what answers, and the engine behind it."""
-    from idl_hf.chat.answers import LocalAnswer
-    from idl_hf.chat.api import Service
-    from idl_hf.chat.persons import Persons, read_all_people
+    from idl_hf.chat.persons import read_all_people
     from idl_hf.chat.recipe import recipe_of
-    from idl_hf.encoding import SentenceEncoder
-    from idl_hf.models.engine import Engine
     from idl_hf.models.loading import load_model
-    from idl_hf.token_ids import end_ids
 
     people = read_all_people(args.data_dir)
     if not people:
         raise ValueError(f"There are no dialogues in '{args.data_dir}', so there is nobody to serve.")
-    model, tokenizer = load_model(args.model)
     recipe = recipe_of(
         args.model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
     )
+    return make_service(args, people, recipe, load_model(args.model))
+
+
+def make_service(
+    args: ServeArguments, people: "Mapping[str, Person]", recipe: "Recipe", loaded: "LoadedModel"
+) -> "tuple[Service, Engine]":
+    """Return what answers for people by a model, which is the engine's alone from now on, and the engine."""
+    from idl_hf.chat.answers import LocalAnswer
+    from idl_hf.chat.api import Service
+    from idl_hf.chat.persons import Persons
+    from idl_hf.encoding import SentenceEncoder
+    from idl_hf.models.engine import Engine
+    from idl_hf.token_ids import end_ids
+
+    model, tokenizer = loaded
     encoder = SentenceEncoder(recipe.options.encoder, show_progress=False)
-    persons = Persons(people, encoder, recipe.options, tokenizer, model.config, recipe.max_prompt_tokens)
-    ends = end_ids(tokenizer, model.generation_config)
     room = int(args.cache_gib * 2**30) if args.cache_gib is not None else _free_bytes(model.device.type) // 4
-    engine = Engine(model, ends, room, args.max_running)
+    engine = Engine(model, end_ids(tokenizer, model.generation_config), room, args.max_running)
     service = Service(
-        persons,
+        Persons(people, encoder, recipe.options, tokenizer, model.config, recipe.max_prompt_tokens),
         answer=lambda prompt, asked: LocalAnswer(engine, tokenizer, prompt, asked),
         state=lambda: engine.state()._asdict(),
         defaults=_defaults(recipe.generation),

@@ -12,7 +12,8 @@ _HALF = "\ufffd"  # what a decoder makes of bytes that are no whole character, o
 class Writing:
     """Text made of tokens one by one. What it shows, put together, is the whole reply without white space around it.
 
-    stops: the text ends before the one of these that is complete first. stopped: whether it has, or another message has begun.
+    stops: the text ends before the one of these that is complete first. stopped: whether it has, or another message
+    has begun.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = ()) -> None:
