@@ -277,7 +277,7 @@ class Engine:
     def _plan(self) -> tuple[list[_Segment], list[Reply]]:
         """Return what the next pass computes, first a token of each of the replies that are returned too.
 
-        Earlier replies go before later ones. A node is continued once in a pass, for all that go through it.
+        Earlier replies go before later ones, and a node is computed for all that go through it.
         """
         filled: dict[Node, int] = {}  # once the pass is done
         parts: list[tuple[Node, int, int]] = []
@@ -289,7 +289,7 @@ class Engine:
                 start = filled.get(node, node.filled)
                 if start == len(node.ids):
                     continue
-                if node in filled or not budget:
+                if not budget:
                     break
                 filled[node] = min(len(node.ids), start + budget)
                 budget -= filled[node] - start

@@ -213,14 +213,17 @@ def test_at_most_so_many_run_and_the_others_wait(start):
 
 
 def test_a_reply_that_nobody_wants_frees_its_place(start):
-    engine = start(tiny("Llama"), ends=(), max_running=1)
-    endless = engine.tokens(_A, Recorder(), 1000)
-    next(endless)
+    engine, events = start(tiny("Llama"), ends=(), max_running=1), SimpleQueue()
+    endless = Reply(_A, 1000, Recorder(), events.put)
+    engine.submit(endless)
+    events.get(timeout=PATIENCE)
     waiting = Reply(_B, 5, Recorder(), lambda event: None)
     engine.submit(waiting)
     engine.cancel(waiting)
-    endless.close()
+    engine.cancel(endless)
     assert len(list(engine.tokens(_B, Recorder(), 3))) == 3
+    assert len(endless.written) < 1000
+    assert not waiting.written
     wait_for(lambda: engine.state()[:2] == (0, 0))
     assert all(not node.users for node in engine.tree.nodes())
 

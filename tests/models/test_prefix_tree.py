@@ -161,6 +161,20 @@ def test_turns_of_a_conversation_become_one_node():
     assert [len(node.ids) for node in tree.nodes()] == [520, 16]
 
 
+def test_what_several_texts_go_on_from_stays_a_node_of_its_own():
+    tree = PrefixTree(100)
+    for ids in ([1, 2, 3], [1, 2, 4]):
+        fill_first(leaf := tree.enter(ids), 9)
+        fill_first(leaf, 9)
+        tree.leave(leaf)
+    shared = tree.enter([1, 2])
+    tree.leave(shared)
+    fill(own := Node([5], shared, 2), 1, [1, 2])
+    tree.adopt(own)
+    assert known(tree) == {(1,), (1, 2), (1, 2, 3), (1, 2, 4), (1, 2, 5)}
+    check(tree, [])
+
+
 def test_memory_of_what_is_cut_off_is_given_back():
     tree = PrefixTree(100)
     fill_first(leaf := tree.enter(list(range(50))), 50)
