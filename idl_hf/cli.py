@@ -92,6 +92,10 @@ VERBS = {
         "idl_hf.evaluation.run:evaluate",
         ("idl_hf.evaluation.arguments:EvaluateArguments",),
     ),
+    "export": Verb(
+        "an adapter as a plain model folder or GGUF file, and a person as the prompt and Modelfile for Ollama",
+        "idl_hf.export.export:export",
+    ),
     "chat": Verb("talk to a person known from past dialogues", "idl_hf.chat.terminal:chat_in_terminal"),
     "serve": Verb("people behind an OpenAI-compatible API: a model is a person", "idl_hf.chat.server:serve"),
     "demo": Verb("all of it in a few minutes", "idl_hf.demo:run_demo"),

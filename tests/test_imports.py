@@ -17,7 +17,7 @@ LEVELS = [
     {"rows"},
     {"dpoc"},
     {"training", "chat", "dataset_scripts"},
-    {"evaluation", "hub", "explore"},
+    {"evaluation", "hub", "explore", "export"},
     {"demo", "fitting", "cli"},
 ]
 NEIGHBOURS = {

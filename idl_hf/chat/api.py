@@ -20,6 +20,7 @@ from idl_hf.chat.api_request import Asked, RefusalError, parse_request
 from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat.persons import Persons
 from idl_hf.command_line import did_you_mean
+from idl_hf.models.endpoint import EndpointError
 from idl_hf.models.engine import EngineStoppedError
 from idl_hf.schema import Message
 
@@ -149,7 +150,7 @@ async def _completion(service: Service, request: Request, asked: Asked) -> Respo
             return _Events(_events(answer, asked), release)
         text = await _unless_gone(request, _whole(answer))
         return JSONResponse(_object(asked, answer, "chat.completion", [_choice(answer, text)], _usage(answer)))
-    except (ValueError, EngineStoppedError) as error:
+    except (ValueError, EngineStoppedError, EndpointError) as error:
         raise _as_refusal(error) from error
     finally:
         if not handed_on:
@@ -248,6 +249,8 @@ def _as_refusal(error: Exception) -> RefusalError:
         return error
     if isinstance(error, EngineStoppedError):
         return RefusalError(503, str(error), code="server_shutting_down")
+    if isinstance(error, EndpointError):
+        return RefusalError(502, str(error), code="engine_failed")
     if isinstance(error, ValueError):
         return RefusalError(400, str(error), "messages")
     logger.error("A reply failed", exc_info=error)

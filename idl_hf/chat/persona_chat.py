@@ -1,5 +1,6 @@
 """Chat with a person known from past dialogues alone."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import count
@@ -13,19 +14,21 @@ from transformers import LogitsProcessorList, PreTrainedModel, PreTrainedTokeniz
 from idl_hf import prompting
 from idl_hf.chat.forgetting import Forgotten, remove_from_caches, says_the_same, what_is_left
 from idl_hf.chat.generation import GenerationSettings
+from idl_hf.chat.opening import Opening, opening_of
 from idl_hf.chat.person_prompt import person_prompt
 from idl_hf.chat.reasons import Reason, reasons
 from idl_hf.chat.recipe import DEFAULT_BUDGET, recipe_of, trained_options
 from idl_hf.chat.saved import PERSONA_FILE, Exchange, SavedPersona, forget_saved, read_persona, write_persona
 from idl_hf.corpora.jsonl import is_text, parse_turns
 from idl_hf.encoding import SentenceEncoder
+from idl_hf.models.limits import position_count
 from idl_hf.models.loading import LoadedModel, load_model
 from idl_hf.models.offline import OFFLINE
 from idl_hf.models.replies import ReplyPenalty
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.rows.options import RowOptions
 from idl_hf.rows.people import People
-from idl_hf.rows.references import choose_for_context, persona_text
+from idl_hf.rows.references import choose_for_context, choose_without_context, persona_text
 from idl_hf.schema import Dialogue, Message, Person, Turn, clean
 from idl_hf.token_ids import continue_text
 
@@ -248,6 +251,19 @@ class PersonaChat:
         self._exchanges: list[Exchange] = []
         self._drawn = 0  # replies that were begun
         self._model.forget()
+
+    def opening(self) -> Opening:
+        """Return the prompt of a conversation in which nobody has said anything yet, for programs that cannot choose
+        references by a first message: they are those nearest to the mean of all the person's dialogues.
+
+        Raises ValueError where the person has no dialogue, or none keeps within max_prompt_tokens.
+        """
+        person = Person(self.person_id, tuple(self._dialogues))
+        people = People([person], self._encoder, self._options.extractor)
+        references = choose_without_context(person, people, self._options)
+        positions = position_count(self._model.model.config) or math.inf
+        budget = min(self._max_prompt_tokens, positions - self.generation.max_new_tokens)
+        return opening_of(references, budget, prompting.token_counter(self._model.tokenizer))
 
     @property
     def dialogues(self) -> list[Dialogue]:

@@ -17,6 +17,16 @@ class EvaluateArguments:
     max_prompt_tokens: int = option(2048, "Of --models: longer prompts lose whole reference dialogues.")
     dialogues_per_person: int | None = option(None, "Of --models: scores at most this many; default all.")
     generated_replies: int = option(0, "Of --models: replies to generate and score per model, spread over people.")
+    engine: str | None = option(
+        None,
+        "Of --models: URL of an OpenAI-compatible engine that answers; --models are names that it lists. It gives no "
+        "log-probs, so replies alone are scored. Its key is read from IDL_HF_ENGINE_KEY.",
+    )
+    tokenizer: str | None = option(
+        None,
+        "Of --engine: the model or adapter behind it, by whose tokenizer prompts are cut to length; default the "
+        "folder that the first of --models is.",
+    )
     experiment: str | None = option(
         None,
         "Instead of --models: table1, table2, table3, table5, figure4, figure5, low_resource, generalize, "
@@ -46,10 +56,18 @@ class EvaluateArguments:
     def __post_init__(self) -> None:
         if (self.experiment is None) == (not self.models):
             raise ValueError("Pass either --models with the models to compare, or --experiment (a name or YAML file).")
-        other = ("models", "dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person")
+        other = ["models", "dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person"]
+        other += ["engine", "tokenizer"]
         if self.experiment is None:
-            other = ("scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs")
+            other = ["scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs"]
         given = [f"--{name}" for name in other if getattr(self, name) != getattr(EvaluateArguments, name)]
         if given:
             kind, wanted = ("--models", "--experiment") if self.experiment is None else ("--experiment", "--models")
             raise ValueError(f"{', '.join(given)} cannot be combined with {kind}, only with {wanted}.")
+        if self.engine is None and self.tokenizer is not None:
+            raise ValueError("--tokenizer is of --engine: a model that is loaded here has its own. Leave it out.")
+        if self.engine is not None and not self.generated_replies:
+            raise ValueError(
+                "An engine gives replies and no log-probs, and no reply is to be generated. Pass --generated_replies "
+                "with how many."
+            )

@@ -9,8 +9,10 @@ from idl_hf.evaluation.adapters import Adapters
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.data import EvaluationData, spread
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
+from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply
 from idl_hf.evaluation.scores import SCORES, kept_judge, score_line
+from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.loading import load_model, load_tokenizer
 from idl_hf.report.results import Highlighted, Line, Report, Table
 from idl_hf.shown import visible
@@ -24,11 +26,19 @@ class ExperimentRun:
     is."""
 
     def __init__(
-        self, experiment: Experiment, scale: Scale, folder: Path, tests: dict[str, EvaluationData], data: DataArguments
+        self,
+        experiment: Experiment,
+        scale: Scale,
+        folder: Path,
+        tests: dict[str, EvaluationData],
+        data: DataArguments,
+        engine: str | None = None,
     ) -> None:
         """folder: of the adapters and measurements. tests: the data of each test by its name. data: the corpus that
-        adapters are trained on, with the options of all rows."""
+        adapters are trained on, with the options of all rows. engine: the URL of what answers in place of models that
+        are loaded here; only the tokenizer of the scale's model is, then."""
         self._experiment, self._scale, self._tests = experiment, scale, tests
+        self._engine = engine
         self._adapters = Adapters(folder / "adapters", scale, data)
         self._cache = Cache(folder / "measured.sqlite")
         self._judge = None if scale.nli_model is None else kept_judge(scale.nli_model, self._cache)
@@ -63,7 +73,7 @@ class ExperimentRun:
                 self._notes.add(f"{condition.name} was not run: {error}")
                 print(visible(f"{condition.name} is not run: {error}"), flush=True)
                 return
-        model = MeasuredModel(self._adapters.adapter(condition), self._cache, self._scale.batch_size)
+        model = self._model(self._adapters.adapter(condition))
         comparable = model.tokenizer.get_vocab() == self._vocabulary
         for test, data in self._tests.items():
             for variation in self._experiment.variations:
@@ -89,6 +99,11 @@ class ExperimentRun:
         tables = [Table(_title(test, lines), columns, lines, x_label) for test, lines in self._lines.items()]
         examples, notes = self._examples(), self._notes.lines()
         return Report(title, about, tables, examples, self._highlighted, settings, notes, seconds)
+
+    def _model(self, name: str) -> MeasuredModel:
+        if self._engine is None:
+            return MeasuredModel(name, self._cache, self._scale.batch_size)
+        return MeasuredEndpoint(Endpoint(self._engine, name), self._scale.model_name_or_path, self._cache)
 
     def _line(self, measured: MeasuredLine, condition: Condition, test: str, variation: Variation) -> Line:
         scored = score_line(measured, self._experiment.columns)

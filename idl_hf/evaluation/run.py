@@ -18,6 +18,7 @@ from idl_hf.evaluation.conditions import condition, conditions_of_models
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
+from idl_hf.models.endpoint import Endpoint
 from idl_hf.registration import dataset_names
 from idl_hf.report.html import render
 from idl_hf.report.results import Report
@@ -86,7 +87,7 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     options = {"encoder": args.encoder or default_encoder(), **parse_options(args.dataset_options)}
     data = EvaluationData(args.dataset_name, args.data_dir, args.split, args.max_prompt_tokens, options)
     scale = Scale(
-        model_name_or_path=next(iter(models)),
+        model_name_or_path=next(iter(models)) if args.engine is None else _tokenizer(args.engine, list(models), args),
         encoder=options["encoder"],
         max_prompt_tokens=args.max_prompt_tokens,
         max_new_tokens=40,
@@ -94,8 +95,24 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
         generated=args.generated_replies,
     )
     folder = Path(args.output_dir or "runs/evaluation")
-    run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name))
+    run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name), args.engine)
     return finish(folder, measure(experiment, run, folder, {"arguments": _given(args)}, started))
+
+
+def _tokenizer(engine: str, models: list[str], args: EvaluateArguments) -> str:
+    """Return by whose tokenizer prompts for an engine are cut to length, once it is sure that it has the models."""
+    listed = Endpoint(engine, models[0]).models()
+    if unknown := [name for name in models if name not in listed]:
+        raise ValueError(
+            f"The engine at {engine} has no model {', '.join(map(repr, unknown))}. Its models are: "
+            f"{', '.join(listed) or 'none'}. Name some of these with --models."
+        )
+    if args.tokenizer is None and not Path(models[0]).is_dir():
+        raise ValueError(
+            f"'{models[0]}' is what the engine calls a model, and no folder here with its tokenizer. Pass --tokenizer "
+            "with the model or adapter behind the engine: a Hub id, a folder, or 'offline'."
+        )
+    return args.tokenizer or models[0]
 
 
 def _given(args: EvaluateArguments) -> dict[str, Any]:

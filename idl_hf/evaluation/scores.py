@@ -16,6 +16,7 @@ from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 from idl_hf.cache import Cache, code_identity, digest
 from idl_hf.evaluation.measured_model import Judge, MeasuredLine, Reply
 from idl_hf.models.identity import model_identity
+from idl_hf.models.responder import NoLogProbsError
 from idl_hf.registration import folder
 from idl_hf.report.results import Column
 
@@ -60,7 +61,7 @@ def score_line(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     for compute, asked in together.items():
         try:
             scored |= {key: value for key, value in compute(line, asked).items() if key in asked}
-        except NotMeasuredError as reason:
+        except (NotMeasuredError, NoLogProbsError) as reason:
             if str(reason):
                 line.notes.add(str(reason))
     return {key: scored[key] for key in keys if key in scored}

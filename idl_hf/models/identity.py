@@ -93,11 +93,13 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def load_generation(name: str) -> dict[str, object]:
-    """Return the generation config saved with an adapter on the Hub or in a folder, {} for a model and where none is.
+    """Return the generation config saved with an adapter, or with what it was merged into, {} for another model and
+    where none is.
 
     Raises ValueError where it is no JSON object.
     """
-    settings = _read_json(name, _GENERATION_FILE) if name != OFFLINE and is_adapter(name) else {}
+    ours = name != OFFLINE and (is_adapter(name) or _has_file(name, RECIPE_FILE))
+    settings = _read_json(name, _GENERATION_FILE) if ours else {}
     if not isinstance(settings, dict):
         raise ValueError(f"{_GENERATION_FILE} of '{name}' must hold a JSON object, found {str(settings)[:300]}.")
     return settings

@@ -8,6 +8,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from idl_hf.chat_template import PLAIN_TEMPLATE
 from idl_hf.machine import default_device, fast_precision
 from idl_hf.models.identity import has_tokenizer, is_adapter, refuse_pickled_adapter, refuse_pickles
+from idl_hf.models.merging import merge_adapter
 from idl_hf.models.offline import hub_errors_name_offline, resolve_model
 
 _HINT = "'offline' as the model's name"
@@ -64,11 +65,11 @@ def load_config(name: str) -> PretrainedConfig:
 
 def load_merged(name: str, dtype: str = "float32", device: str | None = None) -> LoadedModel:
     """Return a model whose adapter, if it has one, is added into the weights of its base, so that it costs nothing at
-    each token."""
+    each token. Raises ValueError for an adapter that cannot be."""
     from peft import PeftModel
 
     model, tokenizer = load_model(name, dtype=getattr(torch, dtype), device=device)
-    return LoadedModel(model.merge_and_unload() if isinstance(model, PeftModel) else model, tokenizer)
+    return LoadedModel(merge_adapter(model) if isinstance(model, PeftModel) else model, tokenizer)
 
 
 def load_tokenizer(name: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

@@ -122,6 +122,18 @@ def choose_for_context(
     return ordered(references, context, people.vectors, options, np.random.default_rng(options.seed))
 
 
+def choose_without_context(person: Person, people: People, options: RowOptions) -> list[Dialogue]:
+    """Return a person's references for a conversation that nobody has begun yet, in prompt order: those nearest to the
+    mean of all the person's dialogues, in place of a first message."""
+    dialogues = usable_dialogues(person)
+    if not dialogues or options.references == 0:
+        return []
+    whole = people.vectors([persona_text(dialogue.turns, people) for dialogue in dialogues])
+    near, _ = _nearest(whole, whole.mean(axis=0), options, np.random.default_rng(options.seed))
+    references = [dialogues[i] for i in near]
+    return ordered(references, (), people.vectors, options, np.random.default_rng(options.seed))
+
+
 def _targets(person_id: str, known: NDArray, options: RowOptions) -> Iterable[int]:
     if options.targets == "all":
         return range(len(known))

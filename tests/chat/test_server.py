@@ -20,7 +20,7 @@ from idl_hf.chat.api import make_app
 from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat.persons import read_all_people
 from idl_hf.chat.recipe import Recipe
-from idl_hf.chat.server import ServeArguments, make_service
+from idl_hf.chat.server import ServeArguments, serve_endpoint, serve_model
 from idl_hf.cli import main
 from idl_hf.models.loading import LoadedModel
 from idl_hf.rows.options import RowOptions
@@ -61,24 +61,27 @@ def serve(logs, make_model, tokenizer):
     """Starts a server of this process and returns its port and engine."""
     started = []
 
-    def begin(**options):
-        args = ServeArguments("tiny", str(logs), port=0, cache_gib=0.05, **options)
+    def begin(model="tiny", **options):
+        args = ServeArguments(model, str(logs), port=0, cache_gib=0.05, **options)
         recipe = Recipe(RowOptions(encoder="offline"), 2048, GenerationSettings())
         people = read_all_people(logs)
-        service, engine = make_service(args, people, recipe, LoadedModel(make_model(), tokenizer))
+        if args.engine:
+            served = serve_endpoint(args, people, recipe)
+        else:
+            served = serve_model(args, people, recipe, LoadedModel(make_model(), tokenizer))
         listening = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(make_app(served.service), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        started.append((server, thread, engine))
-        return listening.getsockname()[1], engine
+        started.append((server, thread, served))
+        return listening.getsockname()[1], getattr(served.join, "__self__", None)
 
     yield begin
-    for server, thread, engine in started:
-        engine.stop()
+    for server, thread, served in reversed(started):
+        served.stop(0)
         server.should_exit = True
         thread.join()
-        engine.join()
+        served.join()
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +366,33 @@ def test_a_page_that_calls_itself_another_host_is_refused(served):
     with socket.create_connection(("127.0.0.1", served[0]), timeout=PATIENCE) as connection:
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
         assert read_all(connection).startswith(b"HTTP/1.1 400")
+
+
+# Replies of another engine
+
+
+def test_an_engine_at_a_url_writes_the_replies(serve, make_model, tokenizer, tmp_path_factory, client):
+    folder = tmp_path_factory.mktemp("model")
+    make_model().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    port, _ = serve(model=str(folder), max_running=1)  # the engine: here another server of ours, with "ruth" for model
+    with pytest.raises(ValueError, match=r"has no model 'vllm'\. Its models are: ruth, kit"):
+        serve(model=str(folder), engine=f"http://127.0.0.1:{port}/v1", engine_model="vllm")
+    before, _ = serve(model=str(folder), engine=f"http://127.0.0.1:{port}", engine_model="ruth", api_key=KEY)
+    asked = {"model": "kit", "messages": said("hi"), "temperature": 0, "max_tokens": 5}
+    with client_of(before, KEY) as ours:
+        whole = ours.chat.completions.create(**asked)
+        *pieces, last = ours.chat.completions.create(**asked, stream=True)
+        assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == whole.choices[0].message.content
+        assert whole.choices[0].finish_reason == last.choices[0].finish_reason == "length"
+        assert whole.usage.prompt_tokens == client.chat.completions.create(**asked).usage.prompt_tokens
+        with socket.create_connection(("127.0.0.1", before), timeout=PATIENCE) as killed:
+            killed.sendall(request_of({"max_tokens": 3000, "stream": True}, JSON, f"Authorization: Bearer {KEY}"))
+            wait_for(lambda: health(port)["running"] == 1)
+        wait_for(lambda: health(before)["open"] == health(before)["running"] == health(port)["open"] == 0)
+        with pytest.raises(openai.APIStatusError, match="positions") as refused:
+            ours.chat.completions.create(**asked | {"max_tokens": 4090})
+        assert refused.value.status_code == 400
 
 
 # The command
