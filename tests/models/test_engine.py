@@ -341,7 +341,7 @@ def test_tokens_are_drawn_as_often_as_generate_draws_them(options):
     drawer = Drawer(Drawing(**options, seed=0, said=said))
     drawer([], logits)  # the reply's first token
     counts = torch.zeros(12)
-    for _ in range(4000):
+    for _ in range(2000):
         counts[drawer(written, logits)] += 1
     expected = logits[None].clone()
     penalty = options.get("repetition_penalty", 1.0)
@@ -360,5 +360,5 @@ def test_tokens_are_drawn_as_often_as_generate_draws_them(options):
             before = probs[order].cumsum(0) - probs[order]
             kept[order[before >= options.get("top_p", 1.0)]] = False
     probs = expected[0].masked_fill(~kept, -torch.inf).softmax(-1)
-    assert (counts / 4000 - probs).abs().max() < 0.04
+    assert (counts / 2000 - probs).abs().max() < 0.05
     assert not counts[probs == 0].any()
