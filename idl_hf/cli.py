@@ -102,6 +102,7 @@ VERBS = {
         "idl_hf.app.launch:open_app",
         ("idl_hf.app.launch:AppArguments", "idl_hf.evaluation.judging:JudgeArguments"),
     ),
+    "serve": Verb("people behind an OpenAI-compatible API: a model is a person", "idl_hf.chat.server:serve"),
     "demo": Verb("all of it in a few minutes", "idl_hf.demo:run_demo"),
     "show": Verb(
         "one person: dialogues, clusters, references in order, the prompt", "idl_hf.explore.show:show_person"

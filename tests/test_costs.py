@@ -9,12 +9,12 @@ import pytest
 from idl_hf.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "trl", "datasets")
+HEAVY = ("torch", "transformers", "trl", "datasets", "fastapi", "uvicorn")
 LIGHT = ("arguments", "command_line", "schema", "prompting", "cache", "models.identity", "training.launch")
 NO_TORCH = (
     "rows.arguments", "rows.options", "rows.people", "rows.references", "rows.generate", "rows.builder",
     "rows.parquet", "training.data", "explore.dataset", "explore.show", "explore.stats", "explore.extract",
-    "explore.charts", "chat.terminal", "hub.push", "encoding",
+    "explore.charts", "chat.terminal", "chat.server", "hub.push", "encoding",
     "evaluation.human", "evaluation.judging", "evaluation.verb", "evaluation.written",
 )  # fmt: skip
 FOLDERS = ("report", "corpora")

@@ -1,8 +1,8 @@
 """Chat with a person known from past dialogues alone."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,24 @@ from transformers import LogitsProcessorList, PreTrainedModel, PreTrainedTokeniz
 
 from idl_hf import prompting
 from idl_hf.chat.forgetting import Forgotten, remove_from_caches, says_the_same, what_is_left
-from idl_hf.chat.generation import GenerationSettings, settings_of
+from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat.opening import Opening, opening_of
+from idl_hf.chat.person_prompt import person_prompt
 from idl_hf.chat.reasons import Reason, reasons
+from idl_hf.chat.recipe import DEFAULT_BUDGET, recipe_of, trained_options
 from idl_hf.chat.saved import PERSONA_FILE, Exchange, SavedPersona, forget_saved, read_persona, write_persona
 from idl_hf.corpora.jsonl import is_text, parse_turns
 from idl_hf.encoding import SentenceEncoder
-from idl_hf.models.identity import RECIPE_FILE, load_generation, load_recipe
 from idl_hf.models.limits import position_count
 from idl_hf.models.loading import LoadedModel, load_model
 from idl_hf.models.offline import OFFLINE
 from idl_hf.models.replies import ReplyPenalty
 from idl_hf.models.responder import LocalModel, Sampling
-from idl_hf.rows.options import RowOptions, option_names
+from idl_hf.rows.options import RowOptions
 from idl_hf.rows.people import People
 from idl_hf.rows.references import choose_for_context, choose_without_context, persona_text
 from idl_hf.schema import Dialogue, Message, Person, Turn, clean
 from idl_hf.token_ids import continue_text
-
-DEFAULT_BUDGET = 2048  # tokens of a prompt
 
 
 class PersonaChat:
@@ -106,23 +105,20 @@ class PersonaChat:
         it holds anything but options of the rows, or settings of other types.
         """
         model, tokenizer = load_model(name)
-        recipe = load_recipe(name)
-        trained = _trained_options(f"{RECIPE_FILE} of '{name}'", recipe.get("options", {}))
-        named = {"encoder": encoder, "references": references}
-        given: dict[str, Any] = {option: value for option, value in named.items() if value is not None}
-        options = replace(options or RowOptions(**trained), **given)
-        options.check("msl")
+        recipe = recipe_of(
+            name, encoder=encoder, references=references, options=options, max_prompt_tokens=max_prompt_tokens
+        )
         return cls(
             model,
             tokenizer,
-            SentenceEncoder(options.encoder),
-            options,
-            max_prompt_tokens or recipe.get("max_prompt_tokens") or DEFAULT_BUDGET,
+            SentenceEncoder(recipe.options.encoder),
+            recipe.options,
+            recipe.max_prompt_tokens,
             name=name,
             person_id=person_id,
             partner_id=partner_id,
             choose_every=choose_every,
-            generation=settings_of(load_generation(name), f"The generation config of '{name}'"),
+            generation=recipe.generation,
         )
 
     @classmethod
@@ -134,7 +130,7 @@ class PersonaChat:
         file that is no saved persona, OSError where there is none or the model cannot be had.
         """
         saved = read_persona(folder)
-        options = RowOptions(**_trained_options(f"'{Path(folder, PERSONA_FILE)}'", saved.options))
+        options = RowOptions(**trained_options(f"'{Path(folder, PERSONA_FILE)}'", saved.options))
         name = _full_name(model or saved.model)
         if like is not None and name in (None, like._name):
             loaded = LoadedModel(like._model.model, like._model.tokenizer)
@@ -385,16 +381,14 @@ class PersonaChat:
         context = [*(turn for exchange in before for turn in exchange.turns), Turn("partner", text)]
         again = self._choose_every is not None and len(before) % self._choose_every == 0
         references = self._choose(context) if not before or again else list(before[-1].references)
-        prompt = prompting.render([reference.turns for reference in references], context)
-        tokens_of = prompting.token_counter(self._model.tokenizer)
-        positions = position_count(self._model.model.config) or math.inf
-        budget = min(self._max_prompt_tokens, positions - max_new_tokens)
-        fitted = prompting.fit_to_budget(prompt.messages, prompt.starts, budget, tokens_of)
-        if (length := tokens_of(fitted.messages)) + max_new_tokens > positions:
-            raise ValueError(
-                f"The conversation takes {length} tokens and a reply up to {max_new_tokens}, but the model has "
-                f"{positions} positions. Begin a new one with reset(), or lower max_new_tokens."
-            )
+        fitted = person_prompt(
+            references,
+            context,
+            self._model.tokenizer,
+            self._model.model.config,
+            self._max_prompt_tokens,
+            max_new_tokens,
+        )
         return references, fitted
 
     def _choose(self, context: Sequence[Turn]) -> list[Dialogue]:
@@ -415,18 +409,3 @@ def _entry(turn: Turn | tuple[str, str] | dict[str, str]) -> dict[str, Any]:
     if isinstance(turn, Turn):
         return asdict(turn) | {"candidates": list(turn.candidates)}
     return {"role": turn[0], "text": turn[1]} if isinstance(turn, tuple) else turn
-
-
-def _trained_options(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the options that shape prompts. Raises ValueError, with `where`, unless all are valid ones."""
-    unknown = sorted(set(options) - set(option_names()))
-    if unknown:
-        raise ValueError(
-            f"{where} has unknown options: {', '.join(unknown)}. Expected some of: {', '.join(option_names())}."
-        )
-    try:
-        RowOptions(**options).check("dpoc" if options.get("reply") == "each" else "msl")
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    of_replies = {"reply", "rejected", "criterion_type"}
-    return {option: value for option, value in options.items() if option not in of_replies}

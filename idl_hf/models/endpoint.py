@@ -8,7 +8,7 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing
 from typing import IO, NoReturn
@@ -82,19 +82,20 @@ class Endpoint:
         finally:  # also where one failed, or the caller takes no more
             pool.shutdown(cancel_futures=True)
 
-    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> Iterator[str]:
-        """Yield the reply piece by piece; the connection is closed where the caller takes no more. Raises as `replies`
-        does, also where the engine ends before the reply does."""
+    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> Generator[str, None, str]:
+        """Yield the reply piece by piece and return why it ended, such as "stop" or "length"; the connection is closed
+        where the caller takes no more. Raises as `replies` does, also where the engine ends before the reply does."""
         body = {**self._asked(prompt, request_options(sampling)), "stream": True}
-        finished = False
+        end: object = None
         with closing(self._open("chat/completions", body)) as response:
             for event in self._events(response):
                 choices = event.get("choices") or [{}]  # the last event may tell the usage alone
-                finished = finished or choices[0].get("finish_reason") is not None
+                end = choices[0].get("finish_reason") or end
                 if piece := _text(choices[0].get("delta")):
                     yield piece
-        if not finished:
+        if end is None:
             raise self._error("ended the connection before the reply had ended. Look at its log, and ask again")
+        return str(end)
 
     def logprobs(self, prompt: Sequence[Message], completion: Sequence[Message]) -> NoReturn:
         """Raise NoLogProbsError: the likelihood of a given reply is no part of the OpenAI API."""

@@ -4,7 +4,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
@@ -78,12 +78,27 @@ def reply_pieces(tokenizer: PreTrainedTokenizerBase, pieces: Iterable[str]) -> I
     text, shown = "", 0
     for piece in pieces:
         text += piece
-        stop = _NEXT_LINE.search(text)
-        meant = text[: stop.start() if stop else len(text)].replace("\n ", "\n")
-        yield meant[shown:]
-        shown = len(meant)
-        if stop and stop.end() < len(text):  # a newline that is the last of the text may still be followed by a space
+        said = meant(tokenizer, text)
+        yield said.text[shown:]
+        shown = len(said.text)
+        if said.over:
             return
+
+
+class Meant(NamedTuple):
+    """A reply's text as it was meant, and whether another message has begun."""
+
+    text: str
+    over: bool
+
+
+def meant(tokenizer: PreTrainedTokenizerBase, text: str) -> Meant:
+    """Return a reply's text so far as it was meant, see `reply_pieces`."""
+    if tokenizer.chat_template != PLAIN_TEMPLATE:
+        return Meant(text, over=False)
+    stop = _NEXT_LINE.search(text)
+    said = text[: stop.start() if stop else len(text)].replace("\n ", "\n")
+    return Meant(said, over=stop is not None and stop.end() < len(text))  # a last newline may go on with a space
 
 
 def generation_settings(

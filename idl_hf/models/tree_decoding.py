@@ -37,7 +37,7 @@ Ids = Sequence[int]
 
 def tree_obstacle(model: PreTrainedModel) -> str | None:
     """Return why `model` cannot decode packed rows greedily, None if it can."""
-    base = _base_model(model)
+    base = base_model(model)
     if other := set(base.generation_config.to_diff_dict()) - _HARMLESS:
         return f"the generation config of {type(base).__name__} sets {', '.join(sorted(other))}"
     return reading_obstacle(model)
@@ -47,7 +47,7 @@ def reading_obstacle(model: PreTrainedModel) -> str | None:
     """Return why `model` cannot read packed rows, None if it can."""
     if is_peft_model(model) and any(config.is_prompt_learning for config in model.peft_config.values()):
         return "prompt-learning adapters put tokens of their own before the prompt"
-    base = _base_model(model)
+    base = base_model(model)
     ropes = getattr(base.config, "rope_parameters", None) or {}
     kinds = {str(rope.get("rope_type")) for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
     if any("dynamic" in kind or kind == "longrope" for kind in kinds):
@@ -55,7 +55,8 @@ def reading_obstacle(model: PreTrainedModel) -> str | None:
     return obstacle(base)
 
 
-def _base_model(model: Any) -> Any:
+def base_model(model: Any) -> Any:
+    """Return the model that an adapter is on, and any other as it is."""
     return model.get_base_model() if is_peft_model(model) else model
 
 
@@ -91,7 +92,7 @@ class TreeDecoder:
         shared: tokens that a prompt has in common with the one before it, the first with the last of the batch before.
         """
         self._keep(self._path[: shared[0]])
-        with _attention(_base_model(self._model)):
+        with _attention(base_model(self._model)):
             layout = self._lay_out(prompts, shared, [len(prompt) - 1 for prompt in prompts])
             tokens = torch.cat([logits.argmax(-1) for logits in self._read(layout)])
             return self._decode(tokens, layout.seen, [len(prompt) for prompt in prompts])
@@ -107,7 +108,7 @@ class TreeDecoder:
         self._keep(self._path[: shared[0]])
         expected = torch.tensor([label for own in labels for label in own], device=self._model.device)
         parts: list[Tensor] = []
-        with _attention(_base_model(self._model)):
+        with _attention(base_model(self._model)):
             for logits in self._read(self._lay_out(texts, shared, firsts)):
                 own = expected[sum(map(len, parts)) :][: len(logits)]
                 parts.append(logits.float().log_softmax(-1).gather(1, own[:, None])[:, 0])

@@ -1,0 +1,41 @@
+"""The prompt of a conversation with a person, for a chat and for a server alike."""
+
+import math
+from collections.abc import Sequence
+
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from idl_hf import prompting
+from idl_hf.models.limits import position_count
+from idl_hf.schema import Dialogue, Turn
+
+
+def person_prompt(
+    references: Sequence[Dialogue],
+    context: Sequence[Turn],
+    tokenizer: PreTrainedTokenizerBase,
+    config: PretrainedConfig,
+    max_prompt_tokens: int,
+    max_new_tokens: int,
+    system: str = "",
+) -> prompting.Fitted:
+    """Return the prompt of references and a conversation, without the first references where it would be too long.
+
+    system: an instruction that goes before everything. Raises ValueError where the conversation alone, with the reply,
+    takes more than the positions that a model of this config has.
+    """
+    prompt = prompting.render([reference.turns for reference in references], context)
+    messages, starts = prompt.messages, prompt.starts
+    if system:
+        messages = [{"role": "system", "content": system}, *messages]
+        starts = [{**start, "message": start["message"] + 1} for start in starts]
+    tokens_of = prompting.token_counter(tokenizer)
+    positions = position_count(config) or math.inf
+    budget = min(max_prompt_tokens, positions - max_new_tokens)
+    fitted = prompting.fit_to_budget(messages, starts, budget, tokens_of)
+    if (length := tokens_of(fitted.messages)) + max_new_tokens > positions:
+        raise ValueError(
+            f"The conversation takes {length} tokens and a reply up to {max_new_tokens}, but the model has "
+            f"{positions} positions. Begin a new conversation, or ask for a shorter reply."
+        )
+    return fitted
