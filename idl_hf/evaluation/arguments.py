@@ -70,8 +70,8 @@ class EvaluateArguments:
                 "Pass either --models with the models to compare, or --experiment (a name or YAML file), or --human "
                 f"(a file of ratings); found {' and '.join(given) or 'none of them'}."
             )
-        of_models = ("dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person")
-        of_models += ("engine", "tokenizer")
+        of_models = ["dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person"]
+        of_models += ["engine", "tokenizer"]
         of_experiment = ("scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs")
         of_both = ("generated_replies", "encoder", "dataset_options")
         if given == ["--experiment"]:
