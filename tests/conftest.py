@@ -70,12 +70,32 @@ def encoder():
 
 
 @pytest.fixture(scope="session")
-def tokenizer():
+def whole_tokenizer():
+    """SmolLM2's tokenizer."""
     from transformers import AutoTokenizer
 
     from idl_hf.models.offline import resolve_model
 
     return AutoTokenizer.from_pretrained(resolve_model("offline"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(whole_tokenizer, tmp_path_factory):
+    """SmolLM2's tokenizer with its first tokens and merges alone: on logits of all 49,152 a tiny model would spend
+    most of its time."""
+    import json
+
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    whole_tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    model = content["model"]
+    model["vocab"] = {token: number for token, number in model["vocab"].items() if number < 4096}
+    model["merges"] = [pair for pair in model["merges"] if "".join(pair) in model["vocab"]]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(folder)
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,7 @@ def test_a_launched_process_takes_its_share_of_the_cores_unless_the_user_said_ho
     assert threads_of(ACCELERATE, gpu=True) == 1
 
 
+@pytest.mark.slow
 def test_accelerate_launch_computes_on_all_cores(tmp_path):
     (tmp_path / "told.py").write_text(
         "import torch\nfrom idl_hf.training.stages import MSLConfig\n"

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_quick_run_reports_time_and_error():
     command = [sys.executable, str(ROOT / "benchmarks" / "packed_attention.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -24,12 +24,14 @@ def script():
     return runpy.run_path(str(SCRIPT))
 
 
+@pytest.mark.slow
 def test_every_metric_takes_time(table, script):
     labels = [", ".join([name, *options.values()]) for name, options, _, _ in script["RUNS"]]
     assert list(table) == [*labels, "all of the above", "score_replies"]
     assert sum(float(cells[0]) for cells in table.values()) > 0
 
 
+@pytest.mark.slow
 def test_ours_and_the_peers_agree(table):
     compared = {label: cells for label, cells in table.items() if cells[1]}
     assert len(compared) == 5

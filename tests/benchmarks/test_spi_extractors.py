@@ -114,6 +114,7 @@ def test_persona_gain_is_that_of_the_builders_rows(script, people, sample_data, 
     assert any(abs(value) > 1e-5 for value in gain.values())
 
 
+@pytest.mark.slow
 def test_gains_are_compared_with_that_of_the_first_extractor(script, tiny_llama, tokenizer, tmp_path):
     tiny_llama(initializer_range=0.5).save_pretrained(tmp_path)  # far from even odds, so that prompts matter
     tokenizer.save_pretrained(tmp_path)

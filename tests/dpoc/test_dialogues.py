@@ -59,7 +59,7 @@ def history(trainer, noise=("runtime", "per_second", "total_flos", "num_tokens",
         {"precompute_ref_log_probs": True},
         {"loss_type": ["ipo", "sigmoid_norm", "apo_zero"], "use_weighting": True},
         {"penalty_form": "released", "penalty": 0.5},
-        {"f_divergence_type": "js_divergence", "max_length": 90},
+        {"f_divergence_type": "js_divergence", "max_length": 113},
     ],
     ids=str,
 )
@@ -69,7 +69,9 @@ def test_steps_on_trees_are_those_on_their_rows(how, tmp_path, tokenizer, dialog
     assert trainers[0].train_dataset["rows"][:] == [3, 1, 2]
     assert [entry.keys() for entry in history(trainers[0])] == [entry.keys() for entry in history(trainers[1])]
     for found, expected in zip(*map(history, trainers), strict=True):
-        assert found == pytest.approx(expected, rel=2e-4, abs=1e-5)
+        for name in ("logits/chosen", "logits/rejected"):  # TRL's means over the tokens of each batch, which differ
+            assert (found.pop(name, None) is None) == (expected.pop(name, None) is None)
+        assert found == pytest.approx(expected, rel=2e-4, abs=5e-5)  # sums of a hundred nats, in float32
     weights = [dict(trainer.model.named_parameters()) for trainer in trainers]
     for name, expected in weights[1].items():
         torch.testing.assert_close(weights[0][name], expected, rtol=1e-4, atol=1e-5)

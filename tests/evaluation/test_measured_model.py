@@ -12,7 +12,7 @@ from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes
 def test_a_model_of_few_positions_is_measured_on_prompts_that_it_has_positions_for(
     conditioning, tokenizer, sample_data, tmp_path
 ):
-    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 320, "bos_token_id": 1}
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 420, "bos_token_id": 1}
     GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), eos_token_id=2, **sizes)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     model = MeasuredModel(str(tmp_path), Cache(tmp_path / "measured.sqlite"))

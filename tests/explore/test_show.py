@@ -125,10 +125,10 @@ def test_what_a_budget_drops_is_marked_and_the_rest_is_the_prompt_that_fits(show
     assert not any(line.startswith("-") for line in shown(person=row["person_id"], target=row["dialogue_id"]))
 
 
-def test_tokens_are_counted_where_a_model_is_named(shown, row, tokenizer):
+def test_tokens_are_counted_where_a_model_is_named(shown, row, whole_tokenizer):
     lines = shown(person=row["person_id"], target=row["dialogue_id"], model_name_or_path="offline")
-    text = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
-    assert f"Prompt: {len(tokenizer(text)['input_ids'])} tokens (offline)" in lines
+    text = whole_tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+    assert f"Prompt: {len(whole_tokenizer(text)['input_ids'])} tokens (offline)" in lines
 
 
 def test_silence_is_shown_where_the_first_reference_kept_opens_with_the_person(shown, folder):

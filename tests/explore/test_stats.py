@@ -71,10 +71,10 @@ def test_persona_utterances_are_the_person_s_own():
     assert (talk.own_utterances, talk.persona_utterances) == (2, 1)
 
 
-def test_rows_and_prompt_tokens_are_those_of_the_dataset(arguments, sample_data, tokenizer):
+def test_rows_and_prompt_tokens_are_those_of_the_dataset(arguments, sample_data, whole_tokenizer):
     chosen = {"targets": "all", "references": 2}
     made = collect(arguments(configs=["msl", "dpoc"], model_name_or_path="offline", dataset_options=chosen))
-    count = token_counter(tokenizer)
+    count = token_counter(whole_tokenizer)
     for config in ("msl", "dpoc"):
         for split, rows in load_dataset(
             DATASET, config, data_dir=str(sample_data), encoder="offline", **chosen

@@ -1,7 +1,7 @@
 """The argument checks that metrics share: a copy of metrics/_rows.py in the folder of each metric that uses them."""
 
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,12 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "metrics" / "_rows.py"
+SCRIPT = ROOT / "utils" / "fix_copies.py"
 
 
-def fix_copies(*arguments: object) -> subprocess.CompletedProcess:
-    """Run utils/fix_copies.py as a developer does."""
-    command = [sys.executable, ROOT / "utils" / "fix_copies.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+@pytest.fixture
+def fix_copies(monkeypatch, capsys):
+    """Runs utils/fix_copies.py with arguments: (exit status, printed lines)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        return ended.value.code, capsys.readouterr().out.splitlines()
+
+    return run
 
 
 @pytest.fixture
@@ -25,12 +33,12 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def test_the_copies_equal_their_source():
+def test_the_copies_equal_their_source(fix_copies):
     copies = list(ROOT.glob("metrics/*/_rows.py"))
     assert len(copies) > 1
     for copy in copies:
         assert copy.read_bytes() == SOURCE.read_bytes(), copy
-    assert (fix_copies("--check").returncode, fix_copies("--check").stdout) == (0, "")
+    assert fix_copies("--check") == (0, [])
 
 
 def test_who_uses_the_checks_has_a_copy_and_nobody_else():
@@ -40,7 +48,7 @@ def test_who_uses_the_checks_has_a_copy_and_nobody_else():
 
 
 @pytest.mark.parametrize("change", ["a changed copy", "a missing copy", "a changed source"])
-def test_check_notices_and_a_run_repairs(checkout, change):
+def test_check_notices_and_a_run_repairs(checkout, fix_copies, change):
     copy = checkout / "metrics" / "p_co" / "_rows.py"
     if change == "a missing copy":
         copy.unlink()
@@ -48,11 +56,11 @@ def test_check_notices_and_a_run_repairs(checkout, change):
         changed = copy if change == "a changed copy" else checkout / "metrics" / "_rows.py"
         changed.write_text(changed.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     before = {path: path.read_bytes() for path in checkout.rglob("*.py")}
-    check = fix_copies("--check", "--root", checkout)
-    assert check.returncode == 1
-    assert "differs: metrics/p_co/_rows.py" in check.stdout.splitlines()
-    assert (len(check.stdout.splitlines()) > 1) == (change == "a changed source")
+    status, told = fix_copies("--check", "--root", checkout)
+    assert status == 1
+    assert "differs: metrics/p_co/_rows.py" in told
+    assert (len(told) > 1) == (change == "a changed source")
     assert before == {path: path.read_bytes() for path in checkout.rglob("*.py")}, "--check must write nothing"
-    assert fix_copies("--root", checkout).returncode == 0
+    assert fix_copies("--root", checkout)[0] == 0
     assert copy.read_bytes() == (checkout / "metrics" / "_rows.py").read_bytes()
-    assert fix_copies("--check", "--root", checkout).returncode == 0
+    assert fix_copies("--check", "--root", checkout) == (0, [])

@@ -144,27 +144,27 @@ def test_prompts_of_any_length_give_the_same_in_any_batch(tiny_llama, tokenizer)
 
 
 @pytest.mark.parametrize("window", [None, 6])
-def test_what_is_written_is_what_generate_writes(tokenizer, window):
+def test_what_is_written_is_what_generate_writes(whole_tokenizer, window):
     """Also where rows leave the batch at different times, and where a model looks back a few tokens only."""
     import torch
     from transformers import MistralConfig, MistralForCausalLM
 
     torch.manual_seed(0)
     config = MistralConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, sliding_window=window, pad_token_id=EOS, eos_token_id=EOS,
+        vocab_size=len(whole_tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=window, pad_token_id=EOS, eos_token_id=EOS,
     )  # fmt: skip
     model = MistralForCausalLM(config).eval()
     texts = ["hi", "i have two dogs and a cat at home .", "i like tea"]
-    prompts = [tokenizer(format_prompt([text]))["input_ids"] for text in texts]
-    (written,) = generate_lines(model, tokenizer, prompts, [1, 2, 1], 3, {EOS})
+    prompts = [whole_tokenizer(format_prompt([text]))["input_ids"] for text in texts]
+    (written,) = generate_lines(model, whole_tokenizer, prompts, [1, 2, 1], 3, {EOS})
     for i, prompt in enumerate(prompts):
         ids = torch.tensor([prompt])
         limit = MAX_NEW_TOKENS * (2 if i == 1 else 1)
         whole = model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False
         )
-        assert written[i] == tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
+        assert written[i] == whole_tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
 
 
 def test_generation_stops_at_the_number_of_lines_of_each(learnt):
