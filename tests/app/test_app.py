@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -52,8 +53,11 @@ def server(tiny_llama, tokenizer, tmp_path_factory):
             tokenizer.save_pretrained(model)
         port = free_port()
         command = [sys.executable, "-m", "idl_hf.cli", "app", "--model", str(model), "--encoder", "offline"]
-        copies = tmp_path_factory.mktemp("copies")
-        env = os.environ | {"PYTHONPATH": str(ROOT), "IDL_HF_CACHE": str(folder / "cache"), "TMPDIR": str(copies)}
+        copies, proxy = tmp_path_factory.mktemp("copies"), socket.create_server(("127.0.0.1", 0))
+        env = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+        env |= {"PYTHONPATH": str(ROOT), "IDL_HF_CACHE": str(folder / "cache"), "TMPDIR": str(copies)}
+        # Whatever the app asked of another machine would come here
+        env |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), f"http://127.0.0.1:{proxy.getsockname()[1]}")
         log = folder / f"log-{port}"
         with log.open("w") as out:
             process = subprocess.Popen([*command, "--port", str(port), *options], stdout=out, stderr=out, env=env)
@@ -69,6 +73,10 @@ def server(tiny_llama, tokenizer, tmp_path_factory):
                 process.send_signal(signal.SIGTERM)
                 status = process.wait(PATIENCE)
         assert status == 0
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+        proxy.close()
         assert not list(copies.iterdir())  # nothing that was handed over is left
 
     return run
