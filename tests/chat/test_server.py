@@ -375,7 +375,8 @@ def test_an_engine_at_a_url_writes_the_replies(serve, make_model, tokenizer, tmp
     folder = tmp_path_factory.mktemp("model")
     make_model().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    port, _ = serve(model=str(folder), max_running=1)  # the engine: here another server of ours, with "ruth" for model
+    # The engine is another server of ours, with "ruth" for its model
+    port, engine = serve(model=str(folder), max_running=1)
     with pytest.raises(ValueError, match=r"has no model 'vllm'\. Its models are: ruth, kit"):
         serve(model=str(folder), engine=f"http://127.0.0.1:{port}/v1", engine_model="vllm")
     before, _ = serve(model=str(folder), engine=f"http://127.0.0.1:{port}", engine_model="ruth", api_key=KEY)
@@ -390,6 +391,7 @@ def test_an_engine_at_a_url_writes_the_replies(serve, make_model, tokenizer, tmp
             killed.sendall(request_of({"max_tokens": 3000, "stream": True}, JSON, f"Authorization: Bearer {KEY}"))
             wait_for(lambda: health(port)["running"] == 1)
         wait_for(lambda: health(before)["open"] == health(before)["running"] == health(port)["open"] == 0)
+        assert engine.state().cached_tokens < 3000
         with pytest.raises(openai.APIStatusError, match="positions") as refused:
             ours.chat.completions.create(**asked | {"max_tokens": 4090})
         assert refused.value.status_code == 400
