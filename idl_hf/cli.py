@@ -92,10 +92,6 @@ VERBS = {
         "idl_hf.evaluation.verb:evaluate",
         ("idl_hf.evaluation.arguments:EvaluateArguments",),
     ),
-    "export": Verb(
-        "an adapter as a plain model folder or GGUF file, and a person as the prompt and Modelfile for Ollama",
-        "idl_hf.export.export:export",
-    ),
     "chat": Verb("talk to a person known from past dialogues", "idl_hf.chat.terminal:chat_in_terminal"),
     "app": Verb(
         "look at a person, talk to them and judge replies in the browser (extra app)",
@@ -113,6 +109,10 @@ VERBS = {
     "push-dataset": Verb("rows to the Hugging Face Hub, as Parquet with a card", "idl_hf.hub.push:push_dataset"),
     "push-metric": Verb("a metric to the Hub, as a Space", "idl_hf.hub.push:push_metric"),
     "push-adapter": Verb("an adapter to the Hub, with a card", "idl_hf.hub.push:push_adapter"),
+    "export": Verb(
+        "an adapter as a plain model folder or GGUF file, and a person as the prompt and Modelfile for Ollama",
+        "idl_hf.export.export:export",
+    ),
     "accelerate-config": Verb(
         "print where an accelerate config of this package lies",
         "idl_hf.training.launch:print_config_path",
