@@ -12,7 +12,7 @@ from idl_hf.app.markup import references_block, sentence, shown
 from idl_hf.app.notices import telling_errors, warn
 from idl_hf.app.queueing import ONE_AT_A_TIME
 from idl_hf.app.visitors import Shared, Visitor
-from idl_hf.chat.generation import SAMPLED, GenerationSettings, parsed_setting
+from idl_hf.chat.generation import GenerationSettings, parsed_setting
 from idl_hf.chat.persona_chat import PersonaChat
 from idl_hf.schema import Turn
 
@@ -72,9 +72,8 @@ def chat_tab(shared: Shared, visitor: gr.State) -> ChatTab:
     return ChatTab(_show, outputs)
 
 
-def _settings(saved: GenerationSettings) -> list[Component]:
+def _settings(begin: GenerationSettings) -> list[Component]:
     """Return the fields of the settings, in the order of _SETTINGS."""
-    begin = saved if saved.temperature > 0 else SAMPLED
     return [
         gr.Slider(0, 2, begin.temperature, step=0.05, label="Temperature", info="0: always the likeliest word."),
         gr.Slider(0.05, 1, begin.top_p, step=0.05, label="top_p", info="Words of so much probability are drawn from."),
