@@ -12,6 +12,7 @@ from safetensors import safe_open
 from idl_hf import PersonaChat
 from idl_hf.cli import main
 from idl_hf.corpora.jsonl import read_dialogues
+from idl_hf.export.merged import merged_card
 from idl_hf.models.identity import load_recipe, save_recipe
 from idl_hf.models.loading import load_model
 from idl_hf.models.replies import generate_reply
@@ -100,6 +101,17 @@ def test_the_card_is_kept_and_names_no_path_of_this_machine(make_adapter, tmp_pa
     assert merged.data.tags == ["dialogue", "goats", "in-dialogue-learning", "persona"]
     for file in (tmp_path / "exported").iterdir():
         assert str(tmp_path).encode() not in file.read_bytes(), file
+
+
+def test_a_base_in_a_folder_named_from_here_is_its_last_part_in_the_card(make_adapter, tmp_path, monkeypatch):
+    adapter = make_adapter(target_modules=["q_proj"])
+    base, file = f"{tmp_path.name}/base", adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": base}))
+    (adapter / "README.md").write_text(f"# Ruth\n\nTrained from {base} with care.\n")
+    monkeypatch.chdir(tmp_path.parent)
+    card = str(merged_card(str(adapter), "exported", gguf=False))
+    assert "Trained from base with care." in card
+    assert tmp_path.name not in card
 
 
 def test_an_adapter_that_is_no_change_of_weights_is_refused(make_adapter, capsys):
