@@ -163,6 +163,7 @@ def _bring_export(
     """Return what became of the messages of an export, and who is in it; the copy is kept only where this fails."""
     if path is None:
         raise ValueError("There is no file yet. Drop the export into the field, then read it.")
+    visitor.keep_copy(Path(path))  # who is quick reads it before the page has told of it
     args = ImportArguments(
         format=format_name,
         file=path,
