@@ -100,8 +100,9 @@ class DPOCTrainer(DPOTrainer):
         loaded_with: Any = args.model_init_kwargs
         if isinstance(model, str) or isinstance(ref_model, str):
             args.model_init_kwargs = {"use_safetensors": True, **(loaded_with or {})}  # pickles may run code
-        adapter = trained_weights(model)
+        adapter = {}
         if not isinstance(model, str):
+            adapter = trained_weights(model)
             keep_trainable(model)
         super().__init__(
             model=model,

@@ -11,7 +11,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from idl_hf.chat.persona_chat import PersonaChat, _trained_options
+from idl_hf.chat.persona_chat import PersonaChat
+from idl_hf.chat.recipe import trained_options
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.explore.dataset import PromptCounter
 from idl_hf.models.identity import RECIPE_FILE, load_recipe, save_recipe
@@ -218,7 +219,7 @@ def test_whatever_a_recipe_holds_its_options_are_of_the_right_types_or_it_is_ref
     (tmp_path / RECIPE_FILE).write_bytes(content)
     try:
         recipe = load_recipe(str(tmp_path))
-        kept = _trained_options(str(tmp_path), recipe.get("options", {}))
+        kept = trained_options(str(tmp_path), recipe.get("options", {}))
     except ValueError:
         return
     assert type(recipe.get("max_prompt_tokens")) in (int, type(None))
