@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 ATTENTION = "idl_hf_engine"
 CHUNK = 256  # new tokens of prompts in one forward pass
 TILE = 128  # queries of one prompt that are attended for at once; bounds the scores in memory
+_FEW_ROWS = 32  # of a product
 Draw = Callable[[Sequence[int], Tensor], int]  # (tokens of the reply so far, logits of shape (vocabulary,)) -> token
 End = Literal["stop", "length"]
 
@@ -385,17 +386,28 @@ def engine_attention(
 def _attend(query: Tensor, output: Tensor, tile: _Tile, layer: int, group: int, window: int | None) -> None:
     """Add to `output`, (key heads, queries * group, d), what the queries of a tile attend to."""
     hidden = tile.mask(window)
-    scores = query.new_empty(query.shape[0], query.shape[1], hidden.shape[1])
+    exact = torch.promote_types(query.dtype, torch.float32)
+    scores = query.new_empty(query.shape[0], query.shape[1], hidden.shape[1], dtype=exact)
     for read in tile.reads:
         rows, start = slice(read.first * group, read.last * group), read.node.start
         keys = read.node.keys[layer][:, : read.count]
-        scores[:, rows, start : start + read.count] = torch.bmm(query[:, rows], keys.transpose(1, 2))
+        scores[:, rows, start : start + read.count] = _product(query[:, rows], keys.transpose(1, 2))
     scores.view(len(scores), -1, group, scores.shape[2]).masked_fill_(hidden[:, None], -torch.inf)
-    probs = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(query.dtype)
+    probs = scores.softmax(-1).to(query.dtype)
     for read in tile.reads:
         rows, start = slice(read.first * group, read.last * group), read.node.start
         values = read.node.values[layer][:, : read.count]
-        output[:, rows].baddbmm_(probs[:, rows, start : start + read.count], values)
+        output[:, rows] += _product(probs[:, rows, start : start + read.count], values)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return a @ b, (batch, rows, columns).
+
+    Of few rows on a CPU in float32: in half precision each product takes over 100 microseconds to begin.
+    """
+    if a.device.type == "cpu" and a.dtype in (torch.bfloat16, torch.float16) and a.shape[1] <= _FEW_ROWS:
+        a, b = a.float(), b.float()
+    return torch.bmm(a, b)
 
 
 AttentionInterface.register(ATTENTION, engine_attention)
