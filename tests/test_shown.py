@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from idl_hf import cli
 from idl_hf.chat import terminal
-from idl_hf.chat.generation import GenerationSettings
 from idl_hf.dpoc.card import append_section
 from idl_hf.explore.charts import bars, histogram
 from idl_hf.hub.cards import complete_adapter_card, complete_dataset_card, name_in_report
+from idl_hf.models.generation import GenerationSettings
 from idl_hf.report.html import render
 from idl_hf.report.markdown import plain
 from idl_hf.report.page_frame import frame

@@ -12,8 +12,8 @@ from idl_hf.app.markup import references_block, sentence, shown
 from idl_hf.app.notices import telling_errors, warn
 from idl_hf.app.queueing import ONE_AT_A_TIME
 from idl_hf.app.visitors import Shared, Visitor
-from idl_hf.chat.generation import GenerationSettings, parsed_setting
 from idl_hf.chat.persona_chat import PersonaChat
+from idl_hf.models.generation import GenerationSettings, parsed_setting
 from idl_hf.schema import Turn
 
 _SETTINGS = ("temperature", "top_p", "max_new_tokens", "repetition_penalty", "seed")

@@ -59,15 +59,14 @@ def open_app(args: AppArguments, judge: JudgeArguments) -> None:
 def _load(args: AppArguments, model: str) -> "Shared":
     """Return the model and the people of the folder."""
     from idl_hf.app.visitors import Shared, read_people  # here, since `app --help` would pay for torch
-    from idl_hf.chat.generation import SAMPLED
     from idl_hf.chat.persona_chat import PersonaChat
+    from idl_hf.models.generation import as_in_chat
 
     people = [] if args.data_dir is None else read_people(args.data_dir)  # first, since its mistakes cost no wait
     chat = PersonaChat.from_pretrained(
         model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
     )
-    if chat.generation.temperature == 0:
-        chat.generation = SAMPLED  # as the chat in the terminal does
+    chat.generation = as_in_chat(chat.generation)
     return Shared(chat, people, Path(args.data_dir).expanduser().resolve() if args.data_dir else None)
 
 

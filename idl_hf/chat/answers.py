@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from idl_hf import prompting
 from idl_hf.chat.api_request import Asked
-from idl_hf.models.drawing import Drawer, Drawing
+from idl_hf.models.drawing import Drawer
 from idl_hf.models.engine import End, Engine, Reply
 from idl_hf.models.writing import Writing
 from idl_hf.schema import Message
@@ -61,7 +61,7 @@ class LocalAnswer:
         self._engine = engine
         self._writing = Writing(tokenizer, asked.stops)
         ids = prompting.prompt_ids(tokenizer, prompt)
-        self._reply = Reply(ids, asked.settings.max_new_tokens, Drawer(_drawing(tokenizer, asked)), emit)
+        self._reply = Reply(ids, asked.settings.max_new_tokens, _drawer(tokenizer, asked), emit)
         self.end: End = "stop"
         engine.submit(self._reply)
 
@@ -90,15 +90,6 @@ class LocalAnswer:
         self._engine.cancel(self._reply)
 
 
-def _drawing(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> Drawing:
-    settings = asked.settings
+def _drawer(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> Drawer:
     said = [continue_text(tokenizer, turn.text).ids for turn in asked.context if turn.role == "self"]
-    return Drawing(
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=settings.top_k,
-        min_p=settings.min_p,
-        repetition_penalty=settings.repetition_penalty,
-        seed=settings.seed,
-        said=[token for ids in said for token in ids] if settings.repetition_penalty != 1 else (),
-    )
+    return Drawer(asked.settings, [token for ids in said for token in ids])

@@ -17,11 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from idl_hf.chat.answers import Answer
 from idl_hf.chat.api_request import Asked, RefusalError, parse_request
-from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat.persons import Persons
 from idl_hf.command_line import did_you_mean
 from idl_hf.models.endpoint import EndpointError
 from idl_hf.models.engine import EngineStoppedError
+from idl_hf.models.generation import GenerationSettings
 from idl_hf.schema import Message
 
 logger = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from idl_hf.chat.generation import GenerationSettings
 from idl_hf.corpora.jsonl import is_text
+from idl_hf.models.generation import GenerationSettings
 from idl_hf.schema import Turn
 
 _MAX_STOPS = 16

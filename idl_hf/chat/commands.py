@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idl_hf.cache import cache_folder
-from idl_hf.chat.generation import GenerationSettings, parsed_setting, setting_names
 from idl_hf.command_line import did_you_mean
+from idl_hf.models.generation import GenerationSettings, parsed_setting, setting_names
 from idl_hf.schema import Dialogue, Person
 from idl_hf.shown import visible
 

@@ -13,7 +13,6 @@ from transformers import LogitsProcessorList, PreTrainedModel, PreTrainedTokeniz
 
 from idl_hf import prompting
 from idl_hf.chat.forgetting import Forgotten, remove_from_caches, says_the_same, what_is_left
-from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat.opening import Opening, opening_of
 from idl_hf.chat.person_prompt import person_prompt
 from idl_hf.chat.reasons import Reason, reasons
@@ -21,6 +20,7 @@ from idl_hf.chat.recipe import DEFAULT_BUDGET, recipe_of, trained_options
 from idl_hf.chat.saved import PERSONA_FILE, Exchange, SavedPersona, forget_saved, read_persona, write_persona
 from idl_hf.corpora.jsonl import is_text, parse_turns
 from idl_hf.encoding import SentenceEncoder
+from idl_hf.models.generation import GenerationSettings
 from idl_hf.models.limits import position_count
 from idl_hf.models.loading import LoadedModel, load_model
 from idl_hf.models.offline import OFFLINE

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from idl_hf.chat.generation import GenerationSettings, settings_of
+from idl_hf.models.generation import GenerationSettings, settings_of
 from idl_hf.models.identity import RECIPE_FILE, load_generation, load_recipe
 from idl_hf.rows.options import RowOptions, option_names
 

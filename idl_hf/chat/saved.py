@@ -10,9 +10,9 @@ from pathlib import Path
 
 from idl_hf.cache import write_whole
 from idl_hf.chat.forgetting import says_the_same
-from idl_hf.chat.generation import GenerationSettings, checked_settings
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import is_text, parse_dialogue
+from idl_hf.models.generation import GenerationSettings, checked_settings
 from idl_hf.schema import Dialogue, Turn
 
 PERSONA_FILE = "persona.json"

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from idl_hf.chat.answers import Answer
     from idl_hf.chat.api import Service
     from idl_hf.chat.api_request import Asked
-    from idl_hf.chat.generation import GenerationSettings
     from idl_hf.chat.persons import Persons
     from idl_hf.chat.recipe import Recipe
+    from idl_hf.models.generation import GenerationSettings
     from idl_hf.models.loading import LoadedModel
     from idl_hf.schema import Message, Person
 
@@ -146,6 +146,7 @@ def serve_model(
     """Return what answers for people by a model, which is the engine's alone from now on."""
     from idl_hf.chat.answers import LocalAnswer
     from idl_hf.models.engine import Engine
+    from idl_hf.models.generation import as_in_chat
     from idl_hf.token_ids import end_ids
 
     model, tokenizer = loaded
@@ -154,7 +155,7 @@ def serve_model(
     service = _service(
         args,
         _persons(people, recipe, tokenizer, model.config),
-        _defaults(recipe.generation),
+        as_in_chat(recipe.generation),
         lambda prompt, asked: LocalAnswer(engine, tokenizer, prompt, asked),
         lambda: engine.state()._asdict(),
     )
@@ -165,6 +166,7 @@ def serve_endpoint(args: ServeArguments, people: "Mapping[str, Person]", recipe:
     """Return what answers for people by another server."""
     from idl_hf.chat.remote_answers import RemoteAnswers
     from idl_hf.models.endpoint import Endpoint
+    from idl_hf.models.generation import as_in_chat
     from idl_hf.models.loading import load_config, load_tokenizer
 
     assert args.engine is not None
@@ -177,7 +179,7 @@ def serve_endpoint(args: ServeArguments, people: "Mapping[str, Person]", recipe:
     answers = RemoteAnswers(endpoint, tokenizer)
     persons = _persons(people, recipe, tokenizer, load_config(args.model))
     # Of another server the penalty is of the whole prompt: it would punish the person's own words
-    defaults = replace(_defaults(recipe.generation), repetition_penalty=1.0)
+    defaults = replace(as_in_chat(recipe.generation), repetition_penalty=1.0)
     service = _service(args, persons, defaults, answers.answer, answers.state)
     return Served(service, f"replies by {endpoint.url}", answers.stop, lambda: None)
 
@@ -204,13 +206,6 @@ def _service(
     hosts = ["localhost", "127.0.0.1", "[::1]", args.host] if is_loopback(args.host) else ["*"]
     most = args.max_running + args.max_queued
     return Service(persons, answer, state, defaults, most, args.api_key, hosts)
-
-
-def _defaults(saved: "GenerationSettings") -> "GenerationSettings":
-    """Return how replies are written unless a request says otherwise: as in a chat."""
-    from idl_hf.chat.generation import SAMPLED
-
-    return saved if saved.temperature > 0 else SAMPLED
 
 
 def _free_bytes(device: str) -> int:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from idl_hf.arguments import option, required
 from idl_hf.chat.commands import Talk, answer, describe_settings
-from idl_hf.chat.generation import SAMPLED, setting_names
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
+from idl_hf.models.generation import SAMPLED, as_in_chat, setting_names
 from idl_hf.schema import Person, group_by_person
 from idl_hf.shown import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from idl_hf.chat.generation import GenerationSettings
     from idl_hf.chat.persona_chat import PersonaChat
+    from idl_hf.models.generation import GenerationSettings
 
 _SAVED = "default: as saved with the adapter, else"
 
@@ -121,8 +121,7 @@ def _refuse_what_is_saved(args: ChatArguments) -> None:
 def _settings(args: ChatArguments, chat: "PersonaChat", saved: bool) -> "GenerationSettings":
     """Return the settings of the command line, else those saved with the adapter or persona, else sampling ones."""
     given = {name: getattr(args, name) for name in setting_names() if getattr(args, name) is not None}
-    keeps = saved or chat.generation.temperature > 0
-    return replace(chat.generation if keeps else SAMPLED, **given)
+    return replace(chat.generation if saved else as_in_chat(chat.generation), **given)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat_template import GUARD, conversation, reply_head
+from idl_hf.models.generation import GenerationSettings
 from idl_hf.models.limits import position_count
 from idl_hf.schema import Message
 from idl_hf.token_ids import end_ids, prompt_ids

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from transformers import GenerationConfig
 
-from idl_hf.chat.generation import SAMPLED
 from idl_hf.chat.persona_chat import PersonaChat
 from idl_hf.export.modelfile import modelfile
+from idl_hf.models.generation import as_in_chat
 from idl_hf.models.loading import load_config, load_tokenizer
 
 _CHOSEN = (
@@ -34,7 +34,7 @@ def write_person(chat: PersonaChat, folder: Path, model: Path, weights: str) -> 
         "messages": opening.messages,
     }
     _write_private(folder / "persona_prompt.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    settings = chat.generation if chat.generation.temperature > 0 else SAMPLED  # as a chat in the terminal
+    settings = as_in_chat(chat.generation)
     tokenizer, config = load_tokenizer(str(model)), load_config(str(model))
     ends = GenerationConfig.from_pretrained(model)
     _write_private(folder / "Modelfile", modelfile(weights, opening.messages, settings, tokenizer, config, ends))

@@ -25,7 +25,8 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from idl_hf.models.prefix_tree import Node, PrefixTree
-from idl_hf.models.tree_decoding import base_model, reading_obstacle
+from idl_hf.models.tree_decoding import base_model, out_of_sight, reading_obstacle
+from idl_hf.packing.attention import refuse_extras
 
 logger = logging.getLogger(__name__)
 ATTENTION = "idl_hf_engine"
@@ -107,8 +108,7 @@ class _Tile:
         """Return which columns each query does not see, bool (queries, width)."""
         if window not in self.hidden:
             columns = torch.arange(int(self.positions.max()) + 1, device=self.positions.device)
-            distances = self.positions[:, None] - columns
-            self.hidden[window] = (distances < 0) if window is None else (distances < 0) | (distances >= window)
+            self.hidden[window] = out_of_sight(self.positions[:, None] - columns, window)
         return self.hidden[window]
 
 
@@ -364,9 +364,7 @@ def engine_attention(
 
     query: (1, heads, n, d); key, value: (1, key heads, n, d). Heads that share keys are one product.
     """
-    for name in ("softcap", "s_aux", "position_bias"):
-        if options.get(name) is not None:
-            raise ValueError(f"{type(module).__name__} passes {name} to its attention, which the engine lacks.")
+    refuse_extras(module, options, "the engine")
     current, layer = _current.get(), module.layer_idx
     for segment in current.segments:
         rows = slice(segment.row, segment.row + segment.stop - segment.start)

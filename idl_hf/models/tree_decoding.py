@@ -20,7 +20,7 @@ from accelerate.utils import is_peft_model
 from torch import Tensor
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 
-from idl_hf.packing.attention import HIDDEN, obstacle
+from idl_hf.packing.attention import HIDDEN, obstacle, refuse_extras
 
 ATTENTION = "idl_hf_prompt_tree"
 CHUNK = 512  # tokens of prompts in one forward pass; bounds the activations
@@ -207,9 +207,7 @@ def tree_attention(
     between query and key, negative for keys out of sight. Returns (1, n, heads, d). Scores are of the precision of the
     inputs.
     """
-    for name in ("softcap", "s_aux", "position_bias"):
-        if options.get(name) is not None:
-            raise ValueError(f"{type(module).__name__} passes {name} to its attention, which shared prompts lack.")
+    refuse_extras(module, options, "decoding of shared prompts")
     size, heads, length, width = query.shape
     grouped = (size, key.shape[1], -1)
     query = query * (width**-0.5 if scaling is None else scaling)
@@ -218,13 +216,18 @@ def tree_attention(
         stop = min(length, start + TILE)
         slots = key.shape[2] - length + stop
         distances = attention_mask[:, :, start:stop, :slots]
-        hidden = distances < 0 if sliding_window is None else (distances < 0) | (distances >= sliding_window)
+        hidden = out_of_sight(distances, sliding_window)
         scores = query[:, :, start:stop].reshape(*grouped, width) @ key[:, :, :slots].transpose(2, 3)
         scores = scores.view(size, heads, -1, slots).masked_fill_(hidden, -torch.inf)
         probs = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype)
         attended = probs.view(*grouped, slots) @ value[:, :, :slots]
         output[:, start:stop] = attended.view(size, heads, -1, value.shape[-1]).transpose(1, 2)
     return output, None
+
+
+def out_of_sight(distances: Tensor, window: int | None) -> Tensor:
+    """Return for each query and key, so many tokens apart, whether the key is hidden: later, or before the window."""
+    return distances < 0 if window is None else (distances < 0) | (distances >= window)
 
 
 AttentionInterface.register(ATTENTION, tree_attention)

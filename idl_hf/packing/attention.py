@@ -8,7 +8,7 @@ checkpointing sees it again in the backward pass. It holds distances in tokens r
 sliding window cannot read a distance off the indices of a packed row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,9 +77,7 @@ def packed_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, sliding_window=sliding_window, **options
         )
-    for name in ("softcap", "s_aux", "position_bias"):
-        if options.get(name) is not None:
-            raise ValueError(f"{type(module).__name__} passes {name} to its attention, which prefix sharing lacks.")
+    refuse_extras(module, options, "prefix sharing")
     distances, places = attention_mask[:, :, :-1], attention_mask[:, 0, -1]
     if len(distances) == 1:  # one tree, nothing is filled up
         return _tree_attention(module, query, key, value, distances, sliding_window, **options), None
@@ -88,6 +86,13 @@ def packed_attention(
     attended = _tree_attention(module, query, key, value, distances, sliding_window, **options)
     row = attended.new_zeros(length + 1, *attended.shape[2:])  # the last place takes what fills up
     return row.index_put((places.flatten(),), attended.flatten(0, 1))[None, :length], None
+
+
+def refuse_extras(module: torch.nn.Module, options: Mapping[str, Any], what: str) -> None:
+    """Raise ValueError where a model passes to its attention what ours have not."""
+    for name in ("softcap", "s_aux", "position_bias"):
+        if options.get(name) is not None:
+            raise ValueError(f"{type(module).__name__} passes {name} to its attention, which {what} lacks.")
 
 
 def _by_tree(states: Tensor, places: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 
 from idl_hf.chat.api_request import RefusalError, parse_request
-from idl_hf.chat.generation import SAMPLED
+from idl_hf.models.generation import SAMPLED
 from idl_hf.schema import Turn
 
 HELLO = [{"role": "user", "content": "hello"}]

@@ -7,8 +7,8 @@ import torch
 from transformers import GenerationConfig, RepetitionPenaltyLogitsProcessor
 
 from idl_hf import PersonaChat
-from idl_hf.chat.generation import SAMPLED, GenerationSettings, parsed_setting, settings_of
 from idl_hf.corpora.jsonl import read_dialogues
+from idl_hf.models.generation import SAMPLED, GenerationSettings, parsed_setting, settings_of
 from idl_hf.models.replies import ReplyPenalty
 from idl_hf.rows.options import RowOptions
 

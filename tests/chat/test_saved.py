@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from idl_hf import PersonaChat
-from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat.saved import PERSONA_FILE, read_persona
+from idl_hf.models.generation import GenerationSettings
 from idl_hf.rows.options import RowOptions
 from idl_hf.schema import Turn
 

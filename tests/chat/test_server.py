@@ -17,11 +17,11 @@ import uvicorn
 
 from idl_hf import PersonaChat
 from idl_hf.chat.api import make_app
-from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat.persons import read_all_people
 from idl_hf.chat.recipe import Recipe
 from idl_hf.chat.server import ServeArguments, serve_endpoint, serve_model
 from idl_hf.cli import main
+from idl_hf.models.generation import GenerationSettings
 from idl_hf.models.loading import LoadedModel
 from idl_hf.rows.options import RowOptions
 from tests.dpoc.models import tiny
@@ -294,7 +294,7 @@ def test_clients_that_are_killed_free_their_places(served, stream):
 
 def test_a_client_that_is_killed_while_it_waits_is_gone(small):
     port, _ = small
-    asked = request_of({"max_tokens": 3000, "stream": True}, JSON, f"Authorization: Bearer {KEY}")
+    asked = request_of({"max_tokens": 3000, "stream": True, "temperature": 0}, JSON, f"Authorization: Bearer {KEY}")
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as first:
         first.sendall(asked)
         wait_for(lambda: health(port)["running"] == 1)
@@ -388,7 +388,11 @@ def test_an_engine_at_a_url_writes_the_replies(serve, make_model, tokenizer, tmp
         assert whole.choices[0].finish_reason == last.choices[0].finish_reason == "length"
         assert whole.usage.prompt_tokens == client.chat.completions.create(**asked).usage.prompt_tokens
         with socket.create_connection(("127.0.0.1", before), timeout=PATIENCE) as killed:
-            killed.sendall(request_of({"max_tokens": 3000, "stream": True}, JSON, f"Authorization: Bearer {KEY}"))
+            killed.sendall(
+                request_of(
+                    {"max_tokens": 3000, "stream": True, "temperature": 0}, JSON, f"Authorization: Bearer {KEY}"
+                )
+            )
             wait_for(lambda: health(port)["running"] == 1)
         wait_for(lambda: health(before)["open"] == health(before)["running"] == health(port)["open"] == 0)
         assert engine.state().cached_tokens < 3000
@@ -425,7 +429,7 @@ def test_a_server_under_load_ends_when_it_is_told_to(logs, make_model, tokenizer
 
 def how_it_ends(client, place):
     """The reason that a reply ends with, or the error that the client is given."""
-    asked = {"model": "ruth", "messages": said("hi"), "max_tokens": 3500}
+    asked = {"model": "ruth", "messages": said("hi"), "max_tokens": 3500, "temperature": 0}
     try:
         if place == 0:
             return client.chat.completions.create(**asked).choices[0].finish_reason

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig, LlamaConfig
 
-from idl_hf.chat.generation import GenerationSettings
 from idl_hf.chat_template import PLAIN_TEMPLATE, conversation, reply_head
 from idl_hf.export.modelfile import go_template, modelfile, quoted
+from idl_hf.models.generation import GenerationSettings
 from idl_hf.token_ids import prompt_ids
 from tests.export.ollama_parser import commands
 

@@ -11,8 +11,9 @@ import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 
 from idl_hf.models import engine as engines
-from idl_hf.models.drawing import Drawer, Drawing
+from idl_hf.models.drawing import Drawer
 from idl_hf.models.engine import Engine, EngineStoppedError, Reply
+from idl_hf.models.generation import GenerationSettings
 from tests.dpoc.models import NOT_SHARING, SHARING, tiny
 
 NEW_TOKENS = 6
@@ -100,6 +101,16 @@ def test_replies_at_once_are_those_of_each_prompt_alone(start, name):
     assert len({tuple(tokens) for tokens, _ in written}) > 3
     check(name, written, PROMPTS)
     check(name, [at_once(engine, [prompt])[0] for prompt in PROMPTS], PROMPTS)  # and once all is kept
+
+
+def test_in_half_precision_replies_are_as_exact_as_the_models_own(start):
+    model = tiny("Mistral").bfloat16()
+    with torch.no_grad():
+        own = [model(torch.tensor([prompt])).logits[0, -1].float().log_softmax(-1) for prompt in PROMPTS]
+    written = at_once(start(model), PROMPTS)
+    for prompt, (_, logprobs), usual in zip(PROMPTS, written, own, strict=True):
+        exact = expected_of("Mistral", tuple(prompt))[1][0]
+        assert (logprobs[0].float() - exact).abs().mean() < 1.5 * (usual - exact).abs().mean() + 0.01
 
 
 @pytest.mark.parametrize(("chunk", "tile"), [(1, 1), (5, 2), (7, 128)])
@@ -314,13 +325,14 @@ def test_a_stopped_engine_lets_a_reply_end_in_time(start):
 
 def test_a_seed_draws_the_same_again_whatever_runs_beside(start):
     engine = start(tiny("Llama"), ends=())
-    drawing = Drawing(temperature=1.0, top_k=0, seed=7)
+    drawing = GenerationSettings(temperature=1.0, top_k=0, seed=7)
     quiet = list(engine.tokens(_A, Drawer(drawing), 12))
     with ThreadPoolExecutor(4) as pool:
-        others = [pool.submit(lambda: list(engine.tokens(_B, Drawer(Drawing(temperature=1.0)), 12))) for _ in range(3)]
+        unseeded = GenerationSettings(temperature=1.0)
+        others = [pool.submit(lambda: list(engine.tokens(_B, Drawer(unseeded), 12))) for _ in range(3)]
         assert list(engine.tokens(_A, Drawer(drawing), 12)) == quiet
         assert len({tuple(other.result()) for other in others}) > 1
-    other = Drawing(temperature=1.0, top_k=0, seed=8)
+    other = GenerationSettings(temperature=1.0, top_k=0, seed=8)
     assert list(engine.tokens(_A, Drawer(other), 12)) != quiet
 
 
@@ -338,7 +350,7 @@ def test_a_seed_draws_the_same_again_whatever_runs_beside(start):
 def test_tokens_are_drawn_as_often_as_generate_draws_them(options):
     torch.manual_seed(0)
     logits, written, said = torch.randn(12) * 2, [3, 5], [4]
-    drawer = Drawer(Drawing(**options, seed=0, said=said))
+    drawer = Drawer(GenerationSettings(**options, seed=0), said)
     drawer([], logits)  # the reply's first token
     counts = torch.zeros(12)
     for _ in range(2000):

@@ -69,6 +69,11 @@ class GenerationSettings:
 SAMPLED = GenerationSettings(temperature=0.7, top_p=0.9, min_p=0.05, repetition_penalty=1.1)
 
 
+def as_in_chat(saved: GenerationSettings) -> GenerationSettings:
+    """Return what a chat begins with: settings that were saved with a model, sampling ones where they are greedy."""
+    return saved if saved.temperature > 0 else SAMPLED
+
+
 def setting_names() -> list[str]:
     """Return the names of all settings."""
     return [setting.name for setting in fields(GenerationSettings)]
