@@ -28,7 +28,7 @@ def merge_adapter(model: "PeftModel") -> PreTrainedModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of tied weights, which are parted
             merged = model.merge_and_unload(safe_merge=True)
-    except (ValueError, NotImplementedError, AttributeError) as error:
+    except (ValueError, NotImplementedError) as error:
         raise ValueError(
             f"This adapter of type {kind} cannot be merged into its base: {error}. Use it as it is."
         ) from error

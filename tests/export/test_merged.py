@@ -8,6 +8,7 @@ import torch
 from huggingface_hub import ModelCard
 from peft import PrefixTuningConfig
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from idl_hf import PersonaChat
 from idl_hf.cli import main
@@ -119,3 +120,12 @@ def test_an_adapter_that_is_no_change_of_weights_is_refused(make_adapter, capsys
     assert main(["export", "--adapter", str(adapter), "--output_dir", str(adapter.parent / "out"), "--merged"]) == 1
     assert "An adapter of type PREFIX_TUNING is no change of weights" in capsys.readouterr().err
     assert sorted(file.name for file in adapter.parent.iterdir()) == ["adapter", "base"]
+
+
+def test_an_adapter_that_broke_is_told_and_nothing_is_written(make_adapter, tmp_path, capsys):
+    adapter = make_adapter(target_modules=["q_proj"])
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file({name: weight * torch.nan for name, weight in weights.items()}, adapter / "adapter_model.safetensors")
+    assert main(["export", "--adapter", str(adapter), "--output_dir", str(tmp_path / "exported"), "--merged"]) == 1
+    assert "of type LORA cannot be merged into its base: NaNs detected" in capsys.readouterr().err
+    assert not (tmp_path / "exported").exists()
