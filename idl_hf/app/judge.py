@@ -11,17 +11,8 @@ from idl_hf.app.markup import block, sentence, shown
 from idl_hf.app.notices import telling_errors, warn
 from idl_hf.app.queueing import Queueing
 from idl_hf.cache import digest
-from idl_hf.evaluation.ratings import (
-    ALL,
-    CRITERIA,
-    SKIPPED,
-    Pair,
-    Rating,
-    RatingsFile,
-    Verdicts,
-    is_done,
-    rater_name,
-)
+from idl_hf.evaluation.ratings import ALL, CRITERIA, SKIPPED, Pair, Rating, Verdicts, is_done, rater_name
+from idl_hf.evaluation.ratings_file import RatingsFile
 from idl_hf.schema import Turn
 
 QUESTIONS = {

@@ -14,7 +14,7 @@ from idl_hf.evaluation.judging import JudgeArguments, open_ratings
 
 if TYPE_CHECKING:
     from idl_hf.app.visitors import Shared
-    from idl_hf.evaluation.ratings import RatingsFile
+    from idl_hf.evaluation.ratings_file import RatingsFile
 
 ADDRESS = "127.0.0.1"
 

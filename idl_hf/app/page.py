@@ -8,7 +8,7 @@ from idl_hf.app.judge import CSS as JUDGE_CSS
 from idl_hf.app.judge import judge_tab
 from idl_hf.app.markup import CSS
 from idl_hf.app.visitors import Shared, Visitor
-from idl_hf.evaluation.ratings import RatingsFile
+from idl_hf.evaluation.ratings_file import RatingsFile
 
 TITLE = "idl-hf"
 # Gradio makes functions of its templates in the page; nothing that an export holds may be fetched from elsewhere

@@ -9,17 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from idl_hf.evaluation.ratings import (
-    ALL,
-    CRITERIA,
-    OUTCOMES,
-    Pair,
-    Ratings,
-    Study,
-    Verdicts,
-    is_done,
-    standing,
-)
+from idl_hf.evaluation.ratings import ALL, CRITERIA, OUTCOMES, Pair, Ratings, Study, Verdicts, is_done, standing
 from idl_hf.report.results import Column, Line, Report, Table
 
 _EXAMPLES = 6

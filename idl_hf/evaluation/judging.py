@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from idl_hf.arguments import option
 from idl_hf.encoding import default_encoder
-from idl_hf.evaluation.ratings import RatingsFile, Study, create
+from idl_hf.evaluation.ratings import Study
+from idl_hf.evaluation.ratings_file import RatingsFile, create
 from idl_hf.rows.arguments import DATASET_HELP, OPTIONS_HELP, parse_options
 from idl_hf.shown import visible
 

@@ -20,7 +20,7 @@ def evaluate(args: EvaluateArguments) -> Path:
 def _report_ratings(file: Path, folder: Path) -> Path:
     """Write the report of a file of ratings, and beside it all of it as ratings.json."""
     from idl_hf.evaluation.human import exported, human_report  # here, since `--help` would pay for SciPy
-    from idl_hf.evaluation.ratings import read_ratings
+    from idl_hf.evaluation.ratings_file import read_ratings
     from idl_hf.evaluation.written import finish
 
     started = time.perf_counter()

@@ -19,7 +19,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from idl_hf.cli import main
-from idl_hf.evaluation.ratings import CRITERIA, OUTCOMES, create, read_ratings, standing
+from idl_hf.evaluation.ratings import CRITERIA, OUTCOMES, standing
+from idl_hf.evaluation.ratings_file import create, read_ratings
 from tests.app.conftest import free_port
 from tests.evaluation.studies import SYSTEMS, pair, study
 

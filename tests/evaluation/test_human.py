@@ -10,7 +10,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from idl_hf.cli import main
 from idl_hf.evaluation.human import agreements, counted, exported, human_report, shares, votes
-from idl_hf.evaluation.ratings import ALL, CRITERIA, OUTCOMES, SKIPPED, Rating, Ratings, RatingsFile, create
+from idl_hf.evaluation.ratings import ALL, CRITERIA, OUTCOMES, SKIPPED, Rating, Ratings
+from idl_hf.evaluation.ratings_file import RatingsFile, create
 from idl_hf.report.html import render
 from idl_hf.report.layout import measure
 from idl_hf.report.statistics import mean_over_people

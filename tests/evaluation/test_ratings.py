@@ -12,19 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from idl_hf.evaluation.ratings import (
-    ALL,
-    CRITERIA,
-    OUTCOMES,
-    SKIPPED,
-    Rating,
-    RatingsFile,
-    create,
-    is_done,
-    rater_name,
-    read_ratings,
-    standing,
-)
+from idl_hf.evaluation.ratings import ALL, CRITERIA, OUTCOMES, SKIPPED, Rating, is_done, rater_name, standing
+from idl_hf.evaluation.ratings_file import RatingsFile, create, read_ratings
 from tests.evaluation.studies import study
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 CLICKS = """
 import sys
 from pathlib import Path
-from idl_hf.evaluation.ratings import CRITERIA, OUTCOMES, Rating, RatingsFile
+from idl_hf.evaluation.ratings import CRITERIA, OUTCOMES, Rating
+from idl_hf.evaluation.ratings_file import RatingsFile
 file, first = RatingsFile(Path(sys.argv[1])), int(sys.argv[2])
 for n in range(first, 10**9):
     rating = Rating("ann" if n % 2 else "bo", n % 8, CRITERIA[n % 3], OUTCOMES[n // 3 % 3], n // 7 % 2)
@@ -130,7 +120,8 @@ def test_a_click_that_does_not_fit_on_the_disk_is_refused_and_leaves_no_part(pat
     code = f"""
 import resource, signal, sys
 from pathlib import Path
-from idl_hf.evaluation.ratings import Rating, RatingsFile
+from idl_hf.evaluation.ratings import Rating
+from idl_hf.evaluation.ratings_file import RatingsFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path({str(path)!r})
 file = RatingsFile(path)
