@@ -92,6 +92,7 @@ def _serve(shared: "Shared | None", ratings: "RatingsFile | None", port: int) ->
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from idl_hf.app.page import STYLE, OwnAddressOnly, build_page, theme
+    from idl_hf.app.queueing import KEPT_STREAMS
 
     page = build_page(shared, ratings)
     # A page of elsewhere whose name leads to this machine is answered nothing
@@ -109,6 +110,7 @@ def _serve(shared: "Shared | None", ratings: "RatingsFile | None", port: int) ->
         footer_links=[],
         theme=theme(),
         css=STYLE,
+        head=KEPT_STREAMS,
         app_kwargs={"middleware": [hosts, Middleware(OwnAddressOnly)]},
     )
     print(f"Open http://{ADDRESS}:{port} in a browser. Nothing leaves this machine; Ctrl-C ends.", flush=True)

@@ -47,7 +47,6 @@ def persona_tab(page: gr.Blocks, shared: Shared, visitor: gr.State) -> list[Depe
         label="Person", choices=[], render=False, elem_id="person", info="Bring dialogues first, then pick whose."
     )
     brought = [account, person]
-    begin = partial(_begin, shared)
     with gr.Tabs():
         with gr.Tab("Export"):
             sources = [_export_source(visitor, brought)]
@@ -59,7 +58,7 @@ def persona_tab(page: gr.Blocks, shared: Shared, visitor: gr.State) -> list[Depe
             with gr.Tab("Folder"):
                 gr.HTML(sentence(f"The people of '{shared.data_dir}', whom the page begins with."))
                 folder = gr.Button("Show these people", variant="primary", elem_id="folder-people")
-                sources.append(folder.click(begin, [visitor], brought, **ONE_AT_A_TIME))
+                sources.append(folder.click(partial(_bring_folder, shared), [visitor], brought, **ONE_AT_A_TIME))
     for component in brought:
         component.render()
     view = gr.HTML(elem_id="dialogues")
@@ -69,7 +68,9 @@ def persona_tab(page: gr.Blocks, shared: Shared, visitor: gr.State) -> list[Depe
         forgotten = gr.HTML(elem_id="forgotten")
         with gr.Accordion("Save this person on this machine", open=False):
             _saving(visitor)
-    sources.append(page.load(begin, [visitor], brought, show_progress="hidden", **ONE_AT_A_TIME))
+    if shared.data_dir is not None:
+        arrive = partial(_arrive, shared)
+        sources.append(page.load(arrive, [visitor], brought, show_progress="hidden", **ONE_AT_A_TIME))
     shows = [view, own, dialogue, forgotten]
     show = partial(_show, shared)
     events = [source.success(show, [visitor, person], shows, **ONE_AT_A_TIME) for source in sources]
@@ -131,15 +132,15 @@ def _saving(visitor: gr.State) -> None:
     save.click(_save, [visitor, folder], [gr.HTML(elem_id="saved")], **ONE_AT_A_TIME)
 
 
-def _begin(shared: Shared, visitor: Visitor) -> tuple[object, ...]:
-    """Return the people of data_dir, if there is one."""
+def _arrive(shared: Shared, visitor: Visitor) -> tuple[object, ...]:
+    """Return the people of data_dir to whoever opens the page, unless they were quick to bring others."""
+    return _bring_folder(shared, visitor) if not visitor.people else gr.skip()
+
+
+def _bring_folder(shared: Shared, visitor: Visitor) -> tuple[object, ...]:
     visitor.take(shared.people, shared.data_dir)
-    if shared.data_dir is None:
-        return "", _choices(visitor)
-    dialogues = sum(len(person.dialogues) for person in shared.people)
-    return sentence(f"{len(shared.people)} people with {dialogues} dialogues in '{shared.data_dir}'."), _choices(
-        visitor
-    )
+    told = f"{len(shared.people)} people with {_number(shared.people)} dialogues in '{shared.data_dir}'."
+    return sentence(told), _choices(visitor)
 
 
 def _bring_example(visitor: Visitor) -> tuple[object, ...]:
@@ -202,8 +203,12 @@ def _choices(visitor: Visitor) -> gr.Dropdown:
 
 
 def _dialogues(people: Sequence[Person]) -> str:
-    number = sum(len(person.dialogues) for person in people)
+    number = _number(people)
     return f"{number} dialogue{'s'[: number != 1]}"
+
+
+def _number(people: Sequence[Person]) -> int:
+    return sum(len(person.dialogues) for person in people)
 
 
 @telling_errors
