@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.conftest import free_port
+from tests.app.conftest import drawn, free_port, watch
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds until something counts as not coming; a machine may be busy
@@ -102,6 +102,7 @@ def opened(browser):
         page = context.new_page()
         page.set_default_timeout(WAIT)
         page.add_init_script(script)
+        watch(page)
         page.on("request", lambda fetched: asked.append((address, fetched.url)))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
@@ -112,6 +113,7 @@ def opened(browser):
         )
         page.goto(address)
         page.locator("#read-export").wait_for()
+        drawn(page)
         return page
 
     yield visit
@@ -147,10 +149,13 @@ def pick(page, name):
 
 
 def turn_to(page, tab):
-    """Turn to a tab, and wait until it is drawn: what is typed into its fields before is lost, which nobody is quick
-    enough for but a program."""
     page.get_by_role("tab", name=tab, exact=True).click()
-    page.evaluate("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(go, 200))))")
+    drawn(page)
+
+
+def unfold(page, title):
+    page.get_by_text(title).click()
+    drawn(page)
 
 
 def say(page, text):
@@ -166,7 +171,7 @@ def bubbles(page):
 
 
 def set_length(page, tokens):
-    page.get_by_text("How replies are written").click()
+    unfold(page, "How replies are written")
     page.get_by_label("number input for Longest reply").fill(str(tokens))
     page.get_by_label("number input for Longest reply").press("Tab")
 
@@ -276,7 +281,7 @@ def test_what_was_said_is_taken_back_answered_again_and_begun_anew(app, opened):
     page.get_by_text("There is no reply yet; say something first.").wait_for()
     say(page, "one ?")
     say(page, "two ?")
-    page.get_by_text("How replies are written").click()
+    unfold(page, "How replies are written")
     page.get_by_label("Seed").fill("x")
     page.locator("#message textarea").fill("three ?")
     page.locator("#message textarea").press("Enter")
@@ -321,6 +326,7 @@ def test_a_reply_can_be_stopped_or_left_and_the_model_answers_the_next(server, o
         page.close()  # while its reply is written
         say(other, "are you there ?")
         assert len(bubbles(other)) == 2
+        other.close()  # else what it still asks for would be lost with the app
 
 
 # The word that ends a stream comes late, as it may where much else goes on
@@ -363,7 +369,7 @@ def test_the_people_of_a_folder_are_there_at_once_and_saved_where_one_asks(serve
         page = opened(address)
         page.locator("#account").get_by_text("1 people with 2 dialogues").wait_for()
         page.locator("#dialogues h3").filter(has_text="ruth:").wait_for()  # the only one is picked
-        page.get_by_text("Save this person on this machine").click()
+        unfold(page, "Save this person on this machine")
         page.locator("#save").click()
         page.get_by_text("A folder is missing").wait_for()
         page.locator("#save-folder textarea, #save-folder input").first.fill(str(tmp_path / "kept"))
@@ -378,6 +384,7 @@ def test_the_people_of_a_folder_are_there_at_once_and_saved_where_one_asks(serve
         assert "validation.jsonl" in page.locator("#forgotten").inner_text()
         kept = json.loads((tmp_path / "kept" / "persona.json").read_text())
         assert [dialogue["dialogue_id"] for dialogue in kept["dialogues"]] == ["ruth-1"]
+        page.close()
 
 
 def test_an_export_that_cannot_be_read_stays_until_it_is_taken_away(app, opened, tmp_path):

@@ -21,7 +21,7 @@ from sklearn.metrics import cohen_kappa_score
 from idl_hf.cli import main
 from idl_hf.evaluation.ratings import CRITERIA, OUTCOMES, standing
 from idl_hf.evaluation.ratings_file import create, read_ratings
-from tests.app.conftest import free_port
+from tests.app.conftest import drawn, free_port, watch
 from tests.evaluation.studies import SYSTEMS, pair, study
 
 ROOT = Path(__file__).parents[2]
@@ -158,9 +158,11 @@ def opened(browser, app: App, name: str, width: int = 1280, url: str = "") -> Ra
     page.set_default_timeout(60_000)
     rater = Rater(page, name)
 
+    watch(page)
     page.on("request", lambda request: rater.asked.append(request.url))
     page.goto(url or app.url)
     page.wait_for_selector("#judge-name")
+    drawn(page)
     return rater
 
 
