@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SAMPLE_DATA = Path(__file__).parent / "sample_data"
 _QUESTIONS = ("hi , how is your day going ?", "what do you do for a living ?", "do you have any pets ?")
-_COLUMNS = ["nll", "nll_other", "gain", "bleu_1", "rouge_l", "distinct_1", "p_f1", "p_co"]
+_COLUMNS = ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "bleu_1", "rouge_l", "distinct_1", "p_f1", "p_co"]
 _TRAINING: dict[str, Any] = {  # of both stages
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 2,

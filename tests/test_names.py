@@ -57,8 +57,8 @@ VERBS = [
 ]  # fmt: skip
 DATASETS = ["convai2_idl", "dialogues_idl", "light_idl", "movie_idl", "msc_idl"]
 METRICS = [
-    "coh_con", "distinct", "hits_at_k", "idl_bleu", "idl_rouge_l", "p_co", "p_f1", "parlai_f1", "persona_gain",
-    "persona_triples",
+    "coh_con", "distinct", "hits_at_k", "identification", "idl_bleu", "idl_rouge_l", "p_co", "p_f1", "parlai_f1",
+    "persona_gain", "persona_triples",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from idl_hf.models.likelihood import SummedNLL
 from idl_hf.prompting import render, render_replies
 from idl_hf.report.statistics import Estimate, mean_over_people
 from idl_hf.rows.options import RowOptions
-from idl_hf.rows.people import People, usable_dialogues
+from idl_hf.rows.people import People
 from idl_hf.rows.references import choose_for_context, context_of
 from idl_hf.schema import Dialogue, Person
 from idl_hf.training.data import fit_rows
@@ -28,19 +28,6 @@ class Likeness:
     hits: float  # share of dialogues that are likeliest given the person's own past
     people: int  # the person and the strangers
     dialogues: int
-
-
-def nearest_people(person: Person, others: Sequence[Person], count: int, people: People) -> list[Person]:
-    """Return the other people whose dialogues show most alike what they say, by the cosine of mean vectors."""
-    own = _mean_vector(person, people)
-    able = [other for other in others if len(usable_dialogues(other)) > 1]
-    return sorted(able, key=lambda other: (-float(own @ _mean_vector(other, people)), other.person_id))[:count]
-
-
-def _mean_vector(person: Person, people: People) -> np.ndarray:
-    said = [text for dialogue in person.dialogues for text in dialogue.texts("self")]
-    mean = people.vectors(said).mean(axis=0)
-    return mean / np.linalg.norm(mean)
 
 
 def lineup_rows(

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
@@ -157,17 +157,37 @@ class MeasuredLine:
         rows = fit_rows(self.data.rows(**asked), self.model.tokenizer, self.data.max_prompt_tokens, positions)
         self._fitted[repr(asked)] = rows
         if asked["conditioning"] not in ("none", "profile") and asked.get("references") != 0:
-            chosen, lost = [len(ids) for ids in rows["reference_ids"]], rows["dropped_references"]
-            shown = [count - dropped for count, dropped in zip(chosen, lost, strict=True)]
-            most = self.data.max_prompt_tokens
-            about = (
-                f"{self.test}, {np.mean(shown):.2f} past dialogues a prompt, of {np.mean(chosen):.2f} chosen; "
-                f"{sum(map(bool, lost))} of {len(rows)} prompts lost some to keep within {most} tokens, "
-                f"{shown.count(0)} hold none"
-            )
-            suffix = ", other person" if asked["conditioning"] == "other_person" else ""
-            self.notes.add(about, self.label + suffix)
+            self._note_shown(rows, self.label)
         return rows
+
+    def _note_shown(self, rows: Dataset, label: str) -> None:
+        chosen, lost = [len(ids) for ids in rows["reference_ids"]], rows["dropped_references"]
+        shown = [count - dropped for count, dropped in zip(chosen, lost, strict=True)]
+        most = self.data.max_prompt_tokens
+        about = (
+            f"{self.test}, {np.mean(shown):.2f} past dialogues a prompt, of {np.mean(chosen):.2f} chosen; "
+            f"{sum(map(bool, lost))} of {len(rows)} prompts lost some to keep within {most} tokens, "
+            f"{shown.count(0)} hold none"
+        )
+        self.notes.add(about, label)
+
+    def lineup(self, strangers: int | None = None) -> dict[DialogueKey, list[SummedNLL]]:
+        """Return the scores of each dialogue's replies given the person's own past dialogues, then given those of
+        strangers, the first so many of them (None: all): four at random, then the most alike.
+
+        All prompts of a dialogue lose as many past dialogues to keep within the budget, so that length tells nobody.
+        """
+        rows = [self.data.rows(**{**self.options, **other}) for other in ({}, {"conditioning": "strangers"})]
+        places: dict[DialogueKey, list[int]] = {key: [place] for place, key in enumerate(keys_of(rows[0]))}
+        for place, key in enumerate(keys_of(rows[1]), len(rows[0])):
+            if strangers is None or len(places[key]) <= strangers:
+                places[key].append(place)
+        asked = concatenate_datasets(rows).select([place for of_dialogue in places.values() for place in of_dialogue])
+        positions = self.model.positions and self.model.positions - self.max_new_tokens
+        fitted = fit_rows(asked, self.model.tokenizer, self.data.max_prompt_tokens, positions, per_dialogue=True)
+        self._note_shown(fitted, f"{self.label}, among strangers")
+        scores = iter(self.model.scores(fitted, f"{self.label}, strangers"))
+        return {key: [next(scores) for _ in of_dialogue] for key, of_dialogue in places.items()}
 
     @property
     def test(self) -> str:

@@ -24,7 +24,7 @@ from idl_hf.report.results import Report
 from idl_hf.training.data import DataArguments, parse_options
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
-_LIKELIHOODS = ["nll", "nll_other", "nll_none", "nll_profile", "gain"]
+_LIKELIHOODS = ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "nll_none", "nll_profile"]
 _WORDS = ["bleu_1", "bleu_2", "rouge_l", "distinct_1", "distinct_2", "corpus_distinct_1", "p_f1", "p_co"]
 _ABOUT_MODELS = (
     "Models side by side on people none of them trained on. Persona gain is NLL given another person's dialogues "

@@ -16,11 +16,14 @@ from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 from idl_hf.cache import Cache, code_identity, digest
 from idl_hf.evaluation.measured_model import Judge, MeasuredLine, Reply
 from idl_hf.models.identity import model_identity
+from idl_hf.models.likelihood import per_token
 from idl_hf.models.responder import NoLogProbsError
 from idl_hf.registration import folder
 from idl_hf.report.results import Column
+from idl_hf.rows.strangers import AT_RANDOM
 
-NLL_OF = {"nll_other": "other_person", "nll_none": "none", "nll_profile": "profile"}  # the prompts' conditioning
+NLL_OF = {"nll_none": "none", "nll_profile": "profile"}  # the prompts' conditioning
+_IDENTIFICATION = {"id_hits": "hits@1", "id_log_loss": "log_loss"}
 
 
 class NotMeasuredError(Exception):
@@ -69,23 +72,45 @@ def score_line(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
 
 def _likelihoods(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     if not line.comparable_tokens:
-        raise NotMeasuredError(
-            f"{line.label} has another tokenizer. Its NLL and persona gain are not shown, since likelihoods per token "
-            "of different tokenizers cannot be compared."
-        )
+        raise NotMeasuredError(_OTHER_TOKENIZER.format(line.label))
     nll = {"nll": line.nll()}
     for key, conditioning in NLL_OF.items():
-        asked = key in keys or (key == "nll_other" and "gain" in keys)
-        if not asked or (key == "nll_other" and not line.shows_dialogues):
+        if key not in keys:
             continue
         if key == "nll_profile" and not all(line.data.profiles().values()):
             line.notes.add(f"{line.test}: {SCORES[key].label} is left out, since some people have no profile.")
             continue
         nll[key] = line.nll(conditioning=conditioning)
-    if "nll_other" in nll:
-        nll["gain"] = {person: nll["nll_other"][person] - own for person, own in nll["nll"].items()}
     dialogues = len(line.data.only or ())
     return {key: Scored(values, dialogues) for key, values in nll.items()}
+
+
+def _among_strangers(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
+    """Return what the same replies are worth given the past of others: likelihoods of those drawn at random, and the
+    decisions among all, which models of any tokenizer can be compared by."""
+    if not line.shows_dialogues:
+        raise NotMeasuredError("")
+    identified = not _IDENTIFICATION.keys().isdisjoint(keys)
+    lineup = line.lineup(None if identified else AT_RANDOM)
+    scored = {}
+    if line.comparable_tokens:
+        own = per_token([key.person_id for key in lineup], [scores[0] for scores in lineup.values()])
+        drawn = [(key.person_id, score) for key, scores in lineup.items() for score in scores[1 : 1 + AT_RANDOM]]
+        others = per_token(*zip(*drawn, strict=True))
+        scored = {"nll_other": others, "gain": {person: nll - own[person] for person, nll in others.items()}}
+    elif not {"nll_other", "gain"}.isdisjoint(keys):
+        line.notes.add(_OTHER_TOKENIZER.format(line.label))
+    if identified:
+        decisions: dict[str, list[list[float]]] = defaultdict(list)
+        for key, scores in lineup.items():
+            decisions[key.person_id].append([-score.nll for score in scores])
+        told = {
+            person: _metric("identification").compute(predictions=totals, references=[0] * len(totals))
+            for person, totals in decisions.items()
+        }
+        for column, name in _IDENTIFICATION.items():
+            scored[column] = {person: of_person[name] for person, of_person in told.items()}
+    return {key: Scored(values, len(lineup)) for key, values in scored.items()}
 
 
 def _words(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
@@ -144,16 +169,26 @@ def _of_each_person(replies: Sequence[Reply]) -> dict[str, list[int]]:
     return places
 
 
+_OTHER_TOKENIZER = (
+    "{} has another tokenizer. Its NLL and persona gain are not shown, since likelihoods per token of different "
+    "tokenizers cannot be compared."
+)
 _RELEASE = "as the authors' released code counts it: two unrelated human replies get a BLEU-1 of 49"
 _BLEU = "Of words, punctuation apart (sacrebleu's 13a), sentence level, without smoothing."
 _ALL = (
     Score("nll", "NLL", _likelihoods, "Negative log-likelihood of the person's own replies, nats per token. It "
           "compares models of one tokenizer.", 1, True),
-    Score("nll_other", "NLL, other person", _likelihoods, "The same given another person's dialogues.", 1, True),
+    Score("nll_other", "NLL, other person", _among_strangers, "The same given another person's dialogues, the mean of "
+          "four drawn at random.", 1, True),
     Score("nll_none", "NLL, none", _likelihoods, "The same given no past dialogue.", 1, True),
     Score("nll_profile", "NLL, profile", _likelihoods, "The same given the person's profile instead.", 1, True),
-    Score("gain", "persona gain", _likelihoods, "NLL given another person's dialogues instead, minus NLL; 0 for a "
+    Score("gain", "persona gain", _among_strangers, "NLL given another person's dialogues instead, minus NLL; 0 for a "
           "model that ignores the person.", 1),
+    Score("id_hits", "identified", _among_strangers, "Share of dialogues whose replies are likeliest given the "
+          "person's own past, among eight people (fewer where there are fewer): the three most alike and four at "
+          "random; 12.5 by chance."),
+    Score("id_log_loss", "log-loss", _among_strangers, "Of the softmax over these people's totals, in nats; the log "
+          "of their number, 2.079 of eight, for a model that ignores the person.", 1, True),
     *(Score(f"bleu_{n}", f"BLEU-{n}", _words, _BLEU) for n in range(1, 5)),
     Score("rouge_l", "ROUGE-L", _words, "F1 of words, without stemming."),
     Score("distinct_1", "Dist-1", _words, "Share of different tokens (sacrebleu's 13a) within a reply."),

@@ -17,7 +17,7 @@ from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of
 from idl_hf.persona.triples import format_triples
 from idl_hf.prompting import fit_to_budget, split_prompt
 from idl_hf.rows.arguments import BUILT_IN_HELP, DEFAULT_DATASET
-from idl_hf.rows.options import RowOptions
+from idl_hf.rows.options import OF_OTHERS, RowOptions
 from idl_hf.rows.people import People, usable_dialogues
 from idl_hf.schema import Dialogue, Person
 from idl_hf.shown import visible
@@ -114,8 +114,10 @@ def load_person(args: ShowArguments) -> PersonView:
 
     builder = load_dataset_builder(args.dataset_name, "msl", **args.builder_options("msl"))
     options = replace(builder.config.row_options(), targets="all")
-    if options.conditioning == "other_person":
-        raise ValueError("`show` looks at one person; conditioning='other_person' takes dialogues of somebody else.")
+    if options.conditioning in OF_OTHERS:
+        raise ValueError(
+            f"`show` looks at one person; conditioning='{options.conditioning}' takes dialogues of somebody else."
+        )
     person = find_person(args.load("sessions", args.split), args)
     # The rows of a person are the same whoever else is there, and to make them all may take hours
     people = People([person], SentenceEncoder(options.encoder), options.extractor)

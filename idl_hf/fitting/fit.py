@@ -251,10 +251,11 @@ def _measure(settings: FitSettings, folder: Path, cast: Cast, plan: Plan) -> Non
     from idl_hf.cache import Cache
     from idl_hf.encoding import SentenceEncoder
     from idl_hf.evaluation.data import spread
-    from idl_hf.evaluation.likeness import lineup_rows, measure_likeness, nearest_people
+    from idl_hf.evaluation.likeness import lineup_rows, measure_likeness
     from idl_hf.evaluation.measured_model import MeasuredModel
     from idl_hf.rows.options import RowOptions
-    from idl_hf.rows.people import People
+    from idl_hf.rows.people import People, usable_dialogues
+    from idl_hf.rows.strangers import nearest_people
 
     print(f"\nLikeness: {plan.minutes['likeness']:.1f} minutes", flush=True)
     held_out = [cast.held_out[place].dialogue for place in spread(len(cast.held_out), plan.held_out)]
@@ -263,7 +264,8 @@ def _measure(settings: FitSettings, folder: Path, cast: Cast, plan: Plan) -> Non
         People([person, *others], SentenceEncoder(settings.encoder)),
         RowOptions(encoder=settings.encoder),
     )
-    candidates = [person, *nearest_people(person, others, STRANGERS, people)]
+    able = [other for other in others if len(usable_dialogues(other)) > 1]
+    candidates = [person, *nearest_people(person, able, STRANGERS, people)]
     rows = lineup_rows(held_out, candidates, people, options)
     model = MeasuredModel(str(folder), Cache(folder / "measured.sqlite"))
     likeness = measure_likeness(model, rows, settings.max_prompt_tokens, len(candidates))

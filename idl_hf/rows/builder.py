@@ -22,7 +22,7 @@ from idl_hf.models.offline import OFFLINE
 from idl_hf.persona.extractor import PATTERNS, extractor_identity
 from idl_hf.rows.generate import Row, RowBuilder
 from idl_hf.rows.negatives import NOBODY, Negatives, draw_negatives, name_of, negatives_identity
-from idl_hf.rows.options import AUTO, PRESETS, RowOptions, option_names, preset_options
+from idl_hf.rows.options import AUTO, OF_OTHERS, PRESETS, RowOptions, option_names, preset_options
 from idl_hf.rows.people import People
 from idl_hf.rows.tally import Tally
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
@@ -255,7 +255,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         """Return everyone whom the rows of a split take something from. persons: those of each split."""
         options = self.config.row_options()
         negatives = NOBODY
-        if self.config.name == "dpoc" or (self.config.name == "msl" and options.conditioning == "other_person"):
+        if self.config.name == "dpoc" or (self.config.name == "msl" and options.conditioning in OF_OTHERS):
             negatives = draw_negatives(options.negatives, split, persons, options.seed)
         past = persons.get("train", ()) if self.REFERS_TO_TRAINING and split != "train" else ()
         own = {person.person_id for person in persons[split]}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,9 +11,17 @@ import numpy as np
 from idl_hf import criteria
 from idl_hf.cache import digest
 from idl_hf.prompting import Prompt, render, render_replies
-from idl_hf.rows.options import RowOptions
+from idl_hf.rows.options import OF_OTHERS, RowOptions
 from idl_hf.rows.people import People, as_read, usable_dialogues
-from idl_hf.rows.references import choose_once, context_of, is_chosen, ordered, texts_to_choose_by
+from idl_hf.rows.references import (
+    choose_for_context,
+    choose_once,
+    context_of,
+    is_chosen,
+    ordered,
+    texts_to_choose_by,
+)
+from idl_hf.rows.strangers import strangers_of
 from idl_hf.schema import Dialogue, Person, Role, Turn, comparable
 
 Row = dict[str, Any]  # {column: value}, see idl_hf.schema.features
@@ -82,7 +90,7 @@ class RowBuilder:
         unseen = {dialogue.dialogue_id for dialogue in dialogues.own}
         for target in self._targets(person, dialogues):
             for row in self._msl_rows(target) if self.config == "msl" else self._dpoc_rows(target):
-                elsewhere = self.options.conditioning == "other_person" or dialogues.past
+                elsewhere = self.options.conditioning in OF_OTHERS or dialogues.past
                 unseen -= {row["dialogue_id"], *([] if elsewhere else row["reference_ids"])}
                 yield row
         self.drops["dialogue that is neither target nor reference of a row"] += len(unseen)
@@ -118,16 +126,27 @@ class RowBuilder:
         dialogues = [*usable.past, *usable.own]
         person = Person(person.person_id, (*usable.past, *person.dialogues))  # with all facts that they state
         choices = choose_once(dialogues, self.people, self.options, len(usable.past))
-        if self.config == "dpoc" or self.options.conditioning == "other_person":
+        if self.config == "dpoc" or self.options.conditioning in OF_OTHERS:
             self.people.load_vectors(self._texts_of(person))
         for choice in choices:
             dialogue, references = dialogues[choice.target], [dialogues[i] for i in choice.references]
+            if self.options.conditioning == "strangers":
+                yield from self._before_strangers(person, dialogue, len(references), choice.cluster)
+                continue
             if self.options.conditioning == "other_person":
                 rng = np.random.default_rng(self.options.seed_of(person.person_id, dialogue.dialogue_id))
                 others = self.people.other_dialogues(dialogue, len(references), self.options.seed)
                 context = context_of(dialogue, self.options)
                 references = ordered(others, context, self.people.vectors, self.options, rng)
             yield _Target(person, dialogue, references, choice.cluster)
+
+    def _before_strangers(self, person: Person, dialogue: Dialogue, count: int, cluster: int) -> Iterator[_Target]:
+        """Yield a target once with the references of each stranger, so many as its person's."""
+        options = replace(self.options, references=count, clusters=1)  # a cluster may be too small
+        context = context_of(dialogue, self.options)
+        for stranger in strangers_of(person, dialogue, count, self.people, self.options.seed):
+            references = choose_for_context(stranger, context, self.people, options)
+            yield _Target(person, dialogue, references, cluster)
 
     def _msl_rows(self, target: _Target) -> Iterator[Row]:
         start, end = len(context_of(target.dialogue, self.options)), target.dialogue.replies()[-1][1]
@@ -236,8 +255,8 @@ class RowBuilder:
                 "(references=0 makes rows without references)"
             )
         alone = len(self.people.persons) < 2 and not self.people.elsewhere
-        if self.options.conditioning == "other_person" and alone:
-            return "conditioning='other_person' needs two people, it has one"
+        if self.options.conditioning in OF_OTHERS and alone:
+            return f"conditioning='{self.options.conditioning}' needs two people, it has one"
         return None
 
     def encode_ahead(self, persons: Sequence[Person]) -> None:

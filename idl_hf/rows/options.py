@@ -14,6 +14,7 @@ from idl_hf.encoding import DEFAULT_ENCODER, ENCODER_VARIABLE, default_encoder
 from idl_hf.persona.extractor import PATTERNS
 
 AUTO, SAMPLE = "auto", "sample"  # of `negatives`
+OF_OTHERS = ("other_person", "strangers")  # of `conditioning`: prompts that show another person's dialogues
 # "release": what the authors' released code does, as far as it runs. `person` is an option of ConvAI2 alone.
 # "small_logs": every reply of every dialogue, where "paper" makes three rows of a person's twelve dialogues
 PRESETS: dict[str, dict[str, int | str]] = {
@@ -72,9 +73,9 @@ class RowOptions:
     )
     negatives: str = option(
         AUTO,
-        'Who the other people are, of rejected replies, Fabrication and `"other_person"`: `"auto"` is those of the '
-        "split, where it has one person those of the training split and else the package's sample people (an easy "
-        'test), `"sample"` these in any case; `"convai2_idl:<folder>"` is a corpus with its folder.',
+        'Who the other people are, of rejected replies, Fabrication, `"other_person"` and `"strangers"`: `"auto"` is '
+        "those of the split, where it has one person those of the training split and else the package's sample people "
+        '(an easy test), `"sample"` these in any case; `"convai2_idl:<folder>"` is a corpus with its folder.',
     )
     criterion_type: str | None = option(
         None,
@@ -85,8 +86,10 @@ class RowOptions:
     conditioning: str = option(
         "references",
         'What a prompt knows of the person: `"references"`, dialogues `"out_of_cluster"` (the paper\'s Table 5), '
-        '`"random"` ones, ones of an `"other_person"`, `"none"`, or the `"profile"`.',
-        choices=("references", "out_of_cluster", "random", "other_person", "none", "profile"),
+        '`"random"` ones, ones of an `"other_person"`, `"none"`, or the `"profile"`. `"strangers"` has a row for each '
+        "of seven others, four at random and then the three most alike, with the references that they would be shown "
+        "by in a chat.",
+        choices=("references", "out_of_cluster", "random", "other_person", "strangers", "none", "profile"),
     )
     encoder: str = field(
         default_factory=default_encoder,

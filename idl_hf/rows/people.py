@@ -48,6 +48,7 @@ class People:
         self._triples: dict[str, list[Triple]] = {}
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._near: dict[str, NDArray[np.int64]] = {}
+        self._means: dict[str, NDArray[np.float64]] = {}
 
     def load_vectors(self, texts: Iterable[str]) -> None:
         """Keep the vectors of these texts at hand and forget all others, so that memory is bounded by one person."""
@@ -142,16 +143,30 @@ class People:
         """Return as many dialogues of one other person: the yardstick that tells persona from mere length and format.
         Where nobody has as many, these are all of somebody who has the most; the smallest hash of the ids decides, as
         in `other_replies`. None is the target as its partner has it. Raises ValueError where there is nobody."""
-        said = _words(target)
-        counts = {name: len(own) - self._told[said][name] for name, own in self.usable.items()}
-        counts.pop(target.person_id, None)
+        said, counts = said_in(target), self.counts_beside(target)
         if not any(counts.values()):
             raise ValueError("conditioning='other_person' needs a second person in the same split, or negatives.")
         most = min(count, max(counts.values()))
         enough = (name for name, dialogues in counts.items() if dialogues >= most)
         chosen = min(enough, key=lambda name: digest(seed, target.dialogue_id, name))
-        others = [dialogue for dialogue in self.usable[chosen] if _words(dialogue) != said]
+        others = [dialogue for dialogue in self.usable[chosen] if said_in(dialogue) != said]
         return sorted(others, key=lambda other: digest(seed, target.dialogue_id, chosen, other.dialogue_id))[:count]
+
+    def counts_beside(self, target: Dialogue) -> dict[str, int]:
+        """Return how many usable dialogues each other speaker has, by person_id, the target as its partner has it
+        apart."""
+        said = said_in(target)
+        counts = {name: len(own) - self._told[said][name] for name, own in self.usable.items()}
+        counts.pop(target.person_id, None)
+        return counts
+
+    def mean_vector(self, person: Person) -> NDArray[np.float64]:
+        """Return the unit vector of the mean of all that a person says, shape (d,)."""
+        if person.person_id not in self._means:
+            said = [text for dialogue in person.dialogues for text in dialogue.texts("self")]
+            mean = self._encode(said).astype(np.float64).mean(axis=0)
+            self._means[person.person_id] = mean / np.linalg.norm(mean)
+        return self._means[person.person_id]
 
     @cached_property
     def _told(self) -> dict[tuple[str, ...], Counter[str]]:
@@ -159,7 +174,7 @@ class People:
         told: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         for name, dialogues in self.usable.items():
             for dialogue in dialogues:
-                told[_words(dialogue)][name] += 1
+                told[said_in(dialogue)][name] += 1
         return told
 
     @cached_property
@@ -196,7 +211,7 @@ def as_read(dialogue: Dialogue) -> tuple[tuple[str, str], ...]:
     return tuple((turn.role, comparable(turn.text)) for turn in dialogue.turns)
 
 
-def _words(dialogue: Dialogue) -> tuple[str, ...]:
+def said_in(dialogue: Dialogue) -> tuple[str, ...]:
     """Return what is said, equal for both sides of one conversation."""
     return tuple(comparable(turn.text) for turn in dialogue.turns)
 

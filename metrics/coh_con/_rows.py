@@ -1,10 +1,12 @@
 """What metrics share, copied by utils/fix_copies.py: the words of a text, and checks for wrong shapes that `datasets`
 would turn into strings without a word."""
 
+import math
 import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Sized
+from numbers import Real
 
 APOSTROPHES = dict.fromkeys(map(ord, "`\u00b4\u02b9\u02bc\u02c8\u2018\u2019\u201b\u2032\uff07"), "'")
 INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
@@ -61,3 +63,18 @@ def check_columns(metric: str, entry: str, predictions: Sized, **others: Sized) 
         if len(column) != len(predictions):
             one, lengths = name.replace("ies", "ys")[:-1], f"{len(predictions)} predictions and {len(column)} {name}"
             raise ValueError(f"{metric} expected one {one} for each prediction, but found {lengths}.")
+
+
+def candidate_scores(metric: str, row: int, scores: Iterable[float], gold: int) -> list[float]:
+    """Return the scores of the candidates of one row. Raises ValueError for one that is no number, and for a gold
+    index that is not one of theirs."""
+    scores = list(scores)
+    for score in scores:
+        if isinstance(score, bool) or not isinstance(score, Real) or math.isnan(score):
+            raise ValueError(f"{metric} expected the scores of prediction {row} to be numbers, but found {score!r}.")
+    if isinstance(gold, bool) or not isinstance(gold, Real) or gold % 1 or not 0 <= gold < len(scores):
+        raise ValueError(
+            f"{metric} expected reference {row} to be the index of one of {len(scores)} candidates, from 0 on, "
+            f"but found {gold!r}."
+        )
+    return [float(score) for score in scores]

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sized
-from numbers import Integral, Real
+from numbers import Integral
 
 import evaluate
 from datasets import Features, List, Value
 
-from ._rows import check_columns, check_each
+from ._rows import candidate_scores, check_columns, check_each
 
 _CITATION = """\
 @inproceedings{zhang2018personalizing, title = {Personalizing Dialogue Agents: {I} have a dog, do you have pets too?},
@@ -57,20 +57,6 @@ def read_ks(ks: Iterable[int]) -> list[int]:
     return ks
 
 
-def read_row(row: int, scores: Iterable[float], gold: int) -> list[float]:
-    """Return the scores of one context, checked."""
-    scores = list(scores)
-    for score in scores:
-        if isinstance(score, bool) or not isinstance(score, Real) or math.isnan(score):
-            raise ValueError(f"hits_at_k expected the scores of prediction {row} to be numbers, but found {score!r}.")
-    if isinstance(gold, bool) or not isinstance(gold, Real) or gold % 1 or not 0 <= gold < len(scores):
-        raise ValueError(
-            f"hits_at_k expected reference {row} to be the index of one of {len(scores)} candidates, from 0 on, "
-            f"but found {gold!r}."
-        )
-    return [float(score) for score in scores]
-
-
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class HitsAtK(evaluate.Metric):
     """Rank of the gold reply among candidates."""
@@ -88,7 +74,8 @@ class HitsAtK(evaluate.Metric):
         """Add the scores of the candidates of several contexts, and for each the index of the gold reply."""
         check_columns("hits_at_k", "entry per context", predictions, references=references)
         check_each(Sized, predictions, "hits_at_k expected prediction {} to be a list with a score per candidate")
-        rows = [read_row(row, *pair) for row, pair in enumerate(zip(predictions, references, strict=True))]
+        pairs = zip(predictions, references, strict=True)
+        rows = [candidate_scores("hits_at_k", row, *pair) for row, pair in enumerate(pairs)]
         evaluate.Metric.add_batch(self, predictions=rows, references=references, **kwargs)
 
     def _compute(

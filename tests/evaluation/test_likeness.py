@@ -6,7 +6,7 @@ import pytest
 
 from idl_hf.cache import Cache
 from idl_hf.corpora import jsonl
-from idl_hf.evaluation.likeness import _likeness, lineup_rows, measure_likeness, nearest_people
+from idl_hf.evaluation.likeness import _likeness, lineup_rows, measure_likeness
 from idl_hf.evaluation.measured_model import MeasuredModel
 from idl_hf.models.likelihood import SummedNLL
 from idl_hf.rows.negatives import sample_people
@@ -74,17 +74,6 @@ def test_nothing_that_is_predicted_steers_a_prompt(persons, held_out, people):
     before, after = (lineup_rows([dialogue], persons[:3], people, OPTIONS) for dialogue in (first, changed))
     assert before["prompt"][:] == after["prompt"][:]
     assert before["completion"][:] != after["completion"][:]
-
-
-def test_strangers_are_those_who_talk_most_alike_and_have_something_to_show(persons, people, encoder):
-    ruth = persons[0]
-    twin = Person("twin", tuple(Dialogue("twin", d.dialogue_id, d.turns) for d in ruth.dialogues[:2]))
-    single = Person("single", ruth.dialogues[:1])
-    others = [*persons[1:], single, twin]
-    chosen = nearest_people(ruth, others, 3, People([ruth, *others], encoder))
-    assert chosen[0] is twin
-    assert single not in chosen
-    assert len(chosen) == 3
 
 
 def test_a_prompt_that_is_too_long_takes_as_many_dialogues_from_everybody(

@@ -68,7 +68,7 @@ def test_how_many_past_dialogues_prompts_show_is_noted_once_for_all_lines_that_s
     assert len({note[0] for note in notes}) == len(notes)
     names = [line["name"] for line in found["tables"][0]["lines"]]
     noted = [name for note in notes for name in note[2].rstrip(".").split("; ")]
-    assert sorted(noted) == sorted([*names, *(f"{name}, other person" for name in names)])
+    assert sorted(noted) == sorted([*names, *(f"{name}, among strangers" for name in names)])
 
 
 def test_each_adapter_is_trained_once_and_shared(table3):
@@ -85,7 +85,8 @@ def kept(output: Path) -> int:
 def test_persona_gain_is_the_difference_of_two_likelihoods(table3):
     (table,) = report(table3, "table3-quick-model")["tables"]
     replies = sum(line["rows"]["bleu_1"] for line in table["lines"])
-    assert kept(table3) == 5 * 4 * 2 + replies  # five lines, four dialogues, own references and another person's
+    # Five lines, four dialogues, own references and three strangers'; prompts without room for any are the same
+    assert 5 * 4 * 2 + replies <= kept(table3) <= 5 * 4 * 4 + replies
     assert all(abs(value) < 20 for line in table["lines"] for value in line["values"]["gain"].values())
 
 

@@ -84,6 +84,7 @@ class Line:
         self.replies = [Reply(key, "", gold, text) for key, gold, text in zip(keys, golds, texts, strict=True)]
         self.data = SimpleNamespace(histories=lambda _: histories, dataset_name="a dataset")
         self.notes, self.judge, self.comparable_tokens = Notes(), None, False
+        self.shows_dialogues = False
 
 
 def test_people_are_scored_by_their_own_replies():

@@ -24,7 +24,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 ROOT = Path(__file__).parents[2]
 METRICS = ("idl_bleu", "idl_rouge_l", "distinct", "parlai_f1", "hits_at_k")
-NEW = (*METRICS, "coh_con", "persona_gain")
+NEW = (*METRICS, "identification", "coh_con", "persona_gain")
 ORDERS = (1, 2, 3, 4)
 
 words = st.sampled_from(["dogs", "cats", "i", "love", ".", "my", "Texas"])
@@ -40,6 +40,7 @@ COLUMNS = {
         "references": [["i like my dogs", "dogs"], ["yes"], ["no"]],
     },
     "hits_at_k": {"predictions": [[0.5, 0.1], [1.0, 2.0, 2.0], [3.0]], "references": [0, 1, 0]},
+    "identification": {"predictions": [[-5.0, -4.0], [-1.0, -2.0, -2.0], [-3.0, -3.5]], "references": [0, 0, 1]},
     "coh_con": {"predictions": ["a", "b", "c"], "profiles": [["d"], [], ["e", "f"]]},
     "persona_gain": {
         "own_nll": [3.0, 4.0, 5.0],

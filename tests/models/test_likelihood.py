@@ -56,11 +56,12 @@ def test_a_model_that_ignores_everything_has_no_gain(sample_data, tiny_llama, to
     )
     (table,) = json.loads((folder / "report.json").read_text())["tables"]
     (line,) = table["lines"]
-    assert list(line["values"]) == ["nll", "nll_other", "nll_none", "nll_profile", "gain"]
+    assert list(line["values"]) == ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "nll_none", "nll_profile"]
     assert {len(values) for values in line["values"].values()} == {4}
     for key in ("nll", "nll_other", "nll_none", "nll_profile"):
         assert list(line["values"][key].values()) == pytest.approx([math.log(len(tokenizer))] * 4, rel=1e-5)
     assert list(line["values"]["gain"].values()) == pytest.approx([0] * 4, abs=1e-6)
+    assert list(line["values"]["id_log_loss"].values()) == pytest.approx([math.log(4)] * 4, abs=1e-4)
 
 
 def test_long_rows_weigh_more_than_short_ones():

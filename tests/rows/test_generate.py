@@ -418,7 +418,7 @@ def test_conditioning_changes_no_reply(build, persons):
     replies = []
     for conditioning in CHOICES["conditioning"]:
         rows = build("msl", persons[:3], conditioning=conditioning)
-        replies.append([(row["dialogue_id"], row["completion"]) for row in rows])
+        replies.append({row["dialogue_id"]: row["completion"] for row in rows})  # "strangers" has several rows of each
     assert replies[1:] == replies[:-1]
 
 
@@ -446,9 +446,10 @@ def test_a_person_alone_in_the_split_has_no_rejected_reply(build, encoder):
     assert drops["reply without a rejected reply (no candidates and no other person)"] == 3
 
 
-def test_a_person_alone_cannot_be_conditioned_on_another(build, encoder):
+@pytest.mark.parametrize("conditioning", ["other_person", "strangers"])
+def test_a_person_alone_cannot_be_conditioned_on_another(build, encoder, conditioning):
     with pytest.raises(ValueError, match="needs a second person in the same split"):
-        build("msl", [RUTH], people=People([RUTH], encoder), conditioning="other_person")
+        build("msl", [RUTH], people=People([RUTH], encoder), conditioning=conditioning)
 
 
 def test_a_reply_of_a_person_with_one_dialogue_can_be_rejected(build, encoder):
@@ -500,6 +501,7 @@ def test_sessions_are_the_dialogues_as_they_were_read(build, persons, dialogues)
         ("msl", {"references": 0}),
         ("msl", {"conditioning": "none"}),
         ("msl", {"conditioning": "other_person"}),
+        ("msl", {"conditioning": "strangers"}),
         ("msl", {"conditioning": "out_of_cluster"}),
     ],
 )
@@ -509,7 +511,7 @@ def test_every_dialogue_is_shown_or_counted_as_left_out(build, persons, encoder,
     rows = build(config, some, people=People(some, encoder), drops=drops, **options)
     own = (
         []
-        if options.get("conditioning") == "other_person"
+        if options.get("conditioning") in ("other_person", "strangers")
         else [(row["person_id"], name) for row in rows for name in row["reference_ids"]]
     )
     shown = {(row["person_id"], row["dialogue_id"]) for row in rows} | set(own)

@@ -116,7 +116,7 @@ def test_a_person_who_comes_in_changes_a_rejected_reply_only_where_it_is_theirs(
     assert len(set(before) ^ set(after)) < 0.02 * len(before)
 
 
-@pytest.mark.parametrize("conditioning", ["references", "other_person"])
+@pytest.mark.parametrize("conditioning", ["references", "other_person", "strangers"])
 def test_the_order_of_the_people_changes_nothing(persons, conditioning):
     shuffled = random.Random(1).sample(persons, len(persons))
     before, after = (rows("dpoc", some, targets="all", conditioning=conditioning) for some in (persons, shuffled))
@@ -164,14 +164,15 @@ def test_a_copy_that_reads_the_same_is_no_dialogue_of_its_own(said, way, other_c
     assert drops["dialogue that repeats another of the person"] == 1
 
 
-def test_the_partners_side_of_the_target_is_never_shown_as_another_persons():
+@pytest.mark.parametrize("conditioning", ["other_person", "strangers"])
+def test_the_partners_side_of_the_target_is_never_shown_as_another_persons(conditioning):
     def turned(turns):
         return tuple(Turn("partner" if turn.role == "self" else "self", turn.text) for turn in turns)
 
     talks = [tuple(Turn(("partner", "self")[i % 2], f"{n} says {i}") for i in range(4)) for n in ("one", "two", "six")]
     ruth = Person("ruth", tuple(Dialogue("ruth", str(i), turns) for i, turns in enumerate(talks)))
     dev = Person("dev", tuple(Dialogue("dev", str(i), turned(turns)) for i, turns in enumerate(talks)))
-    made = rows("msl", [ruth, dev], targets="all", conditioning="other_person")
+    made = rows("msl", [ruth, dev], targets="all", conditioning=conditioning)
     assert len(made) == 6
     assert all(row["dialogue_id"] not in row["reference_ids"] for row in made)
 
