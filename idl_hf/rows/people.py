@@ -48,7 +48,7 @@ class People:
         self._triples: dict[str, list[Triple]] = {}
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._near: dict[str, NDArray[np.int64]] = {}
-        self._means: dict[str, NDArray[np.float64]] = {}
+        self._means: dict[tuple[str, ...], NDArray[np.float64]] = {}  # by person_id and dialogue_ids
 
     def load_vectors(self, texts: Iterable[str]) -> None:
         """Keep the vectors of these texts at hand and forget all others, so that memory is bounded by one person."""
@@ -162,11 +162,12 @@ class People:
 
     def mean_vector(self, person: Person) -> NDArray[np.float64]:
         """Return the unit vector of the mean of all that a person says, shape (d,)."""
-        if person.person_id not in self._means:
+        key = (person.person_id, *(dialogue.dialogue_id for dialogue in person.dialogues))
+        if key not in self._means:
             said = [text for dialogue in person.dialogues for text in dialogue.texts("self")]
             mean = self._encode(said).astype(np.float64).mean(axis=0)
-            self._means[person.person_id] = mean / np.linalg.norm(mean)
-        return self._means[person.person_id]
+            self._means[key] = mean / np.linalg.norm(mean)
+        return self._means[key]
 
     @cached_property
     def _told(self) -> dict[tuple[str, ...], Counter[str]]:

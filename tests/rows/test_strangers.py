@@ -92,12 +92,14 @@ def test_nothing_that_is_predicted_steers_whose_or_which_dialogues_are_shown(per
     end = first.replies()[0][0]
     turned = tuple(Turn(turn.role, f"i sail to mars {turn.text[::-1]}") for turn in first.turns[end:])
     changed = Person("ruth", (Dialogue("ruth", first.dialogue_id, (*first.turns[:end], *turned)), *ruth.dialogues[1:]))
-    random_rows = [
-        [row["prompt"] for row in rows([who, *persons[1:]], encoder, [who], reply="all")
-         if row["dialogue_id"] == first.dialogue_id][:AT_RANDOM]
+    crowd = [copy_of(one, f"{one.person_id}-{n}", one.dialogues[n:]) for one in persons[1:] for n in range(3)]
+    prompts = [
+        [row["prompt"] for row in rows([who, *crowd], encoder, [who], reply="all")
+         if row["dialogue_id"] == first.dialogue_id]
         for who in (ruth, changed)
     ]  # fmt: skip
-    assert random_rows[0] == random_rows[1]
+    assert len(prompts[0]) == AT_RANDOM + MOST_ALIKE
+    assert prompts[0] == prompts[1]
 
 
 def test_people_with_too_few_dialogues_stand_in_only_where_there_are_too_few_others(persons, encoder):
