@@ -131,7 +131,7 @@ def bring(page, tmp_path, text=EXPORT):
     file = tmp_path / "WhatsApp Chat with Bo.txt"
     file.write_text(text, encoding="utf-8")
     page.locator("#export input[type=file]").set_input_files(file)
-    page.locator("#export").get_by_text(file.name).wait_for()
+    page.locator("#export").get_by_label(file.name).wait_for()  # its text stands in two parts once it is there
     page.locator("#read-export").click()
 
 
@@ -160,9 +160,16 @@ def unfold(page, title):
 
 def say(page, text):
     """Send a message, and wait until there is a reply."""
+    number = len(bubbles(page)) + 2
     page.locator("#message textarea").fill(text)
     page.locator("#message textarea").press("Enter")
-    page.get_by_role("button", name="Stop").wait_for()
+    answered(page, number)
+
+
+def answered(page, number):
+    """Wait until the conversation has so many bubbles and the last is whole. (Stop may have been there too briefly.)"""
+    is_begun = f"number => [...document.querySelectorAll('{BUBBLE}')].map(bubble => bubble.innerText.trim())"
+    page.wait_for_function(f"{is_begun}.filter(text => text != '…').length == number", arg=number)
     page.get_by_role("button", name="Send").wait_for()
 
 
@@ -294,7 +301,7 @@ def test_what_was_said_is_taken_back_answered_again_and_begun_anew(app, opened):
     before = bubbles(page)
     page.locator("#retry").click()
     page.wait_for_function(f"before => document.querySelectorAll('{BUBBLE}')[3]?.innerText != before", arg=before[3])
-    page.get_by_role("button", name="Send").wait_for()
+    answered(page, 4)
     assert bubbles(page)[:3] == before[:3]
     assert page.locator("#message textarea").input_value() == "three ?"
     page.locator("#message textarea").fill("")
