@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
 from idl_hf.contrast import ContrastConfig, ContrastTrainer
@@ -35,7 +36,7 @@ def message_rows(counts=(3, 2, 5, 1), seed=0):
 def make(tiny_llama, tokenizer, tmp_path):
     """Makes a trainer in float64 of the same weights: make(rows, **settings); of TRL's SFTTrainer with sft=True."""
 
-    def build(rows, sft=False, model=None, **settings):
+    def build(rows, sft=False, model=None, peft_config=None, compute_metrics=None, **settings):
         common = {
             "output_dir": str(tmp_path), "per_device_train_batch_size": 4, "bf16": False, "use_cpu": True,
             "report_to": "none", "max_length": None, "gradient_checkpointing": False, "disable_tqdm": True,
@@ -46,7 +47,10 @@ def make(tiny_llama, tokenizer, tmp_path):
             kind, config = SFTTrainer, SFTConfig
             dataset = tokenize_dataset(dataset, tokenizer).remove_columns("strangers")
         args = config(**common | settings)
-        return kind(model=model or tiny_llama().double(), args=args, train_dataset=dataset, processing_class=tokenizer)
+        return kind(
+            model=model or tiny_llama().double(), args=args, train_dataset=dataset, processing_class=tokenizer,
+            peft_config=peft_config, compute_metrics=compute_metrics,
+        )  # fmt: skip
 
     return build
 
@@ -146,3 +150,96 @@ def test_accumulated_steps_are_those_of_one_batch(make):
     losses = [[entry["loss"] for entry in trainer.state.log_history if "loss" in entry] for trainer in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert apart(dict(whole.model.named_parameters()), dict(parts.model.named_parameters())) < 1e-6
+
+
+PEOPLE, NOISE = 6, range(20, 60)
+
+
+def world(count, seed):
+    """Rows in which a prompt holds a person's word among others, and the completion the person's other word."""
+    chance = random.Random(seed)
+
+    def hide(word, length):
+        words = chance.choices(NOISE, k=length)
+        words.insert(chance.randrange(length + 1), word)
+        return words
+
+    rows = []
+    for person in (number % PEOPLE for number in range(count)):
+        prompt, completion = hide(3 + person, 6), hide(60 + person, 5)
+        strangers = [hide(3 + other, 6) for other in range(PEOPLE) if other != person]
+        labels = [-100] * len(prompt) + completion
+        rows.append({"input_ids": prompt + completion, "labels": labels, "strangers": strangers})
+    return rows
+
+
+def test_in_as_many_steps_it_finds_the_person_more_often_than_msl_and_knows_replies_no_worse(make, tiny_llama):
+    settings = {
+        "max_steps": 40, "learning_rate": 1e-2, "lr_scheduler_type": "constant", "per_device_train_batch_size": 16,
+        "per_device_eval_batch_size": 32, "random_strangers": 3, "logging_steps": 40,
+    }  # fmt: skip
+    found = {}
+    for weight in (0.0, 3.0):
+        model = tiny_llama(vocab_size=70, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+        trainer = make(world(240, 5), model=model, contrast_weight=weight, **settings)
+        trainer.train()
+        found[weight] = trainer.evaluate(Dataset.from_list(world(96, 6)))
+    msl, contrast = found[0.0], found[3.0]
+    assert contrast["eval_identified"] > msl["eval_identified"] + 0.15
+    assert contrast["eval_nll"] < msl["eval_nll"]
+    assert contrast["eval_nll_strangers"] - contrast["eval_nll"] > msl["eval_nll_strangers"] - msl["eval_nll"] + 0.1
+    for weight, metrics in found.items():
+        assert metrics["eval_loss"] == pytest.approx(metrics["eval_nll"] + weight * metrics["eval_contrast"], rel=1e-4)
+
+
+def test_an_adapter_with_gradient_checkpointing_learns_the_same(make):
+    def trained(**settings):
+        torch.manual_seed(0)
+        adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+        trainer = make(message_rows(), peft_config=adapter, max_steps=1, optim="sgd", learning_rate=1.0, **settings)
+        before = {name: values.detach().clone() for name, values in trainer.model.named_parameters()}
+        trainer.train()
+        after = dict(trainer.model.named_parameters())
+        assert {name.rpartition("lora_")[1] for name in after if not after[name].equal(before[name])} == {"lora_"}
+        return after
+
+    plain, checkpointed = trained(), trained(gradient_checkpointing=True)
+    assert apart(plain, checkpointed) < 1e-9
+
+
+def test_an_evaluation_compares_with_the_same_strangers_at_any_step(make):
+    trainer = make(message_rows(counts=(7, 7)), eval_strategy="no")
+    rows = Dataset.from_list(message_rows(counts=(7, 7)))
+    trainer.state.global_step = 3
+    first = trainer.evaluate(rows)["eval_contrast"]
+    trainer.state.global_step = 8
+    assert trainer.evaluate(rows)["eval_contrast"] == first
+    drawn = []
+    for step in range(8):
+        trainer.model.train()
+        trainer.state.global_step = step
+        drawn.append(trainer._drawn(torch.ones(1, 8, 3))[1].tolist())
+    assert len({*map(tuple, drawn)}) > 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"contrast_weight": -1.0}, "contrast_weight must be"), ({"contrast_temperature": 0.0}, "must be above 0"),
+        ({"random_strangers": 5}, "random_strangers must be 0 to 4"), ({"nearest_strangers": 4}, "0 to 3"),
+        ({"random_strangers": 0, "nearest_strangers": 0}, "nobody to compare with"),
+        ({"loss_type": "dft"}, "the plain NLL"), ({"label_smoothing_factor": 0.1}, "the plain NLL"),
+        ({"padding_free": True}, "not supported"), ({"assistant_only_loss": True}, "not supported"),
+    ],
+)  # fmt: skip
+def test_settings_that_have_no_meaning_are_refused(settings, told, tmp_path):
+    with pytest.raises(ValueError, match=told):
+        ContrastConfig(str(tmp_path), bf16=False, use_cpu=True, **settings)
+
+
+def test_rows_without_strangers_are_refused(make):
+    rows = [{name: row[name] for name in ("prompt", "completion")} for row in message_rows()]
+    with pytest.raises(ValueError, match="found no strangers among: prompt, completion"):
+        make(rows)
+    with pytest.raises(ValueError, match="compute_metrics"):
+        make(message_rows(), compute_metrics=len)
