@@ -39,6 +39,11 @@ class ContrastConfig(ContrastFields, SFTConfig):
                 f"The contrast is added to the plain NLL, found loss_type={self.loss_type!r} and "
                 f"label_smoothing_factor={self.label_smoothing_factor}. Pass 'nll' and 0."
             )
+        if self.max_length is not None:
+            raise ValueError(
+                f"max_length would cut the end, which is what is learnt, found {self.max_length}. Fit the prompts of "
+                "a dialogue together before (max_prompt_tokens), and leave it out."
+            )
         if self.packing or self.padding_free or self.assistant_only_loss:
             raise ValueError(
                 "packing, padding_free and assistant_only_loss are not supported: a dialogue's prompts stand in rows "

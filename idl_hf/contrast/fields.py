@@ -7,10 +7,14 @@ from idl_hf.arguments import option
 
 @dataclass
 class ContrastFields:
-    """What the contrast adds to SFTConfig: its weight, its softmax, and which strangers; batches of one by default."""
+    """What the contrast adds to SFTConfig: its weight, its softmax, and which strangers.
+
+    Its defaults are batches of one, and no `max_length`.
+    """
 
     per_device_train_batch_size: int = option(1, "Dialogues per device and step, each with all its prompts.")
     per_device_eval_batch_size: int = option(1, "Dialogues per device in an evaluation.")
+    max_length: int | None = option(None, "Nothing is cut; max_prompt_tokens fits prompts by whole references.")
     contrast_weight: float = option(
         1.0,
         "Of the contrast, in nats per token of the replies as the NLL is. At 1 the replies of a person who is not "

@@ -37,6 +37,7 @@ class ContrastTrainer(SFTTrainer):
         self,
         model: Any,
         args: ContrastConfig,
+        *,
         processing_class: PreTrainedTokenizerBase,
         train_dataset: Dataset | IterableDataset,
         **kwargs: Any,

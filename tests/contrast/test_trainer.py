@@ -229,6 +229,7 @@ def test_an_evaluation_compares_with_the_same_strangers_at_any_step(make):
         ({"random_strangers": 5}, "random_strangers must be 0 to 4"), ({"nearest_strangers": 4}, "0 to 3"),
         ({"random_strangers": 0, "nearest_strangers": 0}, "nobody to compare with"),
         ({"loss_type": "dft"}, "the plain NLL"), ({"label_smoothing_factor": 0.1}, "the plain NLL"),
+        ({"max_length": 1024}, "would cut the end"),
         ({"padding_free": True}, "not supported"), ({"assistant_only_loss": True}, "not supported"),
     ],
 )  # fmt: skip
@@ -243,3 +244,16 @@ def test_rows_without_strangers_are_refused(make):
         make(rows)
     with pytest.raises(ValueError, match="compute_metrics"):
         make(message_rows(), compute_metrics=len)
+
+
+def test_a_run_that_goes_on_ends_as_one_that_was_not_broken_off(make, tmp_path):
+    """The strangers of a step are those of its number."""
+    settings = {"save_strategy": "steps", "save_steps": 2, "lr_scheduler_type": "constant", "learning_rate": 1e-2}
+    rows = message_rows(counts=(7, 7, 7, 7))
+    whole = make(rows, max_steps=4, **settings)
+    whole.train()
+    rest = make(rows, max_steps=4, **settings)
+    rest.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    losses = [[entry["loss"] for entry in trainer.state.log_history if "loss" in entry] for trainer in (whole, rest)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert apart(dict(whole.model.named_parameters()), dict(rest.model.named_parameters())) < 1e-6
