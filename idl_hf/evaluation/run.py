@@ -50,10 +50,11 @@ def models_experiment(models: Mapping[str, str], test: str, columns: list[str]) 
 def measure(
     experiment: Experiment, run: ExperimentRun, folder: Path, settings: Mapping[str, Any], started: float
 ) -> Report:
-    """Measure all conditions, writing after each what there is to `folder`/so_far.md, and return the report."""
+    """Measure all conditions under all seeds, writing after each what there is to `folder`/so_far.md, and return the
+    report."""
     run.choose_dialogues()  # what cannot be compared is said before the first training
-    for measured in experiment.conditions.values():
-        run.measure(measured)
+    for step in run.steps:
+        run.measure(step)
         report = run.report(time.perf_counter() - started, settings)
         write_report(folder, report, so_far=True)
     return report

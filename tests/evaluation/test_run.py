@@ -14,6 +14,7 @@ import yaml
 from filelock import FileLock
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForSequenceClassification
 
+from idl_hf import registration
 from idl_hf.cli import main
 from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import CONDITIONS
@@ -176,6 +177,46 @@ def test_an_experiment_may_stand_in_a_file(tiny, tmp_path):
     found = report(tmp_path, "table1-quick-model")
     assert found["intro"].startswith("A trial on the package's sample dialogues")
     assert not any(line["paper"] for line in found["tables"][0]["lines"])  # not of those dialogues
+
+
+@pytest.fixture(scope="module")
+def scale_of():
+    """Writes a scale of this size with some seeds to a file."""
+    quick = yaml.safe_load((registration.folder("experiments") / "scales" / "quick.yaml").read_text())
+
+    def write(file: Path, seeds: list[int]) -> Path:
+        small = {"msl_rows": 2, "generated": 2, "max_prompt_tokens": 256}
+        file.write_text(yaml.safe_dump({**quick, **small, "seeds": seeds}))
+        return file
+
+    return write
+
+
+def test_what_is_trained_is_trained_and_measured_with_every_seed(tiny, tmp_path, scale_of):
+    conditions = ["--conditions", "wo_dpa", "icl"]
+    scale = scale_of(tmp_path / "own.yaml", [0])
+    command = ["evaluate", "--experiment", "table3", "--scale", str(scale), "--model_name_or_path", tiny, *conditions]
+    command += ["--output_dir", str(tmp_path)]
+    assert main(command) == 0
+    one = report(tmp_path, "table3-own-model")["tables"][0]["lines"]
+    before = files(tmp_path / "adapters")
+    scale_of(scale, [0, 3])
+    assert main(command) == 0
+    assert before.items() <= files(tmp_path / "adapters").items()  # the seed 0 is what there was
+    assert len(list((tmp_path / "adapters").iterdir())) == 2
+    (table,) = report(tmp_path, "table3-own-model")["tables"]
+    assert table["title"] == "dialogues_idl, 4 people, 2 seeds"
+    several, plain = table["lines"]
+    assert plain == one[1]
+    assert plain["by_seed"] == {}
+    assert list(several["by_seed"]) == ["0", "3"]
+    first, other = several["by_seed"].values()
+    assert first == {"values": one[0]["values"], "whole": one[0]["whole"]}
+    assert first["values"]["nll"] != other["values"]["nll"]
+    for key, values in several["values"].items():
+        both = [of_seed["values"][key] for of_seed in (first, other)]
+        assert values == pytest.approx({person: (both[0][person] + both[1][person]) / 2 for person in values})
+    assert several["rows"] == one[0]["rows"]  # of the same replies
 
 
 @pytest.mark.slow
