@@ -2,6 +2,7 @@
 each seed that it is trained with."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,14 @@ from idl_hf.evaluation.data import EvaluationData, spread
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply
+from idl_hf.evaluation.provenance import Files, raw_files
 from idl_hf.evaluation.scores import SCORES, kept_judge, score_line
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.loading import load_model, load_tokenizer
+from idl_hf.registration import ORGANIZATION
 from idl_hf.report.results import Highlighted, Line, Report, Table, over_seeds
-from idl_hf.shown import visible
-from idl_hf.training.data import DataArguments
+from idl_hf.shown import scrub, visible, without_paths
+from idl_hf.training.data import DataArguments, parse_options
 
 _EXAMPLES = 6  # replies shown in a report
 
@@ -64,6 +67,27 @@ class ExperimentRun:
         if len(scale.seeds) > 1:
             self._notes.add(f"Replies and attention that are shown are those of seed {scale.seeds[0]}.")
 
+    @cached_property
+    def data(self) -> dict[str, Files]:
+        """The raw files of the datasets that are measured and, where anything is trained, trained on."""
+        asked = {data.dataset_name: (data.data_dir, data.options) for data in self._tests.values()}
+        corpus = self._adapters.corpus
+        if any(condition.is_trained for condition in self._experiment.conditions.values()):
+            asked.setdefault(corpus.dataset_name, (corpus.data_dir, parse_options(corpus.dataset_options)))
+        return {
+            without_paths(name).removeprefix(f"{ORGANIZATION}/"): raw_files(name, *where)
+            for name, where in asked.items()
+        }
+
+    @property
+    def extent(self) -> dict[str, dict[str, int]]:
+        """How many people and dialogues were chosen, by test."""
+        chosen = {test: data.only or set() for test, data in self._tests.items()}
+        return {
+            test: {"people": len({key.person_id for key in keys}), "dialogues": len(keys)}
+            for test, keys in chosen.items()
+        }
+
     @property
     def steps(self) -> list[Step]:
         """What is to be measured: all conditions under the first seed, then under each other one what is trained."""
@@ -94,7 +118,7 @@ class ExperimentRun:
             try:
                 load_model(condition.model)
             except OSError as error:
-                self._notes.add(f"{condition.name} was not run: {error}")
+                self._notes.add(f"{condition.name} was not run: {scrub(str(error))}")
                 print(visible(f"{condition.name} is not run: {error}"), flush=True)
                 return
         model = self._model(self._adapters.adapter(condition, step.seed))
