@@ -17,6 +17,7 @@ from idl_hf.evaluation.conditions import condition, conditions_of_models
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
+from idl_hf.evaluation.scores import AUTHOR, WORDS
 from idl_hf.evaluation.written import finish, write_report
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.registration import dataset_names
@@ -25,7 +26,6 @@ from idl_hf.training.data import DataArguments, parse_options
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
 _LIKELIHOODS = ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "nll_none", "nll_profile"]
-_WORDS = ["bleu_1", "bleu_2", "rouge_l", "distinct_1", "distinct_2", "corpus_distinct_1", "p_f1", "p_co"]
 _ABOUT_MODELS = (
     "Models side by side on people none of them trained on. Persona gain is NLL given another person's dialogues "
     "minus NLL given the person's own: zero for a model that ignores the person, whatever else it learnt."
@@ -50,12 +50,14 @@ def models_experiment(models: Mapping[str, str], test: str, columns: list[str]) 
 def measure(
     experiment: Experiment, run: ExperimentRun, folder: Path, settings: Mapping[str, Any], started: float
 ) -> Report:
-    """Measure all conditions, writing after each what there is to `folder`/so_far.md, and return the report."""
+    """Measure all conditions, writing after each what there is to `folder`/so_far.md and last all replies, and return
+    the report."""
     run.choose_dialogues()  # what cannot be compared is said before the first training
     for measured in experiment.conditions.values():
         run.measure(measured)
         report = run.report(time.perf_counter() - started, settings)
         write_report(folder, report, so_far=True)
+    run.write_replies(folder)
     return report
 
 
@@ -63,7 +65,7 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     started = time.perf_counter()
     models = {name: name for name in args.models or []}
     test = args.dataset_name.removeprefix("idl_hf/")
-    experiment = models_experiment(models, test, _LIKELIHOODS + (_WORDS if args.generated_replies else []))
+    experiment = models_experiment(models, test, _LIKELIHOODS + ([*WORDS, *AUTHOR] if args.generated_replies else []))
     options = {"encoder": args.encoder or default_encoder(), **parse_options(args.dataset_options)}
     data = EvaluationData(args.dataset_name, args.data_dir, args.split, args.max_prompt_tokens, options)
     scale = Scale(

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Role = Literal["ours", "baseline", "bound", "ablation", ""]  # "": lines that are not compared
+# "theirs": another system's replies, which are compared with ours both ways. "": lines that are not compared
+Role = Literal["ours", "baseline", "theirs", "bound", "ablation", ""]
 
 
 @dataclass(frozen=True)
