@@ -178,10 +178,10 @@ def legend(table: Table, cells: Cells) -> list[str]:
         lines.append(f"Bold: best, underlined: second best of the lines{among}, bounds aside.")
     if comparisons:
         theirs = any(line.role == "theirs" for line in table.lines)
-        best = "the best baseline" + " or line of theirs, a line of theirs than the best of ours," * theirs
+        best = "the best baseline" + " or line of theirs (a line of theirs: than the best of ours)" * theirs
         lines.append(
-            f"†: better than {best} of the column over the same people (paired t-test, p < {LEVEL} after "
-            f"Holm's correction over the {len(comparisons)} comparisons of this table)."
+            f"†: better than {best} in the column, over the same people (paired t-test, p < {LEVEL} after Holm's "
+            f"correction over the {len(comparisons)} comparisons of this table)."
         )
     if any(cell.paper is not None for cell in cells.values()):
         lines.append("In parentheses: the paper's figure by the same score, of its own models and data.")

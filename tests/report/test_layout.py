@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from idl_hf.report.layout import difference_grids, grids, legend, measure
 from idl_hf.report.markdown import as_json, markdown, plain, settings
 from idl_hf.report.results import Column, Conversation, Line, Report, Table, Utterance
 from idl_hf.report.statistics import mean_over_people
-from tests.report.handmade import COLUMNS, HOSTILE, PEOPLE, corpora_table, curve_table, main_table, report
+from tests.report.handmade import COLUMNS, HOSTILE, PEOPLE, corpora_table, curve_table, line, main_table, report
 
 SCORE, LOSS = Column("score", "Score"), Column("loss", "Loss", 1, lower_is_better=True)
 
@@ -136,6 +136,12 @@ def test_the_legend_says_only_what_is_there():
         "BLEU-1: Of words",
     ):
         assert part in full
+    assert "theirs" not in full
+    table = main_table()
+    with_theirs = replace(table, lines=[*table.lines, line("they", "theirs", 0.3, 7)])
+    said = "\n".join(legend(with_theirs, measure(with_theirs)))
+    assert "†: better than the best baseline or line of theirs (a line of theirs: than the best of ours)" in said
+    assert "the 16 comparisons" in said
 
 
 def test_replies_stay_in_their_cell_and_stay_text():
