@@ -99,6 +99,11 @@ VERBS = {
         "idl_hf.evaluation.verb:evaluate",
         ("idl_hf.evaluation.arguments:EvaluateArguments",),
     ),
+    "score": Verb(
+        "anybody's replies, as a line of their own in the table of an evaluation",
+        "idl_hf.evaluation.verb:score",
+        ("idl_hf.evaluation.arguments:ScoreArguments",),
+    ),
     "chat": Verb("talk to a person known from past dialogues", "idl_hf.chat.terminal:chat_in_terminal"),
     "app": Verb(
         "look at a person, talk to them and judge replies in the browser (extra app)",

@@ -54,8 +54,8 @@ METHODS = {
     "idl_hf.models.responder.Responder": ["replies", "logprobs"],
 }
 VERBS = [
-    "build", "show", "stats", "extract", "msl", "contrast", "dpoc", "evaluate", "chat", "demo", "push-dataset",
-    "push-metric", "push-adapter", "accelerate-config",
+    "build", "show", "stats", "extract", "msl", "contrast", "dpoc", "evaluate", "score", "chat", "demo",
+    "push-dataset", "push-metric", "push-adapter", "accelerate-config",
 ]  # fmt: skip
 DATASETS = ["convai2_idl", "dialogues_idl", "light_idl", "movie_idl", "msc_idl"]
 METRICS = [

@@ -1,9 +1,9 @@
-"""What `idl-hf evaluate` is asked for. Imports no torch."""
+"""What `idl-hf evaluate` and `idl-hf score` are asked for. Imports no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from idl_hf.arguments import option
+from idl_hf.arguments import option, required
 from idl_hf.training.data import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP
 
 
@@ -105,3 +105,39 @@ class EvaluateArguments:
                 "An engine gives replies and no log-probs, and no reply is to be generated. Pass --generated_replies "
                 "with how many."
             )
+
+
+@dataclass
+class ScoreArguments:
+    """Whose replies, and to what."""
+
+    replies: str = required("File of replies: JSON Lines of dialogue_id, turn and text (docs/score.md).")
+    report: str | None = option(
+        None,
+        "Folder of a report of `idl-hf evaluate`, beside whose lines the replies get one of their own, in the same "
+        "places; default a table of their own, of all places in the split.",
+    )
+    dataset_name: str | None = option(
+        None, f"Default the report's, else idl_hf/convai2_idl; of a report on several, which: {DATASET_HELP}"
+    )
+    data_dir: str | None = option(None, DATA_DIR_HELP)
+    split: str | None = option(None, "Without --report: split of the people replied for; default validation.")
+    generated_replies: int | None = option(
+        None, "Without --report: how many replies are asked for, as `idl-hf evaluate` spreads them; default all."
+    )
+    encoder: str | None = option(None, "Without --report: sentence encoder, or 'offline'; default the paper's.")
+    dataset_options: dict | str | None = option(None, f"Without --report: {OPTIONS_HELP}")
+    nli_model: str | None = option(None, "For Coh. and Coh-Con.; default the report's.")
+    name: str | None = option(None, "What the line is called; default the name of the file.")
+    output_dir: str | None = option(None, "Folder for the new report; default runs/score/ and the line's name.")
+
+    def __post_init__(self) -> None:
+        names = ("split", "generated_replies", "encoder", "dataset_options")
+        given = [f"--{name}" for name in names if getattr(self, name) is not None]
+        if self.report is not None and given:
+            raise ValueError(
+                f"{', '.join(given)} cannot be combined with --report, which says in which places of which dialogues "
+                "its lines reply. Leave one or the other out."
+            )
+        if self.generated_replies is not None and self.generated_replies < 1:
+            raise ValueError(f"--generated_replies must be 1 or more, found {self.generated_replies}.")

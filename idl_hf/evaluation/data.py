@@ -3,11 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
 
+from idl_hf.cache import digest
+from idl_hf.prompting import SILENCE
 from idl_hf.rows.arguments import load
 
 
@@ -16,6 +20,14 @@ class DialogueKey(NamedTuple):
 
     person_id: str
     dialogue_id: str
+
+
+class Spoken(NamedTuple):
+    """A reply of a person as it was given: at which turn of the dialogue it begins, and what the partner said."""
+
+    turn: int
+    said: str
+    text: str
 
 
 @dataclass
@@ -72,6 +84,35 @@ class EvaluationData:
         options = {name: value for name, value in self.options.items() if name in shaping}
         whole_split = self.split.partition("[")[0]
         return load(self.dataset_name, "sessions", data_dir=self.data_dir, split=whole_split, **options)
+
+    def about(self) -> dict[str, Any]:
+        """Return which dialogues these are, for a report that names no folder, with a hash of who says what in all of
+        the split."""
+        said = [
+            (
+                row["person_id"],
+                row["dialogue_id"],
+                [(turn["role"], turn["text"]) for turn in row["turns"]],
+                row["profile"],
+            )
+            for row in self.sessions()
+        ]
+        where = {"dataset_name": self.dataset_name, "split": self.split, "options": dict(self.options)}
+        return {**where, "dialogues": digest(said).hex()}
+
+    def spoken(self) -> dict[DialogueKey, list[Spoken]]:
+        """Return the person's replies in each dialogue: several own turns in a row are one."""
+        replies = {}
+        for session in self.sessions():
+            runs = [(role, list(run)) for role, run in groupby(session["turns"], key=itemgetter("role"))]
+            texts = ["\n".join(turn["text"] for turn in run) for _, run in runs]
+            begins = [0, *accumulate(len(run) for _, run in runs)]
+            replies[DialogueKey(session["person_id"], session["dialogue_id"])] = [
+                Spoken(begins[i], texts[i - 1] if i else SILENCE, texts[i])
+                for i, (role, _) in enumerate(runs)
+                if role == "self"
+            ]
+        return replies
 
     def histories(self, keys: Iterable[DialogueKey]) -> list[list[str]]:
         """Return for each of these dialogues all utterances of its person in other dialogues."""

@@ -15,6 +15,8 @@ from idl_hf import prompting
 from idl_hf.cache import Cache, code_identity, digest
 from idl_hf.evaluation.attention import PersonaAttention, persona_attention
 from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of, spread
+from idl_hf.evaluation.reply_file import GivenReply
+from idl_hf.evaluation.targets import targets_of
 from idl_hf.machine import default_device, fast_precision
 from idl_hf.models.identity import model_identity
 from idl_hf.models.likelihood import SummedNLL, per_token
@@ -25,6 +27,7 @@ from idl_hf.schema import Message
 from idl_hf.training.data import fit_rows
 
 Judge = Callable[[Sequence[str], Sequence[Sequence[str]]], list[list[str]]]  # replies, facts of each -> NLI labels
+_EXAMPLES = 6  # replies shown in a report
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,15 @@ class Reply:
     """One reply of a person, as the model gave it and as the person did."""
 
     dialogue: DialogueKey
+    turn: int  # of the dialogue, at which it begins
     said: str  # by the partner, just before
     gold: str
     text: str
+
+    @property
+    def given(self) -> GivenReply:
+        """The model's reply as a file holds it."""
+        return GivenReply(self.dialogue.dialogue_id, self.turn, self.text, self.dialogue.person_id)
 
 
 class MeasuredModel:
@@ -198,16 +207,19 @@ class MeasuredLine:
     def replies(self) -> list[Reply]:
         """The model's reply where the person gave one, with the dialogue before it as it really went."""
         rows = self.rows()
-        asked = [
-            (key, [*row["prompt"], *row["completion"][:place]], message["content"])
-            for key, row in zip(keys_of(rows), rows, strict=True)
+        said = [
+            ([*row["prompt"], *row["completion"][:place]], message["content"])
+            for row in rows
             for place, message in enumerate(row["completion"])
             if message["role"] == "assistant"
         ]
+        asked = list(zip(targets_of(rows, self.data), said, strict=True))
         asked = [asked[place] for place in spread(len(asked), self.generated)]
-        texts = self.model.replies([prompt for _, prompt, _ in asked], self.max_new_tokens, self.label)
-        pairs = zip(asked, texts, strict=True)
-        return [Reply(key, prompt[-1]["content"], gold, text) for (key, prompt, gold), text in pairs]
+        texts = self.model.replies([prompt for _, (prompt, _) in asked], self.max_new_tokens, self.label)
+        return [
+            Reply(target.dialogue, target.turn, prompt[-1]["content"], gold, text)
+            for (target, (prompt, gold)), text in zip(asked, texts, strict=True)
+        ]
 
     @cached_property
     def profiles(self) -> list[list[str]]:
@@ -225,3 +237,13 @@ class MeasuredLine:
         keys = [DialogueKey(row["person_id"], row["dialogue_id"]) for row in read]
         profiles = self.data.profiles()
         return dict(zip(keys, self.model.attention(read, [profiles[key] for key in keys], self.label), strict=True))
+
+
+def examples_of(lines: Mapping[str, Sequence[Reply]]) -> list[dict[str, str]]:
+    """Return the same replies of all lines, spread over people."""
+    some: Sequence[Reply] = next(iter(lines.values()), [])
+    return [
+        {"partner": some[i].said, "the person": some[i].gold}
+        | {name: replies[i].text for name, replies in lines.items()}
+        for i in spread(len(some), _EXAMPLES)
+    ]

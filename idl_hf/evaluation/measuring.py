@@ -2,6 +2,7 @@
 each seed that it is trained with."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +10,13 @@ from typing import Any, NamedTuple
 from idl_hf.cache import Cache
 from idl_hf.evaluation.adapters import Adapters
 from idl_hf.evaluation.conditions import Condition
-from idl_hf.evaluation.data import EvaluationData, spread
+from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
-from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply
+from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, examples_of
 from idl_hf.evaluation.provenance import Files, raw_files
-from idl_hf.evaluation.scores import SCORES, kept_judge, score_line
+from idl_hf.evaluation.reply_file import file_names, write_replies
+from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.loading import load_model, load_tokenizer
 from idl_hf.registration import ORGANIZATION
@@ -22,7 +24,7 @@ from idl_hf.report.results import Highlighted, Line, Report, Table, over_seeds
 from idl_hf.shown import scrub, visible, without_paths
 from idl_hf.training.data import DataArguments, parse_options
 
-_EXAMPLES = 6  # replies shown in a report
+_NO_TEXTS = "Replies and dialogues are not shown: the corpus is not published with this report."
 
 
 class Step(NamedTuple):
@@ -61,7 +63,7 @@ class ExperimentRun:
         self._judge = None if scale.nli_model is None else kept_judge(scale.nli_model, self._cache)
         self._vocabulary = load_tokenizer(scale.model_name_or_path).get_vocab()
         self._lines: dict[str, dict[_Place, dict[int, Line]]] = {test: {} for test in tests}  # of each seed
-        self._replies: dict[str, list[Reply]] = {}  # by line, of the first test
+        self._replies: dict[str, dict[str, list[Reply]]] = {test: {} for test in tests}  # by line
         self._highlighted: list[Highlighted] = []
         self._notes = Notes({note: [] for note in experiment.notes})
         if len(scale.seeds) > 1:
@@ -142,14 +144,42 @@ class ExperimentRun:
                 if step.seed == self._scale.seeds[0]:
                     self._keep_texts(measured, test)
 
-    def report(self, seconds: float, settings: Mapping[str, Any]) -> Report:
-        """Return what was measured so far. seconds: how long it took. settings: what was asked for."""
+    def report(self, seconds: float, settings: Mapping[str, Any], texts: bool = True) -> Report:
+        """Return what was measured so far. seconds: how long it took. settings: what was asked for; the report has
+        besides what `idl-hf score` reads of each test. texts: whether it shows replies and dialogues."""
         title, about, x_label = self._experiment.title, self._experiment.about, self._experiment.x_label
         columns = [SCORES[key].column for key in self._experiment.columns]
         lines = {test: list(map(self._joined, places.items())) for test, places in self._lines.items()}
         tables = [Table(_title(test, of_test), columns, of_test, x_label) for test, of_test in lines.items()]
-        examples, notes = self._examples(), self._notes.lines()
-        return Report(title, about, tables, examples, self._highlighted, settings, notes, seconds)
+        settings = {**settings, "tests": {test: self._asked(test, texts) for test in self._tests}}
+        examples = examples_of(next(iter(self._replies.values()))) if texts else []
+        notes = [*self._notes.lines(), *([] if texts else [_NO_TEXTS])]
+        highlighted = self._highlighted if texts else []
+        return Report(title, about, tables, examples, highlighted, settings, notes, seconds)
+
+    def write_replies(self, folder: Path) -> None:
+        """Write the replies of each line to a file of its own, which the report names."""
+        for test, files in self._files().items():
+            for label, file in files.items():
+                write_replies(folder / file, (reply.given for reply in self._replies[test][label]))
+
+    def _files(self) -> dict[str, dict[str, str]]:
+        """Return by test and line the file of its replies in the report's folder."""
+        several = len(self._tests) > 1
+        titles = {
+            test: {label: f"{test}, {label}" if several else label for label in lines}
+            for test, lines in self._replies.items()
+        }
+        names = file_names([title for of_test in titles.values() for title in of_test.values()])
+        return {
+            test: {label: f"replies/{names[title]}" for label, title in of_test.items()}
+            for test, of_test in titles.items()
+        }
+
+    def _asked(self, test: str, texts: bool) -> dict[str, Any]:
+        """Return what has to be known to score other replies in the same places."""
+        files = self._files()[test] if texts else {}
+        return {**self._tests[test].about(), "nli_model": self._scale.nli_model, "replies": files}
 
     def _model(self, name: str) -> MeasuredModel:
         if self._engine is None:
@@ -158,14 +188,11 @@ class ExperimentRun:
 
     def _line(self, measured: MeasuredLine, condition: Condition, test: str, variation: Variation) -> Line:
         scored = score_line(measured, self._experiment.columns)
-        by_person = {key: score.values for key, score in scored.items() if isinstance(score.values, dict)}
-        whole = {key: score.values for key, score in scored.items() if not isinstance(score.values, dict)}
-        rows = {key: score.rows for key, score in scored.items()}
         paper = self._experiment.paper.get(test, {}).get(measured.label, {})
         curve = condition.name if variation.x is not None else ""
         group = curve or (variation.name if len(self._experiment.conditions) > 1 else "")
         role = variation.role or condition.role
-        return Line(measured.label, role, by_person, whole, rows, paper, variation.x, group)
+        return replace(as_line(measured.label, role, scored), paper=paper, x=variation.x, group=group)
 
     def _joined(self, measured: tuple[_Place, dict[int, Line]]) -> Line:
         """Return the line of all seeds so far. An experiment of one seed says nothing of it."""
@@ -174,21 +201,11 @@ class ExperimentRun:
         return over_seeds(of_seeds) if several else of_seeds[self._scale.seeds[0]]
 
     def _keep_texts(self, measured: MeasuredLine, test: str) -> None:
-        """For the report: the replies of the first test, and a dialogue with its attention, where they were
-        measured."""
-        if "replies" in vars(measured) and test == next(iter(self._tests)):
-            self._replies[measured.label] = measured.replies
+        """For the report: replies, and a dialogue with its attention, where they were measured."""
+        if "replies" in vars(measured):
+            self._replies[test][measured.label] = measured.replies
         for dialogue, attention in list(vars(measured).get("attention", {}).items())[:1]:
             self._highlighted.append(Highlighted(f"{measured.label}, {dialogue.person_id}", attention.spans))
-
-    def _examples(self) -> list[dict[str, str]]:
-        """Return the same replies of all lines, spread over people."""
-        some: Sequence[Reply] = next(iter(self._replies.values()), [])
-        return [
-            {"partner": some[i].said, "the person": some[i].gold}
-            | {name: replies[i].text for name, replies in self._replies.items()}
-            for i in spread(len(some), _EXAMPLES)
-        ]
 
 
 def _row_options(condition: Condition, variation: Variation) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The pairs of replies of a human evaluation: two systems' replies to the same conversations, spread over people."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -10,28 +9,16 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from idl_hf.cache import Cache
-from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of
+from idl_hf.evaluation.data import EvaluationData, keys_of
 from idl_hf.evaluation.measured_model import MeasuredModel
 from idl_hf.evaluation.ratings import Pair
-from idl_hf.evaluation.reply_file import Place, read_replies
+from idl_hf.evaluation.reply_file import GivenReply, read_replies
+from idl_hf.evaluation.targets import Target, match, targets_of
 from idl_hf.prompting import SILENCE, split_prompt
 from idl_hf.schema import Message, Turn, plain
 from idl_hf.training.data import fit_rows
 
 _T = TypeVar("_T")
-
-
-class Target(NamedTuple):
-    """A reply of a person that systems reply instead of: in which dialogue, which of its replies, at which turn."""
-
-    dialogue: DialogueKey
-    reply: int
-    turn: int
-
-    @property
-    def place(self) -> Place:
-        """Return where a file of replies has it."""
-        return Place(self.dialogue.dialogue_id, self.turn)
 
 
 class Pairs(NamedTuple):
@@ -48,14 +35,20 @@ def make_pairs(systems: tuple[str, str], data: EvaluationData, count: int, max_n
     that an interrupted run goes on. Raises ValueError where there is nothing that both reply to.
     """
     files = {name: read_replies(Path(name)) for name in systems if Path(name).is_file()}
-    targets, notes = _targets(data), []
-    for name in files:
-        targets, note = _with_replies(targets, name, files[name], data)
-        notes += note
+    targets, notes, texts = targets_of(data.rows("references"), data), [], {}
+    for name, given in files.items():
+        texts[name] = _texts(targets, name, given, data)
+        targets = [target for target in targets if target in texts[name]]
+        if lost := len(given) - len(targets):
+            notes.append(
+                f"{lost} of the {len(given)} replies in '{name}' are to nothing that both systems can be asked."
+            )
     chosen = spread_over_people(targets, count)
     data = replace(data, only={target.dialogue for target in chosen})
     replies = [
-        _from_file(files[name], chosen) if name in files else _written(name, data, chosen, max_new_tokens, cache)
+        [texts[name][target] for target in chosen]
+        if name in texts
+        else _written(name, data, chosen, max_new_tokens, cache)
         for name in systems
     ]
     asked = data.rows("references")
@@ -64,39 +57,29 @@ def make_pairs(systems: tuple[str, str], data: EvaluationData, count: int, max_n
     return Pairs([_pair(target, rows[target.dialogue], (one, other)) for target, one, other in both], notes)
 
 
-def _targets(data: EvaluationData) -> list[Target]:
-    """Return every reply of every dialogue of the split that has past dialogues to refer to."""
-    asked = set(keys_of(data.rows("references")))
-    targets = []
-    for session in data.sessions():
-        key = DialogueKey(session["person_id"], session["dialogue_id"])
-        own = [turn["role"] == "self" for turn in session["turns"]]
-        starts = [i for i, is_own in enumerate(own) if is_own and not (i and own[i - 1])]
-        targets += [Target(key, reply, turn) for reply, turn in enumerate(starts)] if key in asked else []
-    return targets
-
-
-def _with_replies(
-    targets: Sequence[Target], name: str, replies: Mapping[Place, str], data: EvaluationData
-) -> tuple[list[Target], list[str]]:
-    """Return the targets that a file has a reply to, and a note on the file's other replies."""
-    found = [target for target in targets if target.place in replies]
-    counts = Counter(target.place for target in found)
-    if twice := next((place for place, times in counts.items() if times > 1), None):
+def _texts(
+    targets: Sequence[Target], name: str, given: Sequence[GivenReply], data: EvaluationData
+) -> dict[Target, str]:
+    """Return what a file replies to those of the targets that it has a reply to."""
+    matched = match(given, targets)
+    for twice in matched.double:
         raise ValueError(
-            f"Turn {twice.turn} of '{twice.dialogue_id}' in '{name}' is one of several people in the {data.split} "
-            "split, each with a dialogue of that name. Give dialogues names of their own."
+            f"{name}:{twice.line}: The file has two replies to turn {twice.turn} of '{twice.dialogue_id[:80]}'. Leave "
+            "one of them."
         )
-    if not found:
-        some = ", ".join(f"turn {place.turn} of '{place.dialogue_id}'" for place in list(replies)[:2])
+    for unclear in matched.unclear:
         raise ValueError(
-            f"'{name}' has no reply that can be judged: none of its {len(replies)} ({some} ...) stands where a person "
+            f"Turn {unclear.turn} of '{unclear.dialogue_id}' in '{name}' is one of several people in the {data.split} "
+            "split, each with a dialogue of that name. Give each line its person_id."
+        )
+    if not matched.replies:
+        some = ", ".join(f"turn {reply.turn} of '{reply.dialogue_id}'" for reply in given[:2])
+        raise ValueError(
+            f"'{name}' has no reply that can be judged: none of its {len(given)} ({some} ...) stands where a person "
             f"of the {data.split} split of {data.dataset_name} replies in a dialogue with others to refer to. `turn` "
             "is the number of the turn, from 0."
         )
-    lost = len(replies) - len(found)
-    note = f"{lost} of the {len(replies)} replies in '{name}' are to nothing that both systems can be asked."
-    return found, [note] if lost else []
+    return {target: reply.text for target, reply in matched.replies.items()}
 
 
 def spread_over_people(targets: Sequence[Target], count: int, seed: int = 0) -> list[Target]:
@@ -111,10 +94,6 @@ def spread_over_people(targets: Sequence[Target], count: int, seed: int = 0) -> 
 def _in_turn(lists: Iterable[Sequence[_T]]) -> list[_T]:
     """Return the first of each list, then the second of each, and so on."""
     return [entry for layer in zip_longest(*lists) for entry in layer if entry is not None]
-
-
-def _from_file(replies: Mapping[Place, str], chosen: Sequence[Target]) -> list[str]:
-    return [replies[target.place] for target in chosen]
 
 
 def _written(

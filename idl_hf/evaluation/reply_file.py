@@ -1,13 +1,17 @@
-"""Somebody's replies in a file: JSON Lines of {"dialogue_id", "turn", "text"}, one reply a line.
+"""Replies in a file: JSON Lines of {"dialogue_id", "turn", "text"}, one reply a line.
 
 `turn` is the number of the turn that the reply is instead of, from 0: in a dialogue's turns the first of the person's
-reply. So dialogue and turn also tell whose reply it is where two people of a corpus share a dialogue.
+reply. A line may also hold the "person_id", which is needed where several people have a dialogue of one name.
 """
 
 import json
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from idl_hf.cache import write_whole
 from idl_hf.corpora.files import text_lines
 from idl_hf.corpora.jsonl import is_text
 from idl_hf.schema import clean
@@ -15,30 +19,32 @@ from idl_hf.schema import clean
 _EXPECTED = 'Expected {"dialogue_id": text, "turn": number, "text": text}'
 
 
-class Place(NamedTuple):
-    """Where a reply stands."""
+class GivenReply(NamedTuple):
+    """A reply as a line of a file gives it; person_id is empty where it says nothing of it."""
 
     dialogue_id: str
     turn: int
+    text: str
+    person_id: str = ""
+    line: int = 0
 
 
-def read_replies(path: Path) -> dict[Place, str]:
-    """Return the replies of a file by their place. Raises ValueError, with the line, for one that is malformed."""
-    replies: dict[Place, str] = {}
+def read_replies(path: Path) -> list[GivenReply]:
+    """Return the replies of a file. Raises FileNotFoundError, and ValueError, with the line, for one that is
+    malformed."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of replies '{path}'.")
+    replies = []
     for number, line in text_lines(path):
         try:
             values = json.loads(line)
-            place, text = Place(clean(values["dialogue_id"]), values["turn"]), values["text"]
-        except (ValueError, KeyError, TypeError) as error:
+            person_id, dialogue_id = clean(values.get("person_id", "")), clean(values["dialogue_id"])
+            turn, text = values["turn"], values["text"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _error(path, number, line) from error
-        if type(place.turn) is not int or not is_text(text) or not is_text(place.dialogue_id):
+        if type(turn) is not int or not all(map(is_text, (text, dialogue_id, person_id))):
             raise _error(path, number, line)
-        if place in replies:
-            raise ValueError(
-                f"{path}:{number}: The file has two replies to turn {place.turn} of '{place.dialogue_id[:80]}'. Leave "
-                "one of them."
-            )
-        replies[place] = text
+        replies.append(GivenReply(dialogue_id, turn, text, person_id, number))
     if not replies:
         raise ValueError(f"'{path}' holds no replies. {_EXPECTED}, one a line.")
     return replies
@@ -46,3 +52,28 @@ def read_replies(path: Path) -> dict[Place, str]:
 
 def _error(path: Path, number: int, line: bytes) -> ValueError:
     return ValueError(f"{path}:{number}: {_EXPECTED}, found {line.decode(errors='replace')[:80]!r}.")
+
+
+def write_replies(path: Path, replies: Iterable[GivenReply]) -> None:
+    """Write replies as `read_replies` reads them."""
+    with write_whole(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for reply in replies:
+            values = {"person_id": reply.person_id, "dialogue_id": reply.dialogue_id, "turn": reply.turn}
+            file.write(json.dumps({**values, "text": reply.text}, ensure_ascii=False) + "\n")
+
+
+def file_names(names: Sequence[str]) -> dict[str, str]:
+    """Return for each name that of a file, which any file system holds beside the others.
+
+    A name that is changed for it, or that differs from another by case alone, ends in a hash of what it was.
+    """
+    safe = {name: re.sub(r"[^\w.,+ -]+", "-", name, flags=re.ASCII).strip("-. ")[:80] for name in names}
+    folded = [text.casefold() for text in safe.values()]
+    return {
+        name: f"{text if text == name and folded.count(text.casefold()) == 1 else _hashed(name, text)}.jsonl"
+        for name, text in safe.items()
+    }
+
+
+def _hashed(name: str, text: str) -> str:
+    return "-".join(filter(None, (text, sha256(name.encode()).hexdigest()[:8])))

@@ -18,6 +18,7 @@ from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
 from idl_hf.evaluation.provenance import NO_RESULT, SAMPLE_DATA, Files, provenance
+from idl_hf.evaluation.scores import AUTHOR, WORDS
 from idl_hf.evaluation.written import finish, write_report
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.registration import dataset_names
@@ -25,10 +26,8 @@ from idl_hf.report.results import Report
 from idl_hf.shown import without_paths
 from idl_hf.training.data import DataArguments, parse_options
 
-_NO_TEXTS = "Replies and dialogues are not shown: the corpus is not published with this report."
 _EXPERIMENTS = "runs/experiments"
 _LIKELIHOODS = ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "nll_none", "nll_profile"]
-_WORDS = ["bleu_1", "bleu_2", "rouge_l", "distinct_1", "distinct_2", "corpus_distinct_1", "p_f1", "p_co"]
 _ABOUT_MODELS = (
     "Models side by side on people none of them trained on. Persona gain is NLL given another person's dialogues "
     "minus NLL given the person's own: zero for a model that ignores the person, whatever else it learnt."
@@ -58,19 +57,19 @@ def measure(
     started: float,
     texts: bool = True,
 ) -> Report:
-    """Measure all conditions under all seeds, writing after each what there is to `folder`/so_far.md, and return the
-    report. texts: whether it shows replies and dialogues."""
+    """Measure all conditions under all seeds, writing after each what there is to `folder`/so_far.md and last all
+    replies, and return the report. texts: whether it shows replies and dialogues."""
     run.choose_dialogues()  # what cannot be compared is said before the first training
     made = provenance(run.data)
     settings = without_paths({**settings, "measured": run.extent, "made": made})
     for step in run.steps:
         run.measure(step)
-        report = run.report(time.perf_counter() - started, settings)
-        if not texts:
-            report = replace(report, examples=[], highlighted=[], notes=[*report.notes, _NO_TEXTS])
+        report = run.report(time.perf_counter() - started, settings, texts)
         if not made["is_result"]:
             report = replace(report, intro=f"{report.intro} {NO_RESULT}")
         write_report(folder, report, so_far=True)
+    if texts:
+        run.write_replies(folder)
     return report
 
 
@@ -78,7 +77,7 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     started = time.perf_counter()
     models = {name: name for name in args.models or []}
     test = args.dataset_name.removeprefix("idl_hf/")
-    experiment = models_experiment(models, test, _LIKELIHOODS + (_WORDS if args.generated_replies else []))
+    experiment = models_experiment(models, test, _LIKELIHOODS + ([*WORDS, *AUTHOR] if args.generated_replies else []))
     options = {"encoder": args.encoder or default_encoder(), **parse_options(args.dataset_options)}
     data = EvaluationData(args.dataset_name, args.data_dir, args.split, args.max_prompt_tokens, options)
     scale = Scale(

@@ -14,15 +14,19 @@ import numpy as np
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from idl_hf.cache import Cache, code_identity, digest
+from idl_hf.evaluation.author import Case, verify_authors
+from idl_hf.evaluation.data import DialogueKey
 from idl_hf.evaluation.measured_model import Judge, MeasuredLine, Reply
 from idl_hf.models.identity import model_identity
 from idl_hf.models.likelihood import per_token
 from idl_hf.models.responder import NoLogProbsError
 from idl_hf.registration import folder
-from idl_hf.report.results import Column
+from idl_hf.report.results import Column, Line, Role
 from idl_hf.rows.strangers import AT_RANDOM
 
 NLL_OF = {"nll_none": "none", "nll_profile": "profile"}  # the prompts' conditioning
+WORDS = ["bleu_1", "bleu_2", "rouge_l", "distinct_1", "distinct_2", "corpus_distinct_1", "p_f1", "p_co"]
+AUTHOR = ["author", "author_floor", "author_ceiling"]
 _IDENTIFICATION = {"id_hits": "hits@1", "id_log_loss": "log_loss"}
 
 
@@ -47,7 +51,7 @@ class Score:
     compute: Callable[[MeasuredLine, Sequence[str]], Mapping[str, Scored]]
     note: str
     scale: float = 100.0
-    lower_is_better: bool = False
+    lower_is_better: bool | None = False  # None: neither is better
 
     @property
     def column(self) -> Column:
@@ -68,6 +72,13 @@ def score_line(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
             if str(reason):
                 line.notes.add(str(reason))
     return {key: scored[key] for key in keys if key in scored}
+
+
+def as_line(name: str, role: Role, scored: Mapping[str, Scored]) -> Line:
+    """Return the line of a table with these scores."""
+    by_person = {key: score.values for key, score in scored.items() if isinstance(score.values, dict)}
+    whole = {key: score.values for key, score in scored.items() if not isinstance(score.values, dict)}
+    return Line(name, role, by_person, whole, {key: score.rows for key, score in scored.items()})
 
 
 def _likelihoods(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
@@ -116,6 +127,8 @@ def _among_strangers(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Score
 def _words(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     replies, histories = line.replies, line.data.histories(reply.dialogue for reply in line.replies)
     release = any(key.startswith("release_") or key in ("bleu_3", "bleu_4") for key in keys)
+    if empty := sum(not reply.text.strip() for reply in replies):
+        line.notes.add(f"{empty} of {len(replies)} replies are empty, and scored as such", line.label)
     scores: dict[str, dict[str, float]] = defaultdict(dict)
     for person, own in _of_each_person(replies).items():
         texts, golds = [replies[i].text for i in own], [replies[i].gold for i in own]
@@ -124,6 +137,28 @@ def _words(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     together = _metric("distinct").compute(predictions=_tokens([reply.text for reply in replies]))
     scored = {key: Scored(values, len(replies)) for key, values in scores.items()}
     return scored | {key: Scored(together[key], len(replies)) for key in ("corpus_distinct_1", "corpus_distinct_2")}
+
+
+def _author(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
+    by_dialogue: dict[DialogueKey, list[Reply]] = defaultdict(list)
+    for reply in line.replies:
+        by_dialogue[reply.dialogue].append(reply)
+    if len({key.person_id for key in by_dialogue}) < 2:
+        raise NotMeasuredError("Author verification needs replies of two people, and is left out.")
+    known = dict(zip(by_dialogue, line.data.histories(by_dialogue), strict=True))
+    if silent := sorted({key.person_id for key, texts in known.items() if not any(texts)}):
+        raise NotMeasuredError(f"Author verification is left out: nothing else is known of {', '.join(silent[:5])}.")
+    cases = [
+        Case(
+            key.person_id,
+            known=" ".join(_tokens(known[key])),
+            written=" ".join(_tokens([reply.text for reply in replies])),
+            real=" ".join(_tokens([reply.gold for reply in replies])),
+        )
+        for key, replies in by_dialogue.items()
+    ]
+    shares = dict(zip(AUTHOR, verify_authors(cases), strict=True))
+    return {key: Scored(of_people, len(line.replies)) for key, of_people in shares.items()}
 
 
 def _judged(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
@@ -199,6 +234,12 @@ _ALL = (
           "elsewhere."),
     Score("p_co", "P-Co", _words, "Cosine of word counts, without punctuation, of the reply and all the person has "
           "said elsewhere."),
+    Score("author", "author", _author, "Share of the test's other people whose past the replies are less alike to "
+          "than to the person's own, by n-grams of characters; 50 for a model that knows nothing of the person."),
+    Score("author_floor", "author, floor", _author, "The same of another person's real replies, cut to the same "
+          "length.", lower_is_better=None),
+    Score("author_ceiling", "author, ceiling", _author, "The same of the person's own real replies, cut to the same "
+          "length.", lower_is_better=None),
     Score("coh", "Coh.", _judged, "Share of (profile sentence, reply) pairs that an NLI model does not call a "
           "contradiction."),
     Score("coh_con", "Coh-Con.", _judged, "Share of these pairs that it calls an entailment."),

@@ -1,11 +1,11 @@
-"""`idl-hf evaluate`: what people rated, at once, and all that needs a model. Imports no torch."""
+"""`idl-hf evaluate`: what people rated, at once, and all that needs a model; and `idl-hf score`. Imports no torch."""
 
 import json
 import time
 from pathlib import Path
 
 from idl_hf.cache import write_whole
-from idl_hf.evaluation.arguments import EvaluateArguments
+from idl_hf.evaluation.arguments import EvaluateArguments, ScoreArguments
 
 
 def evaluate(args: EvaluateArguments) -> Path:
@@ -15,6 +15,13 @@ def evaluate(args: EvaluateArguments) -> Path:
     from idl_hf.evaluation.run import evaluate as with_models
 
     return with_models(args)
+
+
+def score(args: ScoreArguments) -> Path:
+    """Score a file of replies, and return the folder of the report with its line."""
+    from idl_hf.evaluation.scoring import score_file
+
+    return score_file(args)
 
 
 def _report_ratings(file: Path, folder: Path) -> Path:

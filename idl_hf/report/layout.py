@@ -199,10 +199,12 @@ def legend(table: Table, cells: Cells) -> list[str]:
         among = " at one position" if table.on_x else " of one group" if grouped else ""
         lines.append(f"Bold: best, underlined: second best of the lines{among}, bounds aside.")
     if comparisons:
+        theirs = any(line.role == "theirs" for line in table.lines)
+        best = "the best baseline" + " or line of theirs (a line of theirs: than the best of ours)" * theirs
         seeds = " and seeds" if _has_seeds(table) else ""
         lines.append(
-            f"†: better than the best baseline of the column over the same people{seeds} (paired t-test, p < {LEVEL} "
-            f"after Holm's correction over the {len(comparisons)} comparisons of this table)."
+            f"†: better than {best} in the column, over the same people{seeds} (paired t-test, p < {LEVEL} after "
+            f"Holm's correction over the {len(comparisons)} comparisons of this table)."
         )
     if any(cell.paper is not None for cell in cells.values()):
         lines.append("In parentheses: the paper's figure by the same score, of its own models and data.")

@@ -12,7 +12,10 @@ from idl_hf.report.page_frame import Figure, colour, new_figure, plot, printable
 from idl_hf.report.results import Table
 from idl_hf.report.statistics import Estimate, Place
 
-_ROLES = {"ours": colour(0), "baseline": colour(1), "ablation": colour(3), "bound": "#999999", "": colour(0)}
+_ROLES = {
+    "ours": colour(0), "baseline": colour(1), "theirs": colour(2), "ablation": colour(3), "bound": "#999999",
+    "": colour(0),
+}  # fmt: skip
 _SHARES = (colour(0), "#d9d9d9", colour(1), colour(3))
 _MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # matplotlib's, and the same as text
 _INK = "#222222"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
-Role = Literal["ours", "baseline", "bound", "ablation", ""]  # "": lines that are not compared
+# "theirs": another system's replies, which are compared with ours both ways. "": lines that are not compared
+Role = Literal["ours", "baseline", "theirs", "bound", "ablation", ""]
 
 
 @dataclass(frozen=True)

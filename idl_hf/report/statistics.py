@@ -22,6 +22,7 @@ from idl_hf.report.results import Column, Line, Table
 LEVEL = 0.05
 _OTHER_PEOPLE = "A difference compares the same people under two conditionings; found different people."
 _SMALLEST = -600.0  # the logarithm of the smallest p that is told
+_TO_BEAT = {"ours": ("baseline", "theirs"), "theirs": ("ours",)}  # by the role of a line, those of which it has a †
 
 
 class Place(NamedTuple):
@@ -47,13 +48,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A line of ours against the best baseline in one column, over the same people."""
+    """A line in one column against the best of those that it has to beat, over the same people."""
 
     against: str
-    difference: float  # of the means, ours - baseline
+    difference: float  # of the means, line - best
     p: float  # two-sided paired t-test, over people or over people and seeds
     corrected_p: float = math.nan  # over all comparisons of the table
-    dagger: bool = False  # ours is better, and significantly so
+    dagger: bool = False  # the line is better, and significantly so
 
 
 @dataclass(frozen=True)
@@ -153,17 +154,19 @@ def comparable(table: Table) -> list[list[int]]:
 
 
 def compare(table: Table) -> dict[Place, Comparison]:
-    """Return each line of ours against the best comparable baseline, by mean. ValueError if people differ."""
+    """Return each line of ours against the best comparable line that is a baseline or another system's, and each of
+    another system's against the best of ours, by mean. A column in which neither way is better has no comparisons.
+    Raises ValueError if people differ."""
     comparisons = {}
     for members in comparable(table):
         for column in table.columns:
             measured = {i: table.lines[i] for i in members if table.lines[i].values.get(column.key)}
             lines = {i: line for i, line in measured.items() if line.role}
             _require_same_people(table, column, list(lines.values()))
-            baselines = [line for line in lines.values() if line.role == "baseline"]
             for i, line in lines.items():
-                if baselines and line.role == "ours":
-                    comparisons[Place(i, column.key)] = _against_best(line, baselines, column)
+                to_beat = [other for other in lines.values() if other.role in _TO_BEAT.get(line.role, ())]
+                if to_beat and column.lower_is_better is not None:
+                    comparisons[Place(i, column.key)] = _against_best(line, to_beat, column)
     corrected = holm([comparison.p for comparison in comparisons.values()])
     sign = {column.key: -1 if column.lower_is_better else 1 for column in table.columns}
     return {
@@ -194,13 +197,13 @@ def _differences(line: Line, other: Line, columns: Sequence[Column]) -> dict[str
     return estimates
 
 
-def _against_best(line: Line, baselines: list[Line], column: Column) -> Comparison:
-    means = [float(_sample(baseline.values[column.key]).mean()) for baseline in baselines]
+def _against_best(line: Line, others: list[Line], column: Column) -> Comparison:
+    means = [float(_sample(other.values[column.key]).mean()) for other in others]
     sign = 1 if column.lower_is_better else -1
     best = min(range(len(means)), key=lambda i: (math.isnan(means[i]), sign * means[i]))
-    pair = _pair(line, baselines[best], column.key)
+    pair = _pair(line, others[best], column.key)
     difference = float(pair.matrix.mean()) - float(pair.other.mean())
-    return Comparison(baselines[best].name, difference, _p_value(pair.matrix - pair.other))
+    return Comparison(others[best].name, difference, _p_value(pair.matrix - pair.other))
 
 
 class _Pair(NamedTuple):

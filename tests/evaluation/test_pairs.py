@@ -7,9 +7,10 @@ import pytest
 
 from idl_hf.evaluation.data import DialogueKey
 from idl_hf.evaluation.judging import JudgeArguments, open_ratings
-from idl_hf.evaluation.pairs import Target, as_judged, spread_over_people
+from idl_hf.evaluation.pairs import as_judged, spread_over_people
 from idl_hf.evaluation.ratings import Rating
 from idl_hf.evaluation.ratings_file import read_ratings
+from idl_hf.evaluation.targets import Target
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.prompting import render
 

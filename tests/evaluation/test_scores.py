@@ -81,7 +81,7 @@ class Line:
 
     def __init__(self, people, texts, golds, histories):
         keys = [DialogueKey(person, str(place)) for place, person in enumerate(people)]
-        self.replies = [Reply(key, "", gold, text) for key, gold, text in zip(keys, golds, texts, strict=True)]
+        self.replies = [Reply(key, 1, "", gold, text) for key, gold, text in zip(keys, golds, texts, strict=True)]
         self.data = SimpleNamespace(histories=lambda _: histories, dataset_name="a dataset")
         self.notes, self.judge, self.comparable_tokens = Notes(), None, False
         self.shows_dialogues = False

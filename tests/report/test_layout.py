@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -136,6 +136,12 @@ def test_the_legend_says_only_what_is_there():
         "BLEU-1: Of words",
     ):
         assert part in full
+    assert "theirs" not in full
+    table = main_table()
+    with_theirs = replace(table, lines=[*table.lines, line("they", "theirs", 0.3, 7)])
+    said = "\n".join(legend(with_theirs, measure(with_theirs)))
+    assert "†: better than the best baseline or line of theirs (a line of theirs: than the best of ours)" in said
+    assert "the 16 comparisons" in said
 
 
 def test_seeds_are_told_wherever_means_are():

@@ -189,6 +189,22 @@ def test_curves_are_compared_at_one_x():
     }  # fmt: skip
 
 
+def test_theirs_and_ours_have_to_beat_each_other():
+    lines = [line("FT", "baseline", 0.6), line("IDL", "ours", 0.5, NOISE[::-1]), line("weak", "ours", 0.3)]
+    lines += [line("theirs", "theirs", 0.7, NOISE[1:] + NOISE[:1]), line("low", "theirs", 0.1)]
+    found = {place.line: (test.against, test.dagger) for place, test in compare(Table("t", [SCORE], lines)).items()}
+    assert found == {1: ("theirs", False), 2: ("theirs", False), 3: ("IDL", True), 4: ("IDL", False)}
+    assert (1, 3) in [(pair.line, pair.other) for pair in differences(Table("t", [SCORE], lines))]
+    assert not compare(Table("t", [SCORE], [lines[0], lines[3]]))  # nothing of ours
+
+
+def test_a_column_in_which_neither_is_better_is_not_tested():
+    bound = replace(SCORE, lower_is_better=None)
+    lines = [line("FT", "baseline", 0.1), line("IDL", "ours", 0.7, NOISE[::-1])]
+    assert compare(Table("t", [SCORE], lines))
+    assert compare(Table("t", [bound], lines)) == {}
+
+
 def test_differences_are_those_of_ours_and_two_of_ours_differ_once():
     lines = [
         line("MSL", "ours", 0.5),

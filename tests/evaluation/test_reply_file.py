@@ -1,0 +1,68 @@
+"""Files of replies, and what they are called."""
+
+import pytest
+
+from idl_hf.evaluation.data import DialogueKey
+from idl_hf.evaluation.reply_file import GivenReply, file_names, read_replies, write_replies
+from idl_hf.evaluation.targets import Target, match
+
+
+def test_what_is_written_is_read(tmp_path):
+    texts = ["", " two  spaces ", 'a "quoted"\nline\u2028and \\ more', "\u00e9\u4e2d\U0001f600\x00"]
+    replies = [GivenReply("a dialogue", turn, text, "ann", turn + 1) for turn, text in enumerate(texts)]
+    write_replies(tmp_path / "new" / "r.jsonl", replies)
+    assert read_replies(tmp_path / "new" / "r.jsonl") == replies
+
+
+def test_a_file_need_not_say_whose_replies_they_are(tmp_path):
+    (tmp_path / "r.jsonl").write_text('\n{"dialogue_id": " a ", "turn": 1, "text": "x", "model": "any"}\n')
+    assert read_replies(tmp_path / "r.jsonl") == [GivenReply("a", 1, "x", "", 2)]
+
+
+@pytest.mark.parametrize("line", ['{"dialogue_id": "a", "turn": 1, "text": "x", "person_id": 7}', "[1]", '"a"'])
+def test_a_line_that_is_none_is_told(line, tmp_path):
+    (tmp_path / "r.jsonl").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match=r'r.jsonl:1: Expected \{"dialogue_id": text'):
+        read_replies(tmp_path / "r.jsonl")
+
+
+def test_names_of_lines_become_names_of_files_that_do_not_clash():
+    names = [
+        "IDL",
+        "idl",
+        "a/b",
+        "a:b",
+        "a-b",
+        "IDL, MSL alone",
+        "..",
+        "",
+        "/",
+        "x" * 300,
+        "x" * 301,
+        "\u4e2d",
+        "con\n",
+    ]
+    files = file_names(names)
+    assert list(files) == names
+    assert len({file.casefold() for file in files.values()}) == len(names)
+    assert files["IDL, MSL alone"] == "IDL, MSL alone.jsonl"
+    assert file_names(["IDL", "ICL"]) == {"IDL": "IDL.jsonl", "ICL": "ICL.jsonl"}
+    for file in files.values():
+        assert len(file) < 100
+        assert file.isascii()
+        assert not set(file) & set('/\\:*?"<>|\n')
+        assert not file.startswith(".")
+
+
+def test_replies_find_their_place_by_the_dialogue_or_else_the_person():
+    ann, bo = (Target(DialogueKey(person, "one"), -1, 3) for person in ("ann", "bo"))
+    alone = Target(DialogueKey("bo", "two"), -1, 1)
+    given = [
+        GivenReply("two", 1, "x"), GivenReply("one", 3, "which", line=2), GivenReply("one", 3, "y", "bo"),
+        GivenReply("two", 1, "twice", "bo"), GivenReply("two", 1, "not hers", "ann"), GivenReply("two", 2, "no turn"),
+    ]  # fmt: skip
+    found = match(given, [ann, bo, alone])
+    assert {target: reply.text for target, reply in found.replies.items()} == {alone: "x", bo: "y"}
+    assert [reply.text for reply in found.double] == ["twice"]
+    assert found.unclear == [given[1]]
+    assert [reply.text for reply in found.foreign] == ["not hers", "no turn"]
