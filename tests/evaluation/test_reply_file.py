@@ -2,9 +2,7 @@
 
 import pytest
 
-from idl_hf.evaluation.data import DialogueKey
 from idl_hf.evaluation.reply_file import GivenReply, file_names, read_replies, write_replies
-from idl_hf.evaluation.targets import Target, match
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -52,17 +50,3 @@ def test_names_of_lines_become_names_of_files_that_do_not_clash():
         assert file.isascii()
         assert not set(file) & set('/\\:*?"<>|\n')
         assert not file.startswith(".")
-
-
-def test_replies_find_their_place_by_the_dialogue_or_else_the_person():
-    ann, bo = (Target(DialogueKey(person, "one"), -1, 3) for person in ("ann", "bo"))
-    alone = Target(DialogueKey("bo", "two"), -1, 1)
-    given = [
-        GivenReply("two", 1, "x"), GivenReply("one", 3, "which", line=2), GivenReply("one", 3, "y", "bo"),
-        GivenReply("two", 1, "twice", "bo"), GivenReply("two", 1, "not hers", "ann"), GivenReply("two", 2, "no turn"),
-    ]  # fmt: skip
-    found = match(given, [ann, bo, alone])
-    assert {target: reply.text for target, reply in found.replies.items()} == {alone: "x", bo: "y"}
-    assert [reply.text for reply in found.double] == ["twice"]
-    assert found.unclear == [given[1]]
-    assert [reply.text for reply in found.foreign] == ["not hers", "no turn"]
