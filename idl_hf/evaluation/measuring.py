@@ -12,7 +12,7 @@ from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, examples_of
-from idl_hf.evaluation.reply_file import file_names, write_replies
+from idl_hf.evaluation.reply_file import files_of, write_replies
 from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.loading import load_model, load_tokenizer
@@ -110,17 +110,7 @@ class ExperimentRun:
                 write_replies(folder / file, (reply.given for reply in self._replies[test][label]))
 
     def _files(self) -> dict[str, dict[str, str]]:
-        """Return by test and line the file of its replies in the report's folder."""
-        several = len(self._tests) > 1
-        titles = {
-            test: {label: f"{test}, {label}" if several else label for label in lines}
-            for test, lines in self._replies.items()
-        }
-        names = file_names([title for of_test in titles.values() for title in of_test.values()])
-        return {
-            test: {label: f"replies/{names[title]}" for label, title in of_test.items()}
-            for test, of_test in titles.items()
-        }
+        return files_of(self._replies)
 
     def _asked(self, test: str) -> dict[str, Any]:
         """Return what has to be known to score other replies in the same places."""
