@@ -15,7 +15,7 @@ from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, examples_of
 from idl_hf.evaluation.provenance import Files, raw_files
-from idl_hf.evaluation.reply_file import file_names, write_replies
+from idl_hf.evaluation.reply_file import files_of, write_replies
 from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.loading import load_model, load_tokenizer
@@ -159,26 +159,13 @@ class ExperimentRun:
 
     def write_replies(self, folder: Path) -> None:
         """Write the replies of each line to a file of its own, which the report names."""
-        for test, files in self._files().items():
+        for test, files in files_of(self._replies).items():
             for label, file in files.items():
                 write_replies(folder / file, (reply.given for reply in self._replies[test][label]))
 
-    def _files(self) -> dict[str, dict[str, str]]:
-        """Return by test and line the file of its replies in the report's folder."""
-        several = len(self._tests) > 1
-        titles = {
-            test: {label: f"{test}, {label}" if several else label for label in lines}
-            for test, lines in self._replies.items()
-        }
-        names = file_names([title for of_test in titles.values() for title in of_test.values()])
-        return {
-            test: {label: f"replies/{names[title]}" for label, title in of_test.items()}
-            for test, of_test in titles.items()
-        }
-
     def _asked(self, test: str, texts: bool) -> dict[str, Any]:
         """Return what has to be known to score other replies in the same places."""
-        files = self._files()[test] if texts else {}
+        files = files_of(self._replies)[test] if texts else {}
         return {**self._tests[test].about(), "nli_model": self._scale.nli_model, "replies": files}
 
     def _model(self, name: str) -> MeasuredModel:

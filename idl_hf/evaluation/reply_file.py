@@ -6,7 +6,7 @@ reply. A line may also hold the "person_id", which is needed where several peopl
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from idl_hf.corpora.files import text_lines
 from idl_hf.corpora.jsonl import is_text
 from idl_hf.schema import clean
 
+REPLIES = "replies"  # folder of a report in which they lie
 _EXPECTED = 'Expected {"dialogue_id": text, "turn": number, "text": text}'
 
 
@@ -62,15 +63,27 @@ def write_replies(path: Path, replies: Iterable[GivenReply]) -> None:
             file.write(json.dumps({**values, "text": reply.text}, ensure_ascii=False) + "\n")
 
 
+def files_of(lines: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
+    """Return by test and line the file of the line's replies in the folder of a report. lines: the names by test."""
+    several = len(lines) > 1
+    titles = {test: {name: f"{test}, {name}" if several else name for name in names} for test, names in lines.items()}
+    files = file_names([title for of_test in titles.values() for title in of_test.values()])
+    return {
+        test: {name: f"{REPLIES}/{files[title]}.jsonl" for name, title in of_test.items()}
+        for test, of_test in titles.items()
+    }
+
+
 def file_names(names: Sequence[str]) -> dict[str, str]:
-    """Return for each name that of a file, which any file system holds beside the others.
+    """Return for each name one that any file system holds beside the others, and that tells no folder.
 
     A name that is changed for it, or that differs from another by case alone, ends in a hash of what it was.
     """
-    safe = {name: re.sub(r"[^\w.,+ -]+", "-", name, flags=re.ASCII).strip("-. ")[:80] for name in names}
+    last = {name: re.split(r"[/\\]+", name.rstrip("/\\"))[-1] for name in names}
+    safe = {name: re.sub(r"[^\w.,+ -]+", "-", text, flags=re.ASCII).strip("-. ")[:80] for name, text in last.items()}
     folded = [text.casefold() for text in safe.values()]
     return {
-        name: f"{text if text == name and folded.count(text.casefold()) == 1 else _hashed(name, text)}.jsonl"
+        name: text if text == name and folded.count(text.casefold()) == 1 else _hashed(name, text)
         for name, text in safe.items()
     }
 

@@ -146,8 +146,8 @@ def _author(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     if len({key.person_id for key in by_dialogue}) < 2:
         raise NotMeasuredError("Author verification needs replies of two people, and is left out.")
     known = dict(zip(by_dialogue, line.data.histories(by_dialogue), strict=True))
-    if silent := sorted({key.person_id for key, texts in known.items() if not any(texts)}):
-        raise NotMeasuredError(f"Author verification is left out: nothing else is known of {', '.join(silent[:5])}.")
+    if silent := len({key.person_id for key, texts in known.items() if not any(texts)}):
+        raise NotMeasuredError(f"Author verification is left out: {silent} people say nothing in other dialogues.")
     cases = [
         Case(
             key.person_id,

@@ -13,7 +13,7 @@ from idl_hf.evaluation.arguments import EvaluateArguments, ScoreArguments
 from idl_hf.evaluation.data import EvaluationData, Spoken, spread
 from idl_hf.evaluation.measured_file import MeasuredFile
 from idl_hf.evaluation.measured_model import Notes, Reply, examples_of
-from idl_hf.evaluation.reply_file import GivenReply, file_names, read_replies, write_replies
+from idl_hf.evaluation.reply_file import GivenReply, file_names, files_of, read_replies, write_replies
 from idl_hf.evaluation.scores import AUTHOR, SCORES, WORDS, as_line, kept_judge, score_line
 from idl_hf.evaluation.targets import Target, match, targets_in, targets_of
 from idl_hf.evaluation.written import finish
@@ -47,7 +47,7 @@ def score_file(args: ScoreArguments) -> Path:
     started = time.perf_counter()
     path = Path(args.replies)
     name = args.name or path.stem
-    folder = Path(args.output_dir or Path("runs/score", Path(file_names([name])[name]).stem))
+    folder = Path(args.output_dir or Path("runs/score", file_names([name])[name]))
     if (folder / "report.json").exists():
         raise ValueError(f"'{folder}' holds a report, which would be lost. Pass another --output_dir.")
     given = read_replies(path)
@@ -61,7 +61,7 @@ def score_file(args: ScoreArguments) -> Path:
     (table,) = asked.report.tables
     scored = score_line(measured, [column.key for column in table.columns if column.key in SCORES])
     lines = {**asked.lines, name: replies}
-    files = {label: f"replies/{file}" for label, file in file_names(list(lines)).items()}
+    files = files_of({asked.test: lines})[asked.test]
     for label, file in files.items():
         write_replies(folder / file, (reply.given for reply in lines[label]))
     report = replace(

@@ -2,9 +2,7 @@
 
 import pytest
 
-from idl_hf.evaluation.data import DialogueKey
-from idl_hf.evaluation.reply_file import GivenReply, file_names, read_replies, write_replies
-from idl_hf.evaluation.targets import Target, match
+from idl_hf.evaluation.reply_file import GivenReply, file_names, files_of, read_replies, write_replies
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -45,8 +43,8 @@ def test_names_of_lines_become_names_of_files_that_do_not_clash():
     files = file_names(names)
     assert list(files) == names
     assert len({file.casefold() for file in files.values()}) == len(names)
-    assert files["IDL, MSL alone"] == "IDL, MSL alone.jsonl"
-    assert file_names(["IDL", "ICL"]) == {"IDL": "IDL.jsonl", "ICL": "ICL.jsonl"}
+    assert files["IDL, MSL alone"] == "IDL, MSL alone"
+    assert file_names(["IDL", "ICL"]) == {"IDL": "IDL", "ICL": "ICL"}
     for file in files.values():
         assert len(file) < 100
         assert file.isascii()
@@ -54,15 +52,15 @@ def test_names_of_lines_become_names_of_files_that_do_not_clash():
         assert not file.startswith(".")
 
 
-def test_replies_find_their_place_by_the_dialogue_or_else_the_person():
-    ann, bo = (Target(DialogueKey(person, "one"), -1, 3) for person in ("ann", "bo"))
-    alone = Target(DialogueKey("bo", "two"), -1, 1)
-    given = [
-        GivenReply("two", 1, "x"), GivenReply("one", 3, "which", line=2), GivenReply("one", 3, "y", "bo"),
-        GivenReply("two", 1, "twice", "bo"), GivenReply("two", 1, "not hers", "ann"), GivenReply("two", 2, "no turn"),
-    ]  # fmt: skip
-    found = match(given, [ann, bo, alone])
-    assert {target: reply.text for target, reply in found.replies.items()} == {alone: "x", bo: "y"}
-    assert [reply.text for reply in found.double] == ["twice"]
-    assert found.unclear == [given[1]]
-    assert [reply.text for reply in found.foreign] == ["not hers", "no turn"]
+def test_a_folder_of_a_machine_is_in_no_name():
+    for path in ("/home/joe/runs/msl", "/home/joe/runs/msl/", r"C:\\joe\\msl"):
+        assert file_names([path])[path].startswith("msl-")
+    assert len(set(file_names(["a/msl", "b/msl"]).values())) == 2
+
+
+def test_a_line_has_a_file_for_each_test():
+    assert files_of({"movie_idl": ["IDL"]}) == {"movie_idl": {"IDL": "replies/IDL.jsonl"}}
+    assert files_of({"movie_idl": ["IDL", "ICL"], "light_idl": ["IDL"]}) == {
+        "movie_idl": {"IDL": "replies/movie_idl, IDL.jsonl", "ICL": "replies/movie_idl, ICL.jsonl"},
+        "light_idl": {"IDL": "replies/light_idl, IDL.jsonl"},
+    }
