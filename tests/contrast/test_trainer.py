@@ -149,6 +149,7 @@ def test_accumulated_steps_are_those_of_one_batch(make):
         trainer.train()
     losses = [[entry["loss"] for entry in trainer.state.log_history if "loss" in entry] for trainer in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0][0] == pytest.approx(step(make(rows))[0], rel=1e-6)  # by the own replies' tokens, counted once
     assert apart(dict(whole.model.named_parameters()), dict(parts.model.named_parameters())) < 1e-6
 
 
