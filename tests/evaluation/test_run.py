@@ -126,6 +126,11 @@ def test_models_are_compared_side_by_side(tiny, tiny_llama, tokenizer, sample_da
     assert [(line["name"], line["role"]) for line in table["lines"]] == [(tiny, "baseline"), (str(other), "ours")]
     assert {line["rows"]["bleu_1"] for line in table["lines"]} == {5}
     assert len(found["examples"]) == 5
+    files = found["settings"]["tests"]["dialogues_idl"]["replies"]
+    assert [len((tmp_path / "report" / files[model]).read_text().splitlines()) for model in (tiny, str(other))] == [
+        5,
+        5,
+    ]
     for line in table["lines"]:
         gain, own, others = (line["values"][key] for key in ("gain", "nll", "nll_other"))
         assert gain == pytest.approx({person: others[person] - own[person] for person in own})
