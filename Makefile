@@ -52,6 +52,7 @@ quality: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python utils/fix_copies.py --check
+	$(BIN)/python utils/check_results.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -96,7 +96,9 @@ def places(model: Path, first: Path) -> dict[str, Place]:
     dpoc += ["--model_name_or_path", str(first)]
     replies = "--encoder offline --max_prompt_tokens 256 --dialogues_per_person 1 --generated_replies 4"
     evaluate = [*cli("evaluate", DATA, replies, "--output_dir MADE --models"), str(model), str(first)]
-    table = cli("evaluate --experiment table3 --conditions idl wo_dpa --output_dir MADE --scale", QUICK)
+    table = cli(
+        "evaluate --experiment table3 --conditions idl wo_dpa --output_dir MADE --runs_dir MADE --scale", QUICK
+    )
     weights = file_made("adapter_model.safetensors")
     return {
         "build": Place(build, rows_made),

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _HELP = ("-h", "--help")
 _VALUES = {bool: "[true|false]", int: "INT", float: "NUMBER", dict: "JSON"}
-_NOTES = f"""Any option can also stand in a YAML file: --config FILE. msl and dpoc train on several devices with
---accelerate_config NAME ({CONFIGS_HELP}) and any option of
+_NOTES = f"""Any option can also stand in a YAML file: --config FILE. msl, contrast and dpoc train on several devices
+with --accelerate_config NAME ({CONFIGS_HELP}) and any option of
 `accelerate launch`, such as --num_processes 4."""
 
 
@@ -78,6 +78,13 @@ VERBS = {
         "idl_hf.training.stages:train_msl",
         (_DATA,),
         (_DATA, "idl_hf.training.stages:MSLConfig", _MODEL),
+        "SFTConfig and ModelConfig",
+    ),
+    "contrast": Verb(
+        "train the first stage so that replies also tell whose references they go with",
+        "idl_hf.training.stages:train_contrast",
+        (_DATA, "idl_hf.contrast.fields:ContrastFields"),
+        (_DATA, "idl_hf.contrast.config:ContrastConfig", _MODEL),
         "SFTConfig and ModelConfig",
     ),
     "dpoc": Verb(

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = [
-    "SILENCE", "Fitted", "Prompt", "drop_references", "encode", "fit_to_budget", "prompt_ids", "render",
+    "OWN_TURNS", "SILENCE", "Fitted", "Prompt", "drop_references", "encode", "fit_to_budget", "prompt_ids", "render",
     "render_replies", "split_prompt", "token_counter",
 ]  # fmt: skip
 SILENCE = "__SILENCE__"  # ConvAI2's own convention for a partner who has not spoken yet
 # Paper A.1
 PROFILE_PROMPT = "Here are your persona settings, your reply must be consistent with the persona: {profile}"
+OWN_TURNS = "You have said this before:"
 _SILENT = Turn("partner", SILENCE)
 _CHAT_ROLE = {"partner": "user", "self": "assistant"}
 CountTokens = Callable[[Sequence[Message]], int]
@@ -39,14 +40,24 @@ class Fitted(NamedTuple):
     dropped: int
 
 
-def render(references: Sequence[Sequence[Turn]], context: Sequence[Turn] = (), profile: Sequence[str] = ()) -> Prompt:
+def render(
+    references: Sequence[Sequence[Turn]],
+    context: Sequence[Turn] = (),
+    profile: Sequence[str] = (),
+    system: str = "",
+    own_turns: bool = False,
+) -> Prompt:
     """Return one long conversation: the references in order, then the current dialogue up to the reply (paper Eq. 1).
     Neighbours of one role are joined by a newline. Where the person opens the first dialogue or the current one, the
-    partner's message is SILENCE. A profile becomes the paper's system prompt."""
+    partner's message is SILENCE. A profile becomes the paper's system prompt; `system` is an instruction of another.
+    own_turns: of the references only what the person says is shown, a line each, at the end of the system prompt."""
     messages: list[Message] = []
     begun: list[Start | None] = []
-    if profile:
-        messages.append({"role": "system", "content": PROFILE_PROMPT.format(profile=" ".join(profile))})
+    if system := PROFILE_PROMPT.format(profile=" ".join(profile)) if profile else system:
+        messages.append({"role": "system", "content": system})
+    if own_turns and references:
+        begun += _list_own_turns(messages, references)
+        references = []
     for dialogue in references:
         opens = bool(dialogue) and dialogue[0].role == "self" and (not messages or messages[-1]["role"] == "system")
         begun.append(_append_dialogue(messages, [_SILENT, *dialogue] if opens else dialogue))
@@ -61,6 +72,20 @@ def render(references: Sequence[Sequence[Turn]], context: Sequence[Turn] = (), p
     for start in reversed(begun):  # a dialogue without turns starts where the next one does
         starts.insert(0, start or starts[0])
     return Prompt(messages, starts)
+
+
+def _list_own_turns(messages: list[Message], references: Sequence[Sequence[Turn]]) -> list[Start | None]:
+    """Put what the person says in the references at the end of the system message, and return where each starts."""
+    content = "".join(f"{message['content']}\n\n" for message in messages) + OWN_TURNS
+    begun: list[Start | None] = []
+    for dialogue in references:
+        # A turn of several lines must not look like several turns
+        lines = ["\n- " + turn.text.replace("\n", "\n  ") for turn in dialogue if turn.role == "self"]
+        begun.append({"message": 0, "char": len(content) + 1} if lines else None)
+        content += "".join(lines)
+    if any(begun):
+        messages[:] = [{"role": "system", "content": content}]
+    return begun
 
 
 def render_replies(turns: Sequence[Turn]) -> list[Message]:
@@ -101,11 +126,22 @@ def drop_references(messages: Sequence[Message], starts: Sequence[Start], count:
     if count == 0:
         return list(messages)
     start = starts[count]
+    if messages[0]["role"] == "system" and starts[0]["message"] == 0:  # what the person says is listed there
+        return [*_without_lines(messages[0]["content"], starts[0], start), *messages[1:]]
     first = messages[start["message"]]
     kept = [{**first, "content": first["content"][start["char"] :]}, *messages[start["message"] + 1 :]]
     if first["role"] == "assistant":
         kept.insert(0, {"role": "user", "content": SILENCE})
     return [messages[0], *kept] if messages[0]["role"] == "system" else kept
+
+
+def _without_lines(content: str, first: Start, start: Start) -> list[Message]:
+    """Return the system message without the lines between two starts; none where nothing is left of it."""
+    head = content[: first["char"]]
+    if start["message"] == 0:
+        return [{"role": "system", "content": head + content[start["char"] :]}]
+    instruction = head.removesuffix(f"{OWN_TURNS}\n").removesuffix("\n\n")
+    return [{"role": "system", "content": instruction}] if instruction else []
 
 
 def split_prompt(messages: Sequence[Message], starts: Sequence[Start]) -> list[list[Message]]:

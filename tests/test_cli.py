@@ -43,7 +43,7 @@ def test_help_of_a_verb_tells_its_options_with_types_defaults_and_headings(capsy
     assert "Every field of TRL's DPOConfig and ModelConfig can be given too: `idl-hf dpoc --help all` lists" in text
 
 
-@pytest.mark.parametrize(("verb", "config"), [("msl", "SFTConfig"), ("dpoc", "DPOCConfig")])
+@pytest.mark.parametrize(("verb", "config"), [("msl", "SFTConfig"), ("contrast", "SFTConfig"), ("dpoc", "DPOCConfig")])
 def test_all_that_a_training_takes_is_told_by_help_all(verb, config, capsys):
     import trl
 
@@ -63,7 +63,7 @@ def test_the_fields_that_help_tells_are_those_that_are_parsed():
 
 def test_an_unknown_verb_lists_the_known(capsys):
     assert main(["fly"]) == 2
-    assert "build, extract, msl, dpoc, evaluate, score, chat, app, serve, demo" in capsys.readouterr().err
+    assert "msl, contrast, dpoc, evaluate, score, chat, app, serve, demo" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,9 @@ def test_chat_in_the_terminal(tiny_llama, tokenizer, sample_data, tmp_path, monk
     assert "kit, leroy, meghna, tomasz" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["train_msl", "train_dpoc", "train_extractor", "evaluate_idl", "chat"])
+@pytest.mark.parametrize(
+    "script", ["train_msl", "train_contrast", "train_dpoc", "train_extractor", "evaluate_idl", "chat"]
+)
 def test_every_example_answers_help(script):
     command = [sys.executable, str(ROOT / "examples" / f"{script}.py"), "--help"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -264,15 +266,17 @@ def test_every_example_answers_help(script):
 
 
 @pytest.mark.parametrize(
-    "recipe", sorted((ROOT / "examples" / "recipes").glob("[md]*.yaml")), ids=lambda path: path.stem
+    "recipe", sorted((ROOT / "examples" / "recipes").glob("[cmd]*.yaml")), ids=lambda path: path.stem
 )
 def test_every_recipe_has_only_known_fields(recipe, tmp_path, monkeypatch):
     from trl import ModelConfig, SFTConfig, TrlParser
 
     from idl_hf import DPOCConfig
+    from idl_hf.contrast import ContrastConfig
     from idl_hf.training.data import DataArguments
 
-    config = DPOCConfig if recipe.stem.startswith("dpoc") else SFTConfig
+    kinds = {"dpoc": DPOCConfig, "contrast": ContrastConfig, "msl": SFTConfig}
+    config = kinds[recipe.stem.partition("_")[0]]
     arguments = ["--config", str(recipe), "--use_cpu", "true", "--output_dir", str(tmp_path)]
     data, args, model = parse(TrlParser((DataArguments, config, ModelConfig)), arguments)
     assert model.model_name_or_path

@@ -16,6 +16,7 @@ LEVELS = [
     {"encoding", "persona", "conved", "spi", "dpi", "criteria"},
     {"rows"},
     {"dpoc"},
+    {"contrast"},
     {"training", "chat", "dataset_scripts"},
     {"evaluation", "hub", "explore", "export"},
     {"demo", "fitting", "app", "cli"},
@@ -131,7 +132,17 @@ FREE_OF = {
         "transformers",
         "trl",
     },
-    ("arguments", "evaluation.arguments", "demo", "fitting", "cli", "cache", "dpoc.fields", "models.identity"): {
+    (
+        "arguments",
+        "evaluation.arguments",
+        "demo",
+        "fitting",
+        "cli",
+        "cache",
+        "dpoc.fields",
+        "contrast.fields",
+        "models.identity",
+    ): {
         "torch",
         "transformers",
         "trl",

@@ -13,6 +13,7 @@ NAMES = {
     "idl_hf.dpi": ["order_references"],
     "idl_hf.spi": ["cluster_dialogues"],
     "idl_hf.dpoc": ["dpoc_penalty", "DPOCConfig", "DPOCTrainer"],
+    "idl_hf.contrast": ["contrast_loss", "ContrastConfig", "ContrastTrainer"],
     "idl_hf.persona.triples": ["parse_triples"],
     "idl_hf.prompting": ["prompt_ids", "encode"],
     "idl_hf.encoding": ["SentenceEncoder"],
@@ -20,7 +21,7 @@ NAMES = {
     "idl_hf.models.responder": ["Responder"],
     "idl_hf.rows.options": ["RowOptions"],
     "idl_hf.training.data": ["DataArguments"],
-    "idl_hf.training.stages": ["train_msl", "train_dpoc"],
+    "idl_hf.training.stages": ["train_msl", "train_contrast", "train_dpoc"],
     "idl_hf.cache": ["code_identity"],
     "idl_hf.evaluation.conditions": ["CONDITIONS"],
 }
@@ -33,6 +34,7 @@ PARAMETERS = {
     "idl_hf.prompting.prompt_ids": ["tokenizer", "messages", "options"],
     "idl_hf.prompting.encode": ["tokenizer", "prompt", "completion"],
     "idl_hf.training.stages.train_msl": ["data", "args", "model_args"],
+    "idl_hf.training.stages.train_contrast": ["data", "args", "model_args"],
     "idl_hf.training.stages.train_dpoc": ["data", "args", "model_args"],
     "idl_hf.cache.code_identity": ["module", "libraries"],
 }
@@ -52,8 +54,8 @@ METHODS = {
     "idl_hf.models.responder.Responder": ["replies", "logprobs"],
 }
 VERBS = [
-    "build", "show", "stats", "extract", "msl", "dpoc", "evaluate", "score", "chat", "demo", "push-dataset",
-    "push-metric", "push-adapter", "accelerate-config",
+    "build", "show", "stats", "extract", "msl", "contrast", "dpoc", "evaluate", "score", "chat", "demo",
+    "push-dataset", "push-metric", "push-adapter", "accelerate-config",
 ]  # fmt: skip
 DATASETS = ["convai2_idl", "dialogues_idl", "light_idl", "movie_idl", "msc_idl"]
 METRICS = [

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idl_hf.prompting import (
+    OWN_TURNS,
     PROFILE_PROMPT,
     SILENCE,
     drop_references,
@@ -83,6 +84,32 @@ def test_a_context_that_ends_with_the_persons_own_utterance_is_refused():
         render([], RUTH)
 
 
+def test_own_turns_are_a_list_at_the_end_of_the_system_prompt():
+    prompt = render([OPENS, RUTH], RUTH[:1], system="Be brief.", own_turns=True)
+    content = f"Be brief.\n\n{OWN_TURNS}\n- morning !\n- fine\n- hello"
+    assert prompt.messages == [said("system", content), said("user", "hi")]
+    assert [content[start["char"] :] for start in prompt.starts[:2]] == ["- morning !\n- fine\n- hello", "- hello"]
+    assert prompt.starts[2] == {"message": 1, "char": 0}
+    assert split_prompt(prompt.messages, prompt.starts)[:2] == [
+        [said("system", "- morning !\n- fine")],
+        [said("system", "- hello")],
+    ]
+
+
+def test_a_turn_of_several_lines_is_one_entry_of_the_list():
+    (system, _) = render([[Turn("self", "one\n- two")]], own_turns=True).messages
+    assert system["content"] == f"{OWN_TURNS}\n- one\n  - two"
+
+
+@given(references, contexts, profiles)
+def test_of_own_turns_all_are_shown_in_order_and_nothing_of_the_partner(refs, context, profile):
+    messages = render(refs, context, profile, own_turns=True).messages
+    without = render([], context, profile).messages
+    lines = [f"- {turn.text}" for dialogue in refs for turn in dialogue if turn.role == "self"]
+    own = [*([without[0]["content"], ""] if profile else []), OWN_TURNS, *lines]
+    assert messages == ([said("system", "\n".join(own)), *without[bool(profile) :]] if lines else without)
+
+
 @given(references, contexts, profiles)
 def test_messages_alternate_strictly_from_user_to_user(refs, context, profile):
     messages = render(refs, context, profile).messages
@@ -119,12 +146,12 @@ def test_a_completion_begins_with_the_person_and_alternates(completion):
 # Dropping references
 
 
-@given(references, contexts, profiles)
-def test_dropping_references_equals_rendering_without_them(refs, context, profile):
-    prompt = render(refs, context, profile)
+@given(references, contexts, profiles, st.booleans())
+def test_dropping_references_equals_rendering_without_them(refs, context, profile, own_turns):
+    prompt = render(refs, context, profile, own_turns=own_turns)
     for count in range(len(refs) + 1):
         kept = drop_references(prompt.messages, prompt.starts, count)
-        assert kept == render(refs[count:], context, profile).messages
+        assert kept == render(refs[count:], context, profile, own_turns=own_turns).messages
 
 
 def test_dropping_an_empty_reference_equals_rendering_without_it():
@@ -134,9 +161,9 @@ def test_dropping_an_empty_reference_equals_rendering_without_it():
         assert drop_references(prompt.messages, prompt.starts, count) == render(refs[count:]).messages
 
 
-@given(references, contexts, profiles)
-def test_dropping_references_leaves_the_prompt_as_it_was(refs, context, profile):
-    prompt = render(refs, context, profile)
+@given(references, contexts, profiles, st.booleans())
+def test_dropping_references_leaves_the_prompt_as_it_was(refs, context, profile, own_turns):
+    prompt = render(refs, context, profile, own_turns=own_turns)
     before = [dict(message) for message in prompt.messages]
     drop_references(prompt.messages, prompt.starts, len(refs))
     assert prompt.messages == before

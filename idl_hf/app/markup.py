@@ -119,7 +119,8 @@ def references_block(chat: "PersonaChat", reasons: Sequence["Reason"] = ()) -> s
     falls = {(reason.dialogue_id, reason.turn): reason.fall for reason in reasons}
     of_dialogues = {reason.dialogue_id: reason.dialogue_fall for reason in reasons}
     parts = ["<h3>References</h3>"]
-    parts.append(_explained(falls) if falls else "<p class='quiet'>The past dialogues that the model was shown.</p>")
+    of_what = "what the person says in these past dialogues" if chat.options.own_turns else "these past dialogues"
+    parts.append(_explained(falls) if falls else f"<p class='quiet'>The model was shown {of_what}.</p>")
     for place, dialogue in enumerate(chat.references):
         if place < chat.dropped_references:
             note = "did not fit into the prompt"

@@ -19,13 +19,16 @@ class Opening(NamedTuple):
     left_out: str  # what the partner said last, and nobody answered
 
 
-def opening_of(references: Sequence[Dialogue], max_tokens: float, count_tokens: CountTokens) -> Opening:
-    """Return what a chat sends before the first message, within a budget with a short one.
+def opening_of(
+    references: Sequence[Dialogue], max_tokens: float, count_tokens: CountTokens, own_turns: bool = False
+) -> Opening:
+    """Return what a chat sends before the first message, within a budget with a short one; own_turns: as `render`
+    takes it.
 
     A chat would join the first message to what the partner said last in the last dialogue, where nobody answered that.
     Other programs send messages as they are, so it is left out. Raises ValueError where no reference is left.
     """
-    prompt = prompting.render([reference.turns for reference in references], [_FIRST])
+    prompt = prompting.render([reference.turns for reference in references], [_FIRST], own_turns=own_turns)
     fitted = prompting.fit_to_budget(prompt.messages, prompt.starts, max_tokens, count_tokens)
     *messages, last = fitted.messages
     if not messages:

@@ -18,21 +18,18 @@ def person_prompt(
     max_prompt_tokens: int,
     max_new_tokens: int,
     system: str = "",
+    own_turns: bool = False,
 ) -> prompting.Fitted:
     """Return the prompt of references and a conversation, without the first references where it would be too long.
 
-    system: an instruction that goes before everything. Raises ValueError where the conversation alone, with the reply,
-    takes more than the positions that a model of this config has.
+    system: an instruction that goes before everything. own_turns: as `render` takes it. Raises ValueError where the
+    conversation alone, with the reply, takes more than the positions that a model of this config has.
     """
-    prompt = prompting.render([reference.turns for reference in references], context)
-    messages, starts = prompt.messages, prompt.starts
-    if system:
-        messages = [{"role": "system", "content": system}, *messages]
-        starts = [{**start, "message": start["message"] + 1} for start in starts]
+    prompt = prompting.render([past.turns for past in references], context, system=system, own_turns=own_turns)
     tokens_of = prompting.token_counter(tokenizer)
     positions = position_count(config) or math.inf
     budget = min(max_prompt_tokens, positions - max_new_tokens)
-    fitted = prompting.fit_to_budget(messages, starts, budget, tokens_of)
+    fitted = prompting.fit_to_budget(prompt.messages, prompt.starts, budget, tokens_of)
     if (length := tokens_of(fitted.messages)) + max_new_tokens > positions:
         raise ValueError(
             f"The conversation takes {length} tokens and a reply up to {max_new_tokens}, but the model has "

@@ -263,7 +263,8 @@ class PersonaChat:
         references = choose_without_context(person, people, self._options)
         positions = position_count(self._model.model.config) or math.inf
         budget = min(self._max_prompt_tokens, positions - self.generation.max_new_tokens)
-        return opening_of(references, budget, prompting.token_counter(self._model.tokenizer))
+        count_tokens = prompting.token_counter(self._model.tokenizer)
+        return opening_of(references, budget, count_tokens, self._options.own_turns)
 
     @property
     def dialogues(self) -> list[Dialogue]:
@@ -338,7 +339,8 @@ class PersonaChat:
         """
         last = self._last()
         before = [turn for exchange in self._exchanges[:-1] for turn in exchange.turns]
-        return reasons(self._model, last.shown, [*before, last.turns[0]], last.reply, dialogues)
+        context = [*before, last.turns[0]]
+        return reasons(self._model, last.shown, context, last.reply, dialogues, self._options.own_turns)
 
     def _last(self) -> Exchange:
         if not self._exchanges:
@@ -388,6 +390,7 @@ class PersonaChat:
             self._model.model.config,
             self._max_prompt_tokens,
             max_new_tokens,
+            own_turns=self._options.own_turns,
         )
         return references, fitted
 

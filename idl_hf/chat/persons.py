@@ -55,7 +55,14 @@ class Persons:
         with self._lock:
             references = self._chosen(person_id, tuple(context[: len(before) + 1]))
             return person_prompt(
-                references, context, self._tokenizer, self._config, self._max_prompt_tokens, max_new_tokens, system
+                references,
+                context,
+                self._tokenizer,
+                self._config,
+                self._max_prompt_tokens,
+                max_new_tokens,
+                system,
+                self._options.own_turns,
             ).messages
 
     def _choose(self, person_id: str, beginning: tuple[Turn, ...]) -> list[Dialogue]:

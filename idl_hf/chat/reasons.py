@@ -33,21 +33,27 @@ class Reason:
 
 
 def reasons(
-    model: LocalModel, references: Sequence[Dialogue], context: Sequence[Turn], reply: str, dialogues: int | None
+    model: LocalModel,
+    references: Sequence[Dialogue],
+    context: Sequence[Turn],
+    reply: str,
+    dialogues: int | None,
+    own_turns: bool = False,
 ) -> list[Reason]:
     """Return the lines of the references, those first that the reply leans on most.
 
     Whole references are left out first; the lines are those of the `dialogues` references without which the reply is
-    least likely (None: of all). Without a line its neighbours of one role are one message, as everywhere.
+    least likely (None: of all). Without a line its neighbours of one role are one message, as everywhere. own_turns:
+    the prompt shows of the references only what the person says, and these are the lines.
     """
     whole = [reference.turns for reference in references]
     without = [[*whole[:i], *whole[i + 1 :]] for i in range(len(whole))]
-    base, *others = _logprobs(model, [whole, *without], context, reply)
+    base, *others = _logprobs(model, [whole, *without], context, reply, own_turns)
     falls = [base - other for other in others]
     leaned_on = sorted(range(len(falls)), key=lambda i: -falls[i])[:dialogues]
-    lines = [(i, j) for i in leaned_on for j in range(len(whole[i]))]
+    lines = [(i, j) for i in leaned_on for j, turn in enumerate(whole[i]) if turn.role == "self" or not own_turns]
     shortened = [[*whole[:i], whole[i][:j] + whole[i][j + 1 :], *whole[i + 1 :]] for i, j in lines]
-    logprobs = _logprobs(model, shortened, context, reply)
+    logprobs = _logprobs(model, shortened, context, reply, own_turns)
     found = [
         Reason(
             dialogue_id=references[i].dialogue_id,
@@ -62,6 +68,8 @@ def reasons(
     return sorted(found, key=lambda reason: -reason.fall)
 
 
-def _logprobs(model: LocalModel, shown: Sequence[Shown], context: Sequence[Turn], reply: str) -> list[float]:
-    prompts = [prompting.render(references, context).messages for references in shown]
+def _logprobs(
+    model: LocalModel, shown: Sequence[Shown], context: Sequence[Turn], reply: str, own_turns: bool
+) -> list[float]:
+    prompts = [prompting.render(references, context, own_turns=own_turns).messages for references in shown]
     return shared_logprobs(model.model, model.tokenizer, prompts, reply)

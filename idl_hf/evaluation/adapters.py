@@ -31,30 +31,46 @@ class Adapters:
     scale: Scale
     corpus: DataArguments  # dataset_name, data_dir and the options of all rows
 
-    def adapter(self, condition: Condition) -> str:
-        """Return the folder of the condition's adapter, or its model where nothing is trained."""
+    def adapter(self, condition: Condition, seed: int) -> str:
+        """Return the folder of the condition's adapter, or its model where nothing is trained.
+
+        seed: how far both stages' seeds are from what the scale says: that of the trainer (first weights, order of
+        the rows, dropout) and that of the rows' options (clusters, targets, references at random, rejected and
+        criterion replies). What `max_rows` draws does not depend on it: which dialogues there are to learn from is no
+        chance of training.
+        """
         model = condition.model or self.scale.model_name_or_path
         config = self.scale.model if condition.model is None else {**self.scale.model, **_ANY_ARCHITECTURE}
         if condition.msl is not None:
-            model = self._stage("msl", model, config, condition.msl, {})
+            model = self._stage("msl", model, config, condition.msl, {}, seed)
         if condition.dpoc is not None:
             options = {name: value for name, value in (condition.msl or {}).items() if name == "conditioning"}
-            model = self._stage("dpoc", model, config, options, condition.dpoc)
+            model = self._stage("dpoc", model, config, options, condition.dpoc, seed)
         return model
 
     def _stage(
-        self, stage: str, model: str, config: dict[str, Any], options: Mapping[str, Any], settings: Mapping[str, Any]
+        self,
+        stage: str,
+        model: str,
+        config: dict[str, Any],
+        options: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        seed: int,
     ) -> str:
         """Return the adapter's folder, which is named by all that it depends on, so that one that is there is the one
         asked for."""
         scale = self.scale
         own = scale.msl_options if stage == "msl" else scale.dpoc_options
         given = {"encoder": scale.encoder, **(self.corpus.dataset_options or {}), **own, **options}  # type: ignore[dict-item]
+        if seed:  # without one all stays as it was, the names of adapters too
+            given["seed"] = int(given.get("seed", 0)) + seed
         rows = scale.msl_rows if stage == "msl" else scale.dpoc_rows
         data = replace(self.corpus, dataset_options=given, max_rows=rows, max_prompt_tokens=scale.max_prompt_tokens)
         arguments = {**scale.training, **(scale.msl if stage == "msl" else scale.dpoc), **settings}
         kind = MSLConfig if stage == "msl" else DPOCConfig
         args = kind(**arguments, output_dir=str(self.folder))
+        if seed:
+            arguments["seed"] = args.seed + seed
         precision = ["bfloat16"] * bool(args.bf16) + ["float16"] * bool(args.fp16)  # the machine's, if not the scale's
         content = data.load(stage, data.train_split)._fingerprint
         code = code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft")

@@ -53,9 +53,18 @@ class EvaluateArguments:
     output_dir: str | None = option(
         None,
         "The report (report.html, .md, .json) with all that was measured; default runs/evaluation, of --human "
-        "runs/human. Of an "
-        "experiment a folder for each report beside the adapters and measurements of all; default "
+        "runs/human. Of an experiment a folder for each report, such as docs/results for one to be quoted; default "
         "runs/experiments.",
+    )
+    runs_dir: str | None = option(
+        None,
+        "Of --experiment: adapters and measurements, which all experiments share and no report holds; default "
+        "runs/experiments.",
+    )
+    texts: bool = option(
+        True,
+        "Of --experiment: whether the report shows replies and dialogues. One that is to be published without the "
+        "corpus's text, such as in docs/results, shows none: --texts false.",
     )
 
     def __post_init__(self) -> None:
@@ -72,7 +81,8 @@ class EvaluateArguments:
             )
         of_models = ["dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person"]
         of_models += ["engine", "tokenizer"]
-        of_experiment = ("scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs")
+        of_experiment = ["scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs"]
+        of_experiment += ["runs_dir", "texts"]
         of_both = ("generated_replies", "encoder", "dataset_options")
         if given == ["--experiment"]:
             self._refuse(of_models, "--experiment", "--models")
@@ -110,7 +120,7 @@ class ScoreArguments:
     dataset_name: str | None = option(
         None, f"Default the report's, else idl_hf/convai2_idl; of a report on several, which: {DATASET_HELP}"
     )
-    data_dir: str | None = option(None, f"Default where the report had it. {DATA_DIR_HELP}")
+    data_dir: str | None = option(None, DATA_DIR_HELP)
     split: str | None = option(None, "Without --report: split of the people replied for; default validation.")
     generated_replies: int | None = option(
         None, "Without --report: how many replies are asked for, as `idl-hf evaluate` spreads them; default all."

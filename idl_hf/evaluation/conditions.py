@@ -19,6 +19,11 @@ class Condition:
     prompt: Mapping[str, Any] = field(default_factory=dict)  # row options when it is evaluated
     model: str | None = None  # instead of the experiment's
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether anything is trained for it, which another seed would make otherwise."""
+        return self.msl is not None or self.dpoc is not None
+
 
 _NO_HISTORY = {"conditioning": "none"}
 _PROFILE = {"conditioning": "profile"}

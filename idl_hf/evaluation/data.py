@@ -86,8 +86,8 @@ class EvaluationData:
         return load(self.dataset_name, "sessions", data_dir=self.data_dir, split=whole_split, **options)
 
     def about(self) -> dict[str, Any]:
-        """Return which dialogues these are, for a report, with a hash of who says what in all of the split."""
-        where = {"dataset_name": self.dataset_name, "data_dir": self.data_dir, "split": self.split}
+        """Return which dialogues these are, for a report that names no folder, with a hash of who says what in all of
+        the split."""
         said = [
             (
                 row["person_id"],
@@ -97,7 +97,8 @@ class EvaluationData:
             )
             for row in self.sessions()
         ]
-        return {**where, "options": dict(self.options), "dialogues": digest(said).hex()}
+        where = {"dataset_name": self.dataset_name, "split": self.split, "options": dict(self.options)}
+        return {**where, "dialogues": digest(said).hex()}
 
     def spoken(self) -> dict[DialogueKey, list[Spoken]]:
         """Return the person's replies in each dialogue: several own turns in a row are one."""

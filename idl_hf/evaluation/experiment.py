@@ -77,6 +77,16 @@ class Scale:
     batch_size: int = 8  # of generation
     nli_model: str | None = None
     sample_data: bool = False  # train and test on the package's own dialogues, whatever the experiment says
+    seeds: list[int] = field(default_factory=lambda: [0])  # trains what is trained once with each
+
+    def __post_init__(self) -> None:
+        seeds = self.seeds
+        sound = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+        if not sound or not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError(
+                "The seeds of a scale are a list of different whole numbers from 0, such as [0, 1, 2]; found "
+                f"{seeds!r}."
+            )
 
 
 def experiment_names() -> list[str]:

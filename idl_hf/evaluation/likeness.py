@@ -45,7 +45,8 @@ def lineup_rows(
         chosen = [choose_for_context(candidate, context, people, options) for candidate in candidates]
         fewest = min(map(len, chosen))
         for candidate, references in zip(candidates, chosen, strict=True):
-            prompt = render([past.turns for past in references[len(references) - fewest :]], context)
+            shown = [past.turns for past in references[len(references) - fewest :]]
+            prompt = render(shown, context, own_turns=options.own_turns)
             rows.append({
                 "prompt": prompt.messages,
                 "completion": render_replies(dialogue.turns[len(context) : dialogue.replies()[-1][1]]),

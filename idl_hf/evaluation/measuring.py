@@ -1,9 +1,11 @@
-"""An experiment as it goes: the dialogues that all lines answer in, and a line for each condition that is measured."""
+"""An experiment as it goes: the dialogues that all lines answer in, and a line for each condition that is measured, of
+each seed that it is trained with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from idl_hf.cache import Cache
 from idl_hf.evaluation.adapters import Adapters
@@ -12,18 +14,35 @@ from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, examples_of
+from idl_hf.evaluation.provenance import Files, raw_files
 from idl_hf.evaluation.reply_file import files_of, write_replies
 from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.loading import load_model, load_tokenizer
-from idl_hf.report.results import Highlighted, Line, Report, Table
-from idl_hf.shown import visible
-from idl_hf.training.data import DataArguments
+from idl_hf.registration import ORGANIZATION
+from idl_hf.report.results import Highlighted, Line, Report, Table, over_seeds
+from idl_hf.shown import scrub, visible, without_paths
+from idl_hf.training.data import DataArguments, parse_options
+
+_NO_TEXTS = "Replies and dialogues are not shown: the corpus is not published with this report."
+
+
+class Step(NamedTuple):
+    """A condition, by its key in the experiment, under one seed of training."""
+
+    condition: str
+    seed: int
+
+
+class _Place(NamedTuple):
+    """Which line of a table: the condition by its key, the variation by its number."""
+
+    condition: str
+    variation: int
 
 
 class ExperimentRun:
-    """What was measured of an experiment so far. `measure` adds the lines of one condition, `report` is what there
-    is."""
+    """What was measured of an experiment so far. `measure` adds the lines of one step, `report` is what there is."""
 
     def __init__(
         self,
@@ -43,10 +62,40 @@ class ExperimentRun:
         self._cache = Cache(folder / "measured.sqlite")
         self._judge = None if scale.nli_model is None else kept_judge(scale.nli_model, self._cache)
         self._vocabulary = load_tokenizer(scale.model_name_or_path).get_vocab()
-        self._lines: dict[str, list[Line]] = {test: [] for test in tests}
+        self._lines: dict[str, dict[_Place, dict[int, Line]]] = {test: {} for test in tests}  # of each seed
         self._replies: dict[str, dict[str, list[Reply]]] = {test: {} for test in tests}  # by line
         self._highlighted: list[Highlighted] = []
         self._notes = Notes({note: [] for note in experiment.notes})
+        if len(scale.seeds) > 1:
+            self._notes.add(f"Replies and attention that are shown are those of seed {scale.seeds[0]}.")
+
+    @cached_property
+    def data(self) -> dict[str, Files]:
+        """The raw files of the datasets that are measured and, where anything is trained, trained on."""
+        asked = {data.dataset_name: (data.data_dir, data.options) for data in self._tests.values()}
+        corpus = self._adapters.corpus
+        if any(condition.is_trained for condition in self._experiment.conditions.values()):
+            asked.setdefault(corpus.dataset_name, (corpus.data_dir, parse_options(corpus.dataset_options)))
+        return {
+            without_paths(name).removeprefix(f"{ORGANIZATION}/"): raw_files(name, *where)
+            for name, where in asked.items()
+        }
+
+    @property
+    def extent(self) -> dict[str, dict[str, int]]:
+        """How many people and dialogues were chosen, by test."""
+        chosen = {test: data.only or set() for test, data in self._tests.items()}
+        return {
+            test: {"people": len({key.person_id for key in keys}), "dialogues": len(keys)}
+            for test, keys in chosen.items()
+        }
+
+    @property
+    def steps(self) -> list[Step]:
+        """What is to be measured: all conditions under the first seed, then under each other one what is trained."""
+        conditions, (first, *others) = self._experiment.conditions, self._scale.seeds
+        again = [Step(key, seed) for seed in others for key, value in conditions.items() if value.is_trained]
+        return [*(Step(key, first) for key in conditions), *again]
 
     def choose_dialogues(self) -> None:
         """Choose the dialogues of all lines of a test, of people for whom the rows of all lines can be made."""
@@ -61,22 +110,23 @@ class ExperimentRun:
                 about = f"{test}: {lost} people are left out, for whom some line has no rows (such as no profile)."
                 self._notes.add(about)
 
-    def measure(self, condition: Condition) -> None:
+    def measure(self, step: Step) -> None:
         """Add a line for each test and variation.
 
         A base model that a trained condition needs and that cannot be had is noted, and the other conditions go on.
         """
+        condition = self._experiment.conditions[step.condition]
         if condition.model is not None and condition.msl is not None:
             try:
                 load_model(condition.model)
             except OSError as error:
-                self._notes.add(f"{condition.name} was not run: {error}")
+                self._notes.add(f"{condition.name} was not run: {scrub(str(error))}")
                 print(visible(f"{condition.name} is not run: {error}"), flush=True)
                 return
-        model = self._model(self._adapters.adapter(condition))
+        model = self._model(self._adapters.adapter(condition, step.seed))
         comparable = model.tokenizer.get_vocab() == self._vocabulary
         for test, data in self._tests.items():
-            for variation in self._experiment.variations:
+            for number, variation in enumerate(self._experiment.variations):
                 measured = MeasuredLine(
                     label=", ".join(filter(None, (condition.name, variation.name))),
                     model=model,
@@ -89,19 +139,23 @@ class ExperimentRun:
                     comparable_tokens=comparable,
                     judge=self._judge,
                 )
-                self._lines[test].append(self._line(measured, condition, test, variation))
-                self._keep_texts(measured, test)
+                of_seeds = self._lines[test].setdefault(_Place(step.condition, number), {})
+                of_seeds[step.seed] = self._line(measured, condition, test, variation)
+                if step.seed == self._scale.seeds[0]:
+                    self._keep_texts(measured, test)
 
-    def report(self, seconds: float, settings: Mapping[str, Any]) -> Report:
+    def report(self, seconds: float, settings: Mapping[str, Any], texts: bool = True) -> Report:
         """Return what was measured so far. seconds: how long it took. settings: what was asked for; the report has
-        besides what `idl-hf score` reads of each test."""
+        besides what `idl-hf score` reads of each test. texts: whether it shows replies and dialogues."""
         title, about, x_label = self._experiment.title, self._experiment.about, self._experiment.x_label
         columns = [SCORES[key].column for key in self._experiment.columns]
-        tables = [Table(_title(test, lines), columns, lines, x_label) for test, lines in self._lines.items()]
-        notes = self._notes.lines()
-        examples = examples_of(next(iter(self._replies.values())))
-        asked = {test: self._asked(test) for test in self._tests}
-        return Report(title, about, tables, examples, self._highlighted, {**settings, "tests": asked}, notes, seconds)
+        lines = {test: list(map(self._joined, places.items())) for test, places in self._lines.items()}
+        tables = [Table(_title(test, of_test), columns, of_test, x_label) for test, of_test in lines.items()]
+        settings = {**settings, "tests": {test: self._asked(test, texts) for test in self._tests}}
+        examples = examples_of(next(iter(self._replies.values()))) if texts else []
+        notes = [*self._notes.lines(), *([] if texts else [_NO_TEXTS])]
+        highlighted = self._highlighted if texts else []
+        return Report(title, about, tables, examples, highlighted, settings, notes, seconds)
 
     def write_replies(self, folder: Path) -> None:
         """Write the replies of each line to a file of its own, which the report names."""
@@ -112,10 +166,10 @@ class ExperimentRun:
     def _files(self) -> dict[str, dict[str, str]]:
         return files_of(self._replies)
 
-    def _asked(self, test: str) -> dict[str, Any]:
+    def _asked(self, test: str, texts: bool) -> dict[str, Any]:
         """Return what has to be known to score other replies in the same places."""
-        about = self._tests[test].about()
-        return {**about, "nli_model": self._scale.nli_model, "replies": self._files()[test]}
+        files = self._files()[test] if texts else {}
+        return {**self._tests[test].about(), "nli_model": self._scale.nli_model, "replies": files}
 
     def _model(self, name: str) -> MeasuredModel:
         if self._engine is None:
@@ -129,6 +183,12 @@ class ExperimentRun:
         group = curve or (variation.name if len(self._experiment.conditions) > 1 else "")
         role = variation.role or condition.role
         return replace(as_line(measured.label, role, scored), paper=paper, x=variation.x, group=group)
+
+    def _joined(self, measured: tuple[_Place, dict[int, Line]]) -> Line:
+        """Return the line of all seeds so far. An experiment of one seed says nothing of it."""
+        place, of_seeds = measured
+        several = len(self._scale.seeds) > 1 and self._experiment.conditions[place.condition].is_trained
+        return over_seeds(of_seeds) if several else of_seeds[self._scale.seeds[0]]
 
     def _keep_texts(self, measured: MeasuredLine, test: str) -> None:
         """For the report: replies, and a dialogue with its attention, where they were measured."""
@@ -150,4 +210,6 @@ def _row_options(condition: Condition, variation: Variation) -> dict[str, Any]:
 
 def _title(test: str, lines: Sequence[Line]) -> str:
     people = {len(values) for line in lines for values in line.values.values()}
-    return f"{test}, {max(people)} people" if people else test
+    seeds = max((len(line.by_seed) for line in lines), default=0)
+    about = [test, f"{max(people)} people" if people else "", f"{seeds} seeds" if seeds > 1 else ""]
+    return ", ".join(filter(None, about))

@@ -17,14 +17,16 @@ from idl_hf.evaluation.conditions import condition, conditions_of_models
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
+from idl_hf.evaluation.provenance import NO_RESULT, SAMPLE_DATA, Files, provenance
 from idl_hf.evaluation.scores import AUTHOR, WORDS
 from idl_hf.evaluation.written import finish, write_report
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.registration import dataset_names
 from idl_hf.report.results import Report
+from idl_hf.shown import without_paths
 from idl_hf.training.data import DataArguments, parse_options
 
-SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
+_EXPERIMENTS = "runs/experiments"
 _LIKELIHOODS = ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "nll_none", "nll_profile"]
 _ABOUT_MODELS = (
     "Models side by side on people none of them trained on. Persona gain is NLL given another person's dialogues "
@@ -48,16 +50,26 @@ def models_experiment(models: Mapping[str, str], test: str, columns: list[str]) 
 
 
 def measure(
-    experiment: Experiment, run: ExperimentRun, folder: Path, settings: Mapping[str, Any], started: float
+    experiment: Experiment,
+    run: ExperimentRun,
+    folder: Path,
+    settings: Mapping[str, Any],
+    started: float,
+    texts: bool = True,
 ) -> Report:
-    """Measure all conditions, writing after each what there is to `folder`/so_far.md and last all replies, and return
-    the report."""
+    """Measure all conditions under all seeds, writing after each what there is to `folder`/so_far.md and last all
+    replies, and return the report. texts: whether it shows replies and dialogues."""
     run.choose_dialogues()  # what cannot be compared is said before the first training
-    for measured in experiment.conditions.values():
-        run.measure(measured)
-        report = run.report(time.perf_counter() - started, settings)
+    made = provenance(run.data)
+    settings = without_paths({**settings, "measured": run.extent, "made": made})
+    for step in run.steps:
+        run.measure(step)
+        report = run.report(time.perf_counter() - started, settings, texts)
+        if not made["is_result"]:
+            report = replace(report, intro=f"{report.intro} {NO_RESULT}")
         write_report(folder, report, so_far=True)
-    run.write_replies(folder)
+    if texts:
+        run.write_replies(folder)
     return report
 
 
@@ -114,22 +126,33 @@ def _run_experiment(args: EvaluateArguments) -> Path:
         about = f"A trial on the package's sample dialogues; the corpora named below were not used. {experiment.about}"
         experiment = replace(experiment, about=about, trained_on="dialogues_idl", tests=["dialogues_idl"], paper={})
         folders = {"dialogues_idl": str(SAMPLE_DATA)}
-    output = Path(args.output_dir or "runs/experiments")
-    output.mkdir(parents=True, exist_ok=True)
+    output, runs = Path(args.output_dir or _EXPERIMENTS), Path(args.runs_dir or _EXPERIMENTS)
+    _refuse_what_was_kept_beside_reports(output, runs)
+    runs.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(output / ".lock", timeout=0):
-            run = _experiment_run(experiment, scale, output, folders, parse_options(args.dataset_options))
-            folder = output / _report_name(args)
-            settings = {"arguments": _given(args), "scale": vars(scale)}
-            return finish(folder, measure(experiment, run, folder, settings, started))
+        with FileLock(runs / ".lock", timeout=0):
+            run = _experiment_run(experiment, scale, runs, folders, parse_options(args.dataset_options))
+            folder = output / _report_name(args, run.data)
+            settings = {"arguments": _given(args), "scale": {"name": _scale_name(args), **vars(scale)}}
+            return finish(folder, measure(experiment, run, folder, settings, started, args.texts))
     except Timeout as error:
         raise ValueError(
-            f"Another experiment runs in '{output}' and trains the same adapters. Wait, or pass another --output_dir."
+            f"Another experiment runs in '{runs}' and trains the same adapters. Wait, or pass another --runs_dir."
         ) from error
 
 
+def _refuse_what_was_kept_beside_reports(output: Path, runs: Path) -> None:
+    """Raise ValueError for a folder of reports that holds adapters or measurements, which would be made anew."""
+    kept = [name for name in ("adapters", "measured.sqlite") if (output / name).exists()]
+    if kept and output.resolve() != runs.resolve():
+        raise ValueError(
+            f"'{output}' holds {' and '.join(kept)} of earlier runs, and this one would keep its own in '{runs}'. "
+            f"Pass --runs_dir {output} to go on with them, or another --output_dir for the report."
+        )
+
+
 def _experiment_run(
-    experiment: Experiment, scale: Scale, output: Path, folders: Mapping[str, str], options: Mapping[str, Any]
+    experiment: Experiment, scale: Scale, runs: Path, folders: Mapping[str, str], options: Mapping[str, Any]
 ) -> ExperimentRun:
     shared: dict[str, Any] = {
         "max_prompt_tokens": scale.max_prompt_tokens,
@@ -138,7 +161,7 @@ def _experiment_run(
     tests = {test: EvaluationData(f"idl_hf/{test}", folders.get(test), **shared) for test in experiment.tests}
     corpus = experiment.trained_on
     trained_on = DataArguments(f"idl_hf/{corpus}", folders.get(corpus), dict(options))
-    return ExperimentRun(experiment, scale, output, tests, trained_on)
+    return ExperimentRun(experiment, scale, runs, tests, trained_on)
 
 
 def _scale(args: EvaluateArguments) -> Scale:
@@ -155,11 +178,19 @@ def _experiment(args: EvaluateArguments) -> Experiment:
     return replace(experiment, conditions=chosen)
 
 
-def _report_name(args: EvaluateArguments) -> str:
-    """Of the report's folder: by all that was asked for, so that no report replaces one of something else."""
+def _report_name(args: EvaluateArguments, data: Mapping[str, Files]) -> str:
+    """Of the report's folder: by all that was asked for, so that no report replaces one of something else. Data goes
+    by what it holds, so that the folder is the same wherever it lies."""
     name, scale = Path(str(args.experiment)).stem, Path(args.scale).stem
     model = Path(args.model_name_or_path).name if args.model_name_or_path is not None else ""
-    asked = asdict(replace(args, output_dir=""))
-    usual = asdict(EvaluateArguments(experiment=name, scale=scale, quick=args.quick, output_dir=""))
-    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6] if asked != usual else ""
-    return "-".join(filter(None, (name, "quick" if args.quick else scale, model, digest)))
+    usual = EvaluateArguments(experiment=name, scale=scale, quick=args.quick)
+    of_no_account = ("output_dir", "runs_dir", "data_dirs", "texts")
+    asked = asdict(args) | {name: getattr(usual, name) for name in of_no_account}
+    held = data if args.data_dirs else {}
+    is_usual = asked == asdict(usual) and not held
+    digest = "" if is_usual else hashlib.sha256(json.dumps([asked, held]).encode()).hexdigest()[:6]
+    return "-".join(filter(None, (name, _scale_name(args), model, digest)))
+
+
+def _scale_name(args: EvaluateArguments) -> str:
+    return "quick" if args.quick else Path(args.scale).stem

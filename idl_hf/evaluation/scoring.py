@@ -125,9 +125,7 @@ def _of_report(args: ScoreArguments, folder: Path) -> Asked:
         raise ValueError(f"The report has replies on {', '.join(replied)}. Pass one of them as --dataset_name.")
     test = wanted or replied[0]
     about, table = tests[test], report.tables[list(tests).index(test)]
-    data = EvaluationData(
-        about["dataset_name"], args.data_dir or about["data_dir"], about["split"], options=about["options"]
-    )
+    data = EvaluationData(about["dataset_name"], args.data_dir, about["split"], options=about["options"])
     if data.about()["dialogues"] != about["dialogues"]:
         raise ValueError(
             f"The report in '{folder}' was made of other dialogues than these. Pass --data_dir with the folder of "
@@ -148,9 +146,11 @@ def _of_report(args: ScoreArguments, folder: Path) -> Asked:
 
 
 def _scores_as_before(asked: Asked, table: Table) -> bool:
-    """Tell whether the replies of the report's first line have the scores of words that it says."""
+    """Tell whether the replies of the report's first line, those of its first seed, have the scores of words that it
+    says."""
     label, replies = next(iter(asked.lines.items()))
-    line = next(line for line in table.lines if line.name == label)
+    whole_line = next(line for line in table.lines if line.name == label)
+    line = next(iter(whole_line.by_seed.values()), whole_line)
     keys = [key for key in WORDS if key in line.values]
     again = score_line(MeasuredFile(label, replies, asked.data, Notes(), None), keys)
     return all(

@@ -25,6 +25,7 @@ _NAMES = {
     "repetition_penalty": "repeat_penalty", "max_new_tokens": "num_predict",
 }  # fmt: skip
 # Words that no template has; of two lines, since a template may write these in its own way
+_INSTRUCTION = "qzsystem\n0"
 _SAID = ("qzfirst\n1", "qzsecond\n2", "qzthird\n3", "qzfourth\n4")
 
 
@@ -81,10 +82,11 @@ def go_template(tokenizer: "PreTrainedTokenizerBase") -> str | None:
         return None
     return "".join(
         [
-            '{{ range $i, $m := .Messages }}{{ if eq $m.Role "user" }}',
-            *("{{ if eq $i 0 }}", pieces.begin, "{{ else }}", pieces.again, "{{ end }}"),
-            *("{{ $m.Content }}", pieces.reply, '{{ else if eq $m.Role "assistant" }}', pieces.gap),
-            "{{ $m.Content }}{{ end }}{{ end }}",
+            '{{ $last := "" }}{{ range .Messages }}{{ if eq .Role "system" }}',
+            *(pieces.system, "{{ .Content }}", pieces.after_system, '{{ else if eq .Role "user" }}'),
+            *('{{ if eq $last "" }}', pieces.begin, '{{ else if ne $last "system" }}', pieces.again, "{{ end }}"),
+            *("{{ .Content }}", pieces.reply, '{{ else if eq .Role "assistant" }}', pieces.gap),
+            "{{ .Content }}{{ end }}{{ $last = .Role }}{{ end }}",
         ]
     )
 
@@ -92,7 +94,9 @@ def go_template(tokenizer: "PreTrainedTokenizerBase") -> str | None:
 class _Pieces(NamedTuple):
     """What a template puts around messages."""
 
-    begin: str  # before the first message
+    begin: str  # before the first message, if it is the user's
+    system: str  # before the first message, if it is an instruction
+    after_system: str  # between that and the first message of the user
     reply: str  # where a reply begins
     gap: str  # between that and the reply, where it is of the past
     again: str  # before a later message of the user
@@ -103,23 +107,34 @@ def _pieces(tokenizer: "PreTrainedTokenizerBase") -> _Pieces | None:
     roles = ("user", "assistant", "user", "assistant")
     messages = [Message(role=role, content=said) for role, said in zip(roles, _SAID, strict=True)]
     try:
-        rest, head = conversation(tokenizer, messages), reply_head(tokenizer, messages[:1])
+        head = reply_head(tokenizer, messages[:1])
+        around = _around(conversation(tokenizer, messages), _SAID)
+        instructed = [Message(role="system", content=_INSTRUCTION), *messages]
+        around_system = _around(conversation(tokenizer, instructed), (_INSTRUCTION, *_SAID))
     except ValueError:
         return None
-    pieces = []
-    for said in _SAID:
-        before, found, rest = rest.partition(said)
-        if not found:
-            return None
-        pieces.append(before)
-    begin, before_reply, again, before_later_reply = pieces
+    if around is None or around_system is None or around[1:] != around_system[2:]:
+        return None
+    begin, before_reply, again, before_later_reply = around
+    system, after_system = around_system[:2]
     reply = head.removeprefix(f"{begin}{_SAID[0]}")
     if reply == head or before_reply != before_later_reply or not before_reply.startswith(reply):
         return None
     bos = tokenizer.bos_token
     if bos and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
-        begin = begin.removeprefix(str(bos))
-    return _Pieces(begin, reply, before_reply.removeprefix(reply), again)
+        begin, system = begin.removeprefix(str(bos)), system.removeprefix(str(bos))
+    return _Pieces(begin, system, after_system, reply, before_reply.removeprefix(reply), again)
+
+
+def _around(text: str, said: Sequence[str]) -> list[str] | None:
+    """Return what stands before each of the words in a text, None where some are missing."""
+    before = []
+    for words in said:
+        piece, found, text = text.partition(words)
+        if not found:
+            return None
+        before.append(piece)
+    return before
 
 
 def _tell_what_is_lost(messages: Sequence[Message]) -> None:

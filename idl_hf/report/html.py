@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from html import escape
 
-from idl_hf.report.layout import Cell, Cells, Grid, difference_grids, grids, legend, measure, number
-from idl_hf.report.markdown import DIFFERENCES, as_json, example_names, markdown, settings, took
+from idl_hf.report.layout import Cell, Cells, Grid, about_differences, difference_grids, grids, legend, measure, number
+from idl_hf.report.markdown import as_json, example_names, markdown, settings, took
 from idl_hf.report.page_frame import frame
 from idl_hf.report.page_frame import table as table_markup
 from idl_hf.report.plots import plots
@@ -132,7 +132,7 @@ def _differences(table: Table) -> str:
     printed = "\n".join(_grid(table.title, grid) for grid in difference_grids(table))
     if not printed:
         return ""
-    shown = f'<p>{DIFFERENCES}</p>\n<div class="results">\n{printed}\n</div>'
+    shown = f'<p>{escape(about_differences(table))}</p>\n<div class="results">\n{printed}\n</div>'
     return f"<details>\n<summary>Differences</summary>\n{shown}\n</details>"
 
 

@@ -42,10 +42,11 @@ class Cell:
 
     @property
     def denominator(self) -> str:
-        """Return how many replies and people the mean is over, "" where neither is known."""
+        """Return how many replies, people and seeds the mean is over, "" where none is known."""
         rows = f"n\xa0=\xa0{self.rows:,}" if self.rows is not None else ""
         people = f"{self.estimate.people:,}\xa0people" if self.estimate.people else ""
-        return ", ".join(filter(None, (rows, people)))
+        seeds = f"{self.estimate.seeds}\xa0seed{'s' * (self.estimate.seeds > 1)}" if self.estimate.seeds else ""
+        return ", ".join(filter(None, (rows, people, seeds)))
 
 
 Cells = dict[Place, Cell]
@@ -163,13 +164,34 @@ def label(column: Column) -> str:
     return f"{column.label} {'↓' if column.lower_is_better else '↑'}"
 
 
+def about_differences(table: Table) -> str:
+    """Return a sentence on what stands in the tables of differences."""
+    mean, _, interval = about_means(table).rstrip(".").partition(" [")
+    return f"{mean} of the difference [{interval}, not corrected for how many there are."
+
+
+def about_means(table: Table) -> str:
+    """Return a sentence on what means and intervals are over."""
+    over_people = "Mean over people [95 % bootstrap interval]"
+    if not _has_seeds(table):
+        return f"{over_people}."
+    return (
+        "Mean over people and seeds of training [95 % interval for other people and other seeds, crossed random "
+        f"effects]; without training: {over_people[0].lower()}{over_people[1:]}."
+    )
+
+
+def _has_seeds(table: Table) -> bool:
+    return any(len(line.by_seed) > 1 for line in table.lines)
+
+
 def legend(table: Table, cells: Cells) -> list[str]:
     """Return what the marks of a table mean, and what each column is."""
     measured = {place.column for place in cells}
     comparisons = [cell.comparison for cell in cells.values() if cell.comparison is not None]
     lines = []
     if any(cell.interval for cell in cells.values()):
-        lines.append("Mean over people [95 % bootstrap interval].")
+        lines.append(about_means(table))
     if any(cell.rows is not None for cell in cells.values()):
         lines.append("n: how many replies or dialogues were scored.")
     if any(cell.rank for cell in cells.values()):
@@ -179,9 +201,10 @@ def legend(table: Table, cells: Cells) -> list[str]:
     if comparisons:
         theirs = any(line.role == "theirs" for line in table.lines)
         best = "the best baseline" + " or line of theirs (a line of theirs: than the best of ours)" * theirs
+        seeds = " and seeds" if _has_seeds(table) else ""
         lines.append(
-            f"†: better than {best} in the column, over the same people (paired t-test, p < {LEVEL} after Holm's "
-            f"correction over the {len(comparisons)} comparisons of this table)."
+            f"†: better than {best} in the column, over the same people{seeds} (paired t-test, p < {LEVEL} after "
+            f"Holm's correction over the {len(comparisons)} comparisons of this table)."
         )
     if any(cell.paper is not None for cell in cells.values()):
         lines.append("In parentheses: the paper's figure by the same score, of its own models and data.")

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
-from idl_hf.report.layout import Cell, Cells, Grid, difference_grids, grids, legend
+from idl_hf.report.layout import Cell, Cells, Grid, about_differences, difference_grids, grids, legend
 from idl_hf.report.results import Report, Table
 from idl_hf.report.statistics import Place, differences
 
-DIFFERENCES = "Mean over people of the difference [95 % bootstrap interval], not corrected for how many there are."
 _SPECIAL = re.compile(r"([\\`*_\[\]|~])")
 
 
@@ -24,7 +23,7 @@ def markdown(report: Report, measured: list[Cells]) -> str:
             parts.append(_markdown_grid(grid))
         parts.append("\n".join(f"- {plain(line)}" for line in legend(table, cells)))
         for grid in difference_grids(table):
-            parts += [f"### {plain(grid.title)}", plain(DIFFERENCES), _markdown_grid(grid)]
+            parts += [f"### {plain(grid.title)}", plain(about_differences(table)), _markdown_grid(grid)]
     for highlighted in report.highlighted:
         spans = (f"**{plain(span.text)}**" if span.keyword else plain(span.text) for span in highlighted.spans)
         parts += [f"## {plain(highlighted.title)}", "Bold: keywords. The page shows the weights.", "".join(spans)]

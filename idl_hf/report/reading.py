@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TypeVar
 
-from idl_hf.report.results import Column, Conversation, Highlighted, Line, Report, Span, Table, Utterance
+from idl_hf.report.results import Column, Conversation, Highlighted, Line, OfSeed, Report, Span, Table, Utterance
 
 _T = TypeVar("_T")
 
@@ -40,14 +40,18 @@ def _table(table: Mapping) -> Table:
         _filled(
             Line,
             line,
-            values={
-                key: {person: _number(value) for person, value in of.items()} for key, of in line["values"].items()
-            },
-            whole={key: _number(value) for key, value in line["whole"].items()},
+            **_measured(line),
+            by_seed={int(seed): OfSeed(**_measured(of_seed)) for seed, of_seed in line["by_seed"].items()},
         )
         for line in table["lines"]
     ]
     return _filled(Table, table, columns=columns, lines=lines, shares=tuple(table["shares"]))
+
+
+def _measured(line: Mapping) -> dict[str, dict]:
+    """Return what a line, or one seed of it, was measured to be."""
+    values = {key: {person: _number(value) for person, value in of.items()} for key, of in line["values"].items()}
+    return {"values": values, "whole": {key: _number(value) for key, value in line["whole"].items()}}
 
 
 def _number(value: float | None) -> float:

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Literal
 
 # "theirs": another system's replies, which are compared with ours both ways. "": lines that are not compared
@@ -26,6 +27,14 @@ class Column:
 
 
 @dataclass(frozen=True)
+class OfSeed:
+    """What was measured of what one seed of training made: `values` and `whole` of a line."""
+
+    values: dict[str, dict[str, float]]
+    whole: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Line:
     """What was measured of one model under one condition. A column key is in `values`, in `whole` or in neither."""
 
@@ -37,6 +46,7 @@ class Line:
     paper: dict[str, float] = field(default_factory=dict)  # the paper's figure of the same scorer, as shown there
     x: float | None = None  # the position on a curve, such as the number of references
     group: str = ""  # which curve, or which test corpus
+    by_seed: dict[int, OfSeed] = field(default_factory=dict)  # of training, what the values are means of; {}: no seeds
 
     def __post_init__(self) -> None:
         twice = sorted(self.values.keys() & self.whole.keys())
@@ -47,6 +57,28 @@ class Line:
     def curve(self) -> str:
         """Return the name of the curve that the line is a point of."""
         return self.group or self.name
+
+
+def over_seeds(lines: Mapping[int, Line]) -> Line:
+    """Return one line of the means over seeds of training, person by person, with the values of each seed.
+
+    Raises ValueError where another seed was measured in other columns or on other people.
+    """
+    first, *others = lines.values()
+    for line in others:
+        of_both = [{key: of_key.keys() for key, of_key in one.values.items()} for one in (first, line)]
+        if of_both[0] != of_both[1] or first.whole.keys() != line.whole.keys():
+            raise ValueError(
+                f"The seeds {', '.join(map(str, lines))} of '{first.name}' were not all measured on the same people "
+                "and in the same columns. Expected each person under each seed; measure those that are missing."
+            )
+    values = {
+        key: {person: fmean(line.values[key][person] for line in lines.values()) for person in of_key}
+        for key, of_key in first.values.items()
+    }
+    whole = {key: fmean(line.whole[key] for line in lines.values()) for key in first.whole}
+    by_seed = {seed: OfSeed(line.values, line.whole) for seed, line in lines.items()}
+    return replace(first, values=values, whole=whole, by_seed=by_seed)
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,8 @@ class RowBuilder:
         if self.options.conditioning == "profile":
             # A person of ConvAI2 may be several profiles that share two sentences; the speaker here had only one
             return render([], context, profile=target.dialogue.profile or target.person.profile)
-        return render([reference.turns for reference in target.references], context)
+        shown = [reference.turns for reference in target.references]
+        return render(shown, context, own_turns=self.options.own_turns)
 
     def _rejected(self, reply: _Reply) -> str | None:
         """Return one of the candidates; where the corpus has none, a reply of another person."""

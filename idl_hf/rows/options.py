@@ -44,6 +44,12 @@ class RowOptions:
         f'Most reference dialogues of a prompt (the paper\'s k), 0 to {dpi.MAX_REFERENCES}; more, or `"all"` of the '
         'cluster, with `order="input"` or `"random"`.',
     )
+    reference_turns: str = option(
+        "all",
+        'What a prompt shows of a reference: `"all"` of its turns, as a dialogue (paper), or what the person says in '
+        'it, `"self"`, a line each in the system prompt, for which more references have room.',
+        choices=("all", "self"),
+    )
     scale: float = option(5.0, "Cost of substituting an utterance, times 1 - cosine (the paper's λ, A.3).")
     targets: str = option(
         "one",
@@ -155,6 +161,11 @@ class RowOptions:
         """Return the text that is drawn under these names: the one with the smallest hash.
         So neither the order of the texts nor one that comes in changes the draw, unless it is that one."""
         return min(texts, key=lambda text: digest(self.seed, *names, text))
+
+    @property
+    def own_turns(self) -> bool:
+        """Whether of references only what the person says is shown."""
+        return self.reference_turns == "self"
 
     @property
     def input_order(self) -> bool:

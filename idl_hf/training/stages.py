@@ -1,7 +1,9 @@
-"""The two stages: MSL (supervised, paper 3.2) and DPOC (paper 3.3), from the name of a dataset to a saved adapter."""
+"""The stages, from the name of a dataset to a saved adapter: MSL (supervised, paper 3.2), without and with a contrast,
+and DPOC (paper 3.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +14,8 @@ from transformers.utils import is_bitsandbytes_available
 from trl import DPOConfig, ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from idl_hf import prompting
+from idl_hf.contrast.config import ContrastConfig
+from idl_hf.contrast.trainer import ContrastTrainer
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.dpoc.lora import keep_trainable, restore_weights, trained_weights
 from idl_hf.dpoc.trainer import DPOCTrainer
@@ -23,8 +27,9 @@ from idl_hf.models.offline import resolve_model
 from idl_hf.registration import is_public_corpus
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.run import run
+from idl_hf.training.strangers import gather_strangers, load_beside_strangers
 
-_Trainer = TypeVar("_Trainer", SFTTrainer, DPOCTrainer)
+_Trainer = TypeVar("_Trainer", SFTTrainer, ContrastTrainer, DPOCTrainer)
 
 
 @dataclass
@@ -41,17 +46,33 @@ def train_msl(data: DataArguments, args: SFTConfig, model_args: ModelConfig) -> 
     learnt = "MSL learns the replies only, of prompts that max_prompt_tokens fits by whole dialogues"
     learn_completions_only(args, learnt)
     loaded = model_to_train(args, model_args)
-    fitted = _fitted_rows("msl", data, args, loaded, per_dialogue=data.budget_per == "dialogue")
+    fitted = _fitted_rows(partial(data.load, "msl"), data, args, loaded, per_dialogue=data.budget_per == "dialogue")
     with args.main_process_first(desc="tokenizing"):
         encoded = {name: _encode(rows, loaded.tokenizer) for name, rows in fitted.items()}
     return train_on(SFTTrainer, loaded, encoded, data, args, model_args)
+
+
+def train_contrast(data: DataArguments, args: ContrastConfig, model_args: ModelConfig) -> ContrastTrainer:
+    """Train on the msl rows as MSL does, from an MSL adapter or a plain model, with the contrast between the person's
+    references and those of strangers, and save to `args.output_dir`."""
+    learn_completions_only(args, "The contrast learns the replies only, of prompts that max_prompt_tokens fits")
+    if data.budget_per == "row":
+        raise ValueError(
+            "budget_per='row' cuts each prompt of a dialogue for itself, so their lengths would tell whose they are. "
+            "Leave it out: here all of them lose as many references."
+        )
+    loaded = model_to_train(args, model_args)
+    fitted = _fitted_rows(partial(load_beside_strangers, data), data, args, loaded, per_dialogue=True)
+    with args.main_process_first(desc="gathering strangers"):
+        gathered = {name: gather_strangers(rows) for name, rows in fitted.items()}
+    return train_on(ContrastTrainer, loaded, gathered, data, args, model_args)
 
 
 def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -> DPOCTrainer:
     """Train on the dpoc rows, from an MSL adapter (which becomes the reference) or a plain model, and save."""
     loaded = model_to_train(args, model_args)
     together = args.prefix_sharing == "dialogue" if data.budget_per == "auto" else data.budget_per == "dialogue"
-    fitted = _fitted_rows("dpoc", data, args, loaded, per_dialogue=together)
+    fitted = _fitted_rows(partial(data.load, "dpoc"), data, args, loaded, per_dialogue=together)
     return train_on(DPOCTrainer, loaded, fitted, data, args, model_args)
 
 
@@ -130,12 +151,16 @@ def train_on(
 
 
 def _fitted_rows(
-    config: str, data: DataArguments, args: SFTConfig | DPOConfig, loaded: LoadedModel, per_dialogue: bool
+    load: Callable[[str], Dataset],
+    data: DataArguments,
+    args: SFTConfig | DPOConfig,
+    loaded: LoadedModel,
+    per_dialogue: bool,
 ) -> dict[str, Dataset]:
-    """Return the rows to train on ("train") and, where there is evaluation, those for it ("eval")."""
-    splits = {"train": data.load(config, data.train_split)}
+    """Return the rows to train on ("train") and, where there is evaluation, those for it ("eval"); load: a split's."""
+    splits = {"train": load(data.train_split)}
     if data.eval_split is not None and args.eval_strategy != "no":
-        splits["eval"] = data.load(config, data.eval_split)
+        splits["eval"] = load(data.eval_split)
     with args.main_process_first(desc="fitting prompts"):
         positions = position_count(loaded.model.config)
         return {

@@ -167,7 +167,7 @@ def say(page, text):
 
 
 def answered(page, number):
-    """Wait until the conversation has so many bubbles and the last is whole. (Stop may have been there too briefly.)"""
+    """Wait until the conversation has so many bubbles, the last of them whole. Stop may be there too briefly."""
     is_begun = f"number => [...document.querySelectorAll('{BUBBLE}')].map(bubble => bubble.innerText.trim())"
     page.wait_for_function(f"{is_begun}.filter(text => text != '…').length == number", arg=number)
     page.get_by_role("button", name="Send").wait_for()

@@ -52,6 +52,19 @@ def test_it_is_what_a_chat_with_these_references_sends_before_the_first_message(
     assert chat.references == []  # nothing was said yet
 
 
+def test_own_turns_are_an_instruction_to_begin_with(person, encoder, tiny_llama, tokenizer):
+    options = RowOptions(encoder="offline", reference_turns="self")
+    chat = PersonaChat(tiny_llama(), tokenizer, encoder, options).with_person(person)
+    (system,) = chat.opening().messages
+    turns = [reference.turns for reference in chat.opening().references]
+    first = [Turn("partner", "do you have pets ?")]
+    assert prompting.render(turns, first, own_turns=True).messages[0] == system
+    said = [f"- {turn.text}" for dialogue in turns for turn in dialogue if turn.role == "self"]
+    assert system == {"role": "system", "content": "\n".join([prompting.OWN_TURNS, *said])}
+    "".join(chat.stream(first[0].text, max_new_tokens=1))
+    assert chat._prompt("and you ?", 1)[0]["content"].startswith(prompting.OWN_TURNS)
+
+
 def test_it_ends_with_the_person_and_tells_what_was_left_out():
     opening = opening_of([dialogue(*WORDS), dialogue(*WORDS, Turn("partner", "have fun !\nbye"))], 100, count)
     assert [message["role"] for message in opening.messages] == ["user", "assistant", "user", "assistant"]

@@ -3,7 +3,7 @@
 import pytest
 
 from idl_hf.chat.persons import Persons, read_all_people
-from idl_hf.prompting import token_counter
+from idl_hf.prompting import OWN_TURNS, token_counter
 from idl_hf.rows.options import RowOptions
 from idl_hf.schema import Turn
 
@@ -12,9 +12,9 @@ FIRST, OTHER = "do you have any pets ?", "my band plays at the harbour tonight !
 
 @pytest.fixture
 def persons(sample_data, encoder, tokenizer, tiny_llama):
-    def make(**options):
+    def make(reference_turns="all", **options):
         settings = {"max_prompt_tokens": 2048, **options}
-        chosen = RowOptions(encoder="offline", references=2)
+        chosen = RowOptions(encoder="offline", references=2, reference_turns=reference_turns)
         return Persons(read_all_people(sample_data), encoder, chosen, tokenizer, tiny_llama().config, **settings)
 
     return make
@@ -45,3 +45,11 @@ def test_an_instruction_stays_where_references_are_dropped(persons, tokenizer):
     assert [message["role"] for message in prompt[1:]] == ["user", "assistant"] * ((len(prompt) - 2) // 2) + ["user"]
     assert prompt[-1]["content"].endswith(FIRST)
     assert token_counter(tokenizer)(prompt) <= 300
+
+
+def test_own_turns_follow_the_instruction(persons):
+    prompt = persons("self").prompt("leroy", [Turn("partner", FIRST)], "be kind", 8)
+    assert [message["role"] for message in prompt] == ["system", "user"]
+    assert prompt[0]["content"].startswith(f"be kind\n\n{OWN_TURNS}\n- ")
+    (left, _) = persons("self", max_prompt_tokens=40).prompt("leroy", [Turn("partner", FIRST)], "be kind", 8)
+    assert left == {"role": "system", "content": "be kind"}

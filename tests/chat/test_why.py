@@ -77,6 +77,22 @@ def test_each_line_is_left_out_of_the_prompt_and_the_fall_is_the_models_own(toke
         assert reason.dialogue_fall == pytest.approx(base - alone(model, tokenizer, whole, "red"), abs=1e-4)
 
 
+def test_where_the_prompt_lists_own_turns_these_are_the_lines(tokenizer):
+    local = LocalModel(make("Llama", tokenizer), tokenizer)
+    found = reasons(local, REFERENCES, CONTEXT, "red", None, own_turns=True)
+    own = {(past.dialogue_id, i) for past in REFERENCES for i, turn in enumerate(past.turns) if turn.role == "self"}
+    assert {(reason.dialogue_id, reason.turn) for reason in found} == own
+
+    def listed(references):
+        prompt = prompting.render([past.turns for past in references], CONTEXT, own_turns=True).messages
+        return float(local.logprobs(prompt, [{"role": "assistant", "content": "red"}]).sum())
+
+    for reason in found:
+        i = [past.dialogue_id for past in REFERENCES].index(reason.dialogue_id)
+        shorter = [*REFERENCES[:i], without(REFERENCES[i], reason.turn), *REFERENCES[i + 1 :]]
+        assert reason.fall == pytest.approx(listed(REFERENCES) - listed(shorter), abs=1e-4)
+
+
 def test_lines_are_of_the_references_that_are_leaned_on_most(tokenizer):
     model = LocalModel(make("Llama", tokenizer), tokenizer)
     everything = reasons(model, REFERENCES, CONTEXT, "red", None)

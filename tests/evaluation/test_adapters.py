@@ -1,5 +1,7 @@
 """An adapter is named by all that it depends on, what the machine decides included."""
 
+from dataclasses import replace
+
 import pytest
 
 from idl_hf import machine
@@ -10,17 +12,27 @@ from idl_hf.training.data import DataArguments
 
 
 @pytest.fixture
-def trained(monkeypatch, sample_data, tmp_path):
+def asked(monkeypatch):
+    """The data and arguments of the trainings that were asked for; nothing is trained."""
+    trainings = []
+    monkeypatch.setattr("idl_hf.evaluation.adapters.train_msl", lambda data, args, _: trainings.append((data, args)))
+    return trainings
+
+
+@pytest.fixture
+def adapters(sample_data, tmp_path):
+    return Adapters(tmp_path, load_scale("smollm2_cpu"), DataArguments("idl_hf/dialogues_idl", str(sample_data)))
+
+
+@pytest.fixture
+def trained(monkeypatch, asked, adapters):
     """Returns the name of the adapter that would be trained in a precision, on this machine."""
-    folders = []
-    monkeypatch.setattr("idl_hf.evaluation.adapters.train_msl", lambda data, args, model: folders.append(args))
-    adapters = Adapters(tmp_path, load_scale("smollm2_cpu"), DataArguments("idl_hf/dialogues_idl", str(sample_data)))
 
     def name(precision):
         monkeypatch.setenv(machine.PRECISION_VARIABLE, precision)
         machine.fast_precision.cache_clear()
-        adapters.adapter(condition("wo_dpa"))
-        return folders[-1].output_dir
+        adapters.adapter(condition("wo_dpa"), 0)
+        return asked[-1][1].output_dir
 
     yield name
     machine.fast_precision.cache_clear()
@@ -28,3 +40,16 @@ def trained(monkeypatch, sample_data, tmp_path):
 
 def test_an_adapter_of_another_precision_is_another_adapter(trained):
     assert trained("float32") == trained("float32") != trained("bfloat16")
+
+
+def test_a_seed_is_that_of_the_trainer_and_of_the_rows_and_0_leaves_both_as_they_were(asked, adapters):
+    corpus = replace(adapters.corpus, dataset_options={"seed": 7})
+    for of, seed in ((adapters, 0), (adapters, 2), (replace(adapters, corpus=corpus), 2)):
+        of.adapter(condition("wo_dpa"), seed)
+    (plain, plain_args), (data, args), (other, _) = asked
+    usual = type(args)(output_dir="x").seed
+    assert (plain_args.seed, args.seed) == (usual, usual + 2)
+    assert "seed" not in plain.dataset_options  # which would be another name
+    assert (data.dataset_options["seed"], other.dataset_options["seed"]) == (2, 9)
+    assert data.max_rows == plain.max_rows
+    assert len({args.output_dir for _, args in asked}) == 3

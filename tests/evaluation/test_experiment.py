@@ -93,6 +93,17 @@ def test_a_field_that_is_not_there_is_named(tmp_path):
         load_experiment(str(file))
 
 
+@pytest.mark.parametrize("seeds", [[], [0, 0], [-1], [0.5], [True], 3, "012"])
+def test_seeds_of_a_scale_are_different_whole_numbers(tmp_path, seeds):
+    file = tmp_path / "own.yaml"
+    whole = {"model_name_or_path": "offline", "encoder": "offline", "max_prompt_tokens": 9, "max_new_tokens": 9}
+    file.write_text(yaml.safe_dump({**whole, "seeds": seeds}))
+    with pytest.raises(ValueError, match=r"different whole numbers from 0, such as .*; found "):
+        load_scale(str(file))
+    file.write_text(yaml.safe_dump(whole))
+    assert load_scale(str(file)).seeds == [0]
+
+
 def test_an_unknown_experiment_is_answered_with_the_known():
     with pytest.raises(ValueError, match=r"There is no experiment 'table9'\. There are: figure4, .*table5"):
         load_experiment("table9")

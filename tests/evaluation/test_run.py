@@ -14,9 +14,11 @@ import yaml
 from filelock import FileLock
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForSequenceClassification
 
+from idl_hf import registration
 from idl_hf.cli import main
 from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import CONDITIONS
+from idl_hf.evaluation.provenance import NO_RESULT
 from idl_hf.evaluation.run import evaluate
 
 
@@ -36,7 +38,7 @@ def table3(tiny, tmp_path_factory) -> Path:
 
 
 def quick(experiment: str, model: str, output: Path, *more: str) -> list[str]:
-    options = ["--quick", "--model_name_or_path", model, "--output_dir", str(output)]
+    options = ["--quick", "--model_name_or_path", model, "--output_dir", str(output), "--runs_dir", str(output)]
     return ["evaluate", "--experiment", experiment, *options, *more]
 
 
@@ -145,6 +147,7 @@ def test_conditions_can_be_chosen_on_any_model(tiny, tmp_path):
             conditions=["icl", "system"],
             model_name_or_path=tiny,
             output_dir=str(tmp_path),
+            runs_dir=str(tmp_path),
         )
     )
     (table,) = json.loads((folder / "report.json").read_text())["tables"]
@@ -176,11 +179,55 @@ def test_an_nli_model_reads_each_pair_once_for_all_runs(tiny, tmp_path, tokenize
 
 def test_an_experiment_may_stand_in_a_file(tiny, tmp_path):
     settings = {"experiment": "table1", "quick": True, "conditions": ["icl"], "model_name_or_path": tiny}
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**settings, "output_dir": str(tmp_path)}))
+    folders = {"output_dir": str(tmp_path), "runs_dir": str(tmp_path)}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**settings, **folders}))
     assert main(["evaluate", "--config", str(tmp_path / "own.yaml")]) == 0
     found = report(tmp_path, "table1-quick-model")
     assert found["intro"].startswith("A trial on the package's sample dialogues")
     assert not any(line["paper"] for line in found["tables"][0]["lines"])  # not of those dialogues
+
+
+@pytest.fixture(scope="module")
+def scale_of():
+    """Writes a scale of this size with some seeds to a file."""
+    quick = yaml.safe_load((registration.folder("experiments") / "scales" / "quick.yaml").read_text())
+
+    def write(file: Path, seeds: list[int]) -> Path:
+        small = {"msl_rows": 2, "generated": 2, "max_prompt_tokens": 256}
+        file.write_text(yaml.safe_dump({**quick, **small, "seeds": seeds}))
+        return file
+
+    return write
+
+
+def test_what_is_trained_is_trained_and_measured_with_every_seed(tiny, tmp_path, scale_of):
+    scale = scale_of(tmp_path / "own.yaml", [0])
+    about = {"title": "two lines", "about": "a", "trained_on": "convai2_idl", "tests": ["convai2_idl"]}
+    lines = {"conditions": ["wo_dpa", "icl"], "columns": ["nll", "distinct_1", "corpus_distinct_1"]}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump({**about, **lines}))
+    command = ["evaluate", "--experiment", str(tmp_path / "two.yaml"), "--scale", str(scale)]
+    command += ["--model_name_or_path", tiny]
+    command += ["--output_dir", str(tmp_path), "--runs_dir", str(tmp_path)]
+    assert main(command) == 0
+    one = report(tmp_path, "two-own-model")["tables"][0]["lines"]
+    before = files(tmp_path / "adapters")
+    scale_of(scale, [0, 3])
+    assert main(command) == 0
+    assert before.items() <= files(tmp_path / "adapters").items()  # the seed 0 is what there was
+    assert len(list((tmp_path / "adapters").iterdir())) == 2
+    (table,) = report(tmp_path, "two-own-model")["tables"]
+    assert table["title"] == "dialogues_idl, 4 people, 2 seeds"
+    several, plain = table["lines"]
+    assert plain == one[1]
+    assert plain["by_seed"] == {}
+    assert list(several["by_seed"]) == ["0", "3"]
+    first, other = several["by_seed"].values()
+    assert first == {"values": one[0]["values"], "whole": one[0]["whole"]}
+    assert first["values"]["nll"] != other["values"]["nll"]
+    for key, values in several["values"].items():
+        both = [of_seed["values"][key] for of_seed in (first, other)]
+        assert values == pytest.approx({person: (both[0][person] + both[1][person]) / 2 for person in values})
+    assert several["rows"] == one[0]["rows"]  # of the same replies
 
 
 @pytest.mark.slow
@@ -212,6 +259,30 @@ def test_a_model_that_cannot_be_had_is_noted_and_one_without_a_template_is_train
     lines = report(tmp_path, "table1-quick-model")["tables"][0]["lines"]
     assert [line["name"] for line in lines] == ["GPT-2, profile", "System"]
     assert ["nll" in line["values"] for line in lines] == [False, True]  # a token is another thing to GPT-2
+
+
+def test_a_report_tells_what_it_is_of_and_lies_apart_from_what_is_kept(tiny, tmp_path, capsys):
+    reports, runs = tmp_path / "results", tmp_path / "runs"
+    command = ["evaluate", "--experiment", "table1", "--quick", "--conditions", "system", "--model_name_or_path", tiny]
+    assert main([*command, "--output_dir", str(reports), "--runs_dir", str(runs)]) == 0
+    assert {file.name for file in reports.rglob("*") if file.is_file()} == {
+        f"report.{x}" for x in ("json", "md", "html")
+    }
+    assert (runs / "measured.sqlite").is_file()
+    found = report(reports, "table1-quick-model")
+    made, scale = found["settings"]["made"], found["settings"]["scale"]
+    assert made["data"]["dialogues_idl"].keys() == {"train.jsonl", "validation.jsonl"}
+    assert not made["is_result"]
+    assert found["intro"].endswith(NO_RESULT)
+    assert found["settings"]["measured"] == {"dialogues_idl": {"people": 4, "dialogues": 4}}
+    assert (scale["name"], scale["seeds"]) == ("quick", [0])
+    assert str(tmp_path) not in json.dumps(found)
+    assert found["examples"]
+    assert main([*command, "--output_dir", str(reports), "--runs_dir", str(runs), "--texts", "false"]) == 0
+    assert report(reports, "table1-quick-model")["examples"] == []  # the same folder: the figures are the same
+    assert "Replies and dialogues are not shown" in report(reports, "table1-quick-model")["notes"][-1]
+    assert main([*command, "--output_dir", str(runs)]) == 1
+    assert f"'{runs}' holds measured.sqlite of earlier runs" in capsys.readouterr().err
 
 
 def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):

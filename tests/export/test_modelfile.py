@@ -78,16 +78,21 @@ def test_characters_that_ollama_drops_are_told(tokenizer, caplog):
 def go(template, messages):
     """What Go's text/template makes of the few things that these templates say."""
     said = (
-        '{{ range $i, $m := .Messages }}{{ if eq $m.Role "user" }}{{ if eq $i 0 }}_{{ else }}_{{ end }}'
-        '{{ $m.Content }}_{{ else if eq $m.Role "assistant" }}_{{ $m.Content }}{{ end }}{{ end }}'
+        '{{ $last := "" }}{{ range .Messages }}{{ if eq .Role "system" }}_{{ .Content }}_'
+        '{{ else if eq .Role "user" }}{{ if eq $last "" }}_{{ else if ne $last "system" }}_{{ end }}'
+        '{{ .Content }}_{{ else if eq .Role "assistant" }}_{{ .Content }}{{ end }}{{ $last = .Role }}{{ end }}'
     )
-    begin, again, reply, gap = re.fullmatch(re.escape(said).replace("_", "(.*)"), template, re.DOTALL).groups()
-    text = ""
-    for place, message in enumerate(messages):
-        if message["role"] == "user":
-            text += f"{again if place else begin}{message['content']}{reply}"
+    pieces = re.fullmatch(re.escape(said).replace("_", "(.*)"), template, re.DOTALL).groups()
+    system, after_system, begin, again, reply, gap = pieces
+    text, last = "", ""
+    for message in messages:
+        if message["role"] == "system":
+            text += f"{system}{message['content']}{after_system}"
+        elif message["role"] == "user":
+            text += {"": begin, "system": ""}.get(last, again) + message["content"] + reply
         else:
             text += gap + message["content"]
+        last = message["role"]
     return text
 
 
@@ -98,6 +103,8 @@ def test_the_template_writes_what_the_tokenizers_does(tokenizer, template):
     messages = [{"role": "assistant" if i % 2 else "user", "content": f"number {i}\nof five"} for i in range(5)]
     assert go(go_template(own), messages) == reply_head(own, messages)
     assert conversation(own, messages[:4]).startswith(go(go_template(own), messages[:4]))
+    listed = [{"role": "system", "content": "You said:\n- hello"}, *messages]
+    assert go(go_template(own), listed) == reply_head(own, listed)
 
 
 def test_a_beginning_that_is_added_to_any_text_is_left_to_ollama(tokenizer):

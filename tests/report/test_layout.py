@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from idl_hf.report.layout import difference_grids, grids, legend, measure
 from idl_hf.report.markdown import as_json, markdown, plain, settings
-from idl_hf.report.results import Column, Conversation, Line, Report, Table, Utterance
+from idl_hf.report.results import Column, Conversation, Line, Report, Table, Utterance, over_seeds
 from idl_hf.report.statistics import mean_over_people
 from tests.report.handmade import COLUMNS, HOSTILE, PEOPLE, corpora_table, curve_table, line, main_table, report
 
@@ -142,6 +142,24 @@ def test_the_legend_says_only_what_is_there():
     said = "\n".join(legend(with_theirs, measure(with_theirs)))
     assert "†: better than the best baseline or line of theirs (a line of theirs: than the best of ours)" in said
     assert "the 16 comparisons" in said
+
+
+def test_seeds_are_told_wherever_means_are():
+    of_seeds = {seed: line("IDL", "ours", 0.5, seed) for seed in (0, 1, 2)}
+    table = Table("t", COLUMNS[:1], [line("ICL", "baseline", 0.4, 9), over_seeds(of_seeds)])
+    text = text_of(table)
+    _, _, *body = rows_of(text)
+    assert [row[1].rpartition("n\xa0=\xa0120, ")[2] for row in body] == ["30\xa0people", "30\xa0people, 3\xa0seeds"]
+    assert "\n- Mean over people and seeds of training \\[95 % interval for other people and other seeds" in text
+    assert "without training: mean over people \\[95 % bootstrap" in text
+    assert "over the same people and seeds (paired t-test" in text
+    assert "\n\nMean over people and seeds of training of the difference \\[95 %" in text
+    found = json.loads(as_json(Report("t", "", [table]), [measure(table)]))["tables"][0]
+    kept = found["lines"][1]["by_seed"]
+    assert {seed: of_seed["values"] for seed, of_seed in kept.items()} == {
+        str(seed): one.values for seed, one in of_seeds.items()
+    }
+    assert [result["seeds"] for result in found["results"]] == [0, 3]
 
 
 def test_replies_stay_in_their_cell_and_stay_text():

@@ -2,19 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from idl_hf.report.layout import measure
 from idl_hf.report.markdown import as_json
 from idl_hf.report.reading import read_report
-from idl_hf.report.results import Report, Table
+from idl_hf.report.results import Report, Table, over_seeds
 from tests.report.handmade import COLUMNS, PEOPLE, line, report
 
 
 def test_what_is_read_is_what_was_written():
     given = report()
     given.tables.append(Table("Shares", COLUMNS[:2], [line("they", "theirs", 0.5, 3)], shares=("bleu_1", "bleu_2")))
+    first = given.tables[0].lines[0]
+    given.tables[0].lines[0] = over_seeds({0: first, 12: replace(first, whole=dict.fromkeys(first.whole, 0.25))})
     text = as_json(given, [measure(table) for table in given.tables])
     assert read_report(text) == given
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from idl_hf.report.results import Column, Line, Table
+from idl_hf.report.results import Column, Line, Table, over_seeds
 from idl_hf.report.statistics import (
     Estimate,
     compare,
+    crossed_error,
     differences,
     estimate,
     holm,
@@ -241,3 +242,130 @@ def test_lines_that_contradict_themselves_are_refused():
         Table("t", [SCORE], [line("IDL", "ours", 0.5, group="Movie")] * 2)
     with pytest.raises(ValueError, match=r"several lines for 'IDL, x = 1'"):
         Table("t", [SCORE], [line(name, "ours", 0.5, group="IDL", x=1) for name in "ab"])
+
+
+def seeded(name, role, matrix, seeds=(0, 1, 2), key="score"):
+    """Return a line of values (people, seeds)."""
+    columns = zip(seeds, np.transpose(matrix).tolist(), strict=True)
+    return over_seeds({seed: Line(name, role, {key: people_of(column)}) for seed, column in columns})
+
+
+def people_of(values):
+    return {f"p{i:03}": value for i, value in enumerate(values)}
+
+
+def drawn(rng, people, seeds, of_people, of_seeds, rest):
+    """Return values (people, seeds) around 0, with these standard deviations."""
+    shared = of_people * rng.normal(size=(people, 1)) + of_seeds * rng.normal(size=(1, seeds))
+    return shared + rest * rng.normal(size=(people, seeds))
+
+
+def test_the_error_over_people_and_seeds_by_hand():
+    # Means of people 1, 3, 5 and of seeds 2, 4: persons -2, 0, 2, seeds -1, 1, rest 0 but for the last two people
+    matrix = np.array([[0.0, 2.0], [2.5, 3.5], [3.5, 6.5]])
+    rest = np.array([[0, 0], [0.5, -0.5], [-0.5, 0.5]])
+    assert np.allclose(matrix, 3 + np.array([[-2], [0], [2]]) + np.array([-1, 1]) + rest)
+    found = crossed_error(matrix)
+    of_rest = (rest**2).sum() / 2  # two degrees of freedom: 0.5
+    of_people, of_seeds = (2 * 4 - of_rest) / 6, 3 * 2 / 6  # mean squares 2 * var(1, 3, 5) and 3 * var(2, 4)
+    assert (of_people, of_seeds) == (1.25, 1.0)
+    assert found.error == pytest.approx(math.sqrt(2.25))
+    assert found.quantile(0.05) == pytest.approx((1.25 * student.isf(0.025, 2) + student.isf(0.025, 1)) / 2.25)
+    mean = estimate(seeded("IDL", "ours", matrix, (4, 7)), "score")
+    half = 1.5 * found.quantile(0.05)
+    assert (mean.mean, mean.low, mean.high) == pytest.approx((3, 3 - half, 3 + half))
+    assert (mean.people, mean.seeds) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("people", "of_people", "of_seeds", "rest"),
+    [(18, 1, 0, 0.3), (18, 1, 1, 0.3), (40, 0, 0, 1), (40, 0.3, 0.1, 0.5), (60, 0.1, 0.2, 1)],
+)
+def test_intervals_over_people_and_three_seeds_cover_the_mean_whatever_varies(people, of_people, of_seeds, rest):
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(1500):
+        matrix = drawn(rng, people, 3, of_people, of_seeds, rest)
+        crossed = crossed_error(matrix)
+        hits += abs(matrix.mean()) <= crossed.error * crossed.quantile(0.05)
+    assert 0.935 <= hits / 1500 <= 0.975
+
+
+def test_p_over_people_and_seeds_is_below_a_level_where_its_interval_leaves_zero():
+    rng = np.random.default_rng(3)
+    baseline = seeded("FT", "baseline", np.zeros((12, 3)))
+    significant = []
+    for mean in np.linspace(0, 1.2, 40):
+        ours = seeded("IDL", "ours", mean + drawn(rng, 12, 3, 0.3, 0.2, 0.5))
+        (test,) = compare(Table("t", [SCORE], [baseline, ours])).values()
+        interval = estimate(ours, "score")
+        assert (test.p < 0.05) == (interval.low > 0 or interval.high < 0)
+        significant.append(test.p < 0.05)
+    assert any(significant)
+    assert not all(significant)
+
+
+def test_a_difference_without_an_end_of_doubt_has_a_p_of_nearly_none():
+    far = seeded("IDL", "ours", 1e9 + drawn(np.random.default_rng(0), 400, 3, 1, 0, 1e-6))
+    (test,) = compare(Table("t", [SCORE], [seeded("FT", "baseline", np.zeros((400, 3))), far])).values()
+    assert 0 < test.p < 1e-9
+
+
+def test_lines_are_paired_by_person_and_by_seed():
+    rng = np.random.default_rng(1)
+    shared = drawn(rng, 20, 3, 1, 1, 0)
+    rest = [drawn(rng, 20, 3, 0, 0, 0.01) for _ in range(2)]
+    lines = [seeded("FT", "baseline", shared + rest[0]), seeded("IDL", "ours", shared + 0.1 + rest[1])]
+    paired = differences(Table("t", [SCORE], lines))[0].estimates["score"]
+    assert paired.low > 0.05
+    assert paired.high < 0.15
+    (test,) = compare(Table("t", [SCORE], lines)).values()
+    assert test.dagger
+    assert test.difference == pytest.approx(paired.mean)
+
+
+def test_a_line_without_training_is_paired_with_every_seed():
+    rng = np.random.default_rng(2)
+    plain, matrix = rng.normal(size=20), drawn(rng, 20, 3, 0, 0.1, 0.1)
+    lines = [Line("ICL", "baseline", {"score": people_of(plain.tolist())})]
+    lines += [seeded("IDL", "ours", plain[:, None] + matrix)]
+    (pair,) = differences(Table("t", [SCORE], lines))
+    found, expected = pair.estimates["score"], estimate(seeded("x", "", matrix), "score")
+    assert [found.mean, found.low, found.high] == pytest.approx([expected.mean, expected.low, expected.high])
+    assert (found.people, found.seeds) == (20, 3)
+    assert estimate(lines[0], "score") == mean_over_people(lines[0].values["score"])
+
+
+def test_of_a_report_so_far_the_seeds_that_both_lines_have_are_compared():
+    rng = np.random.default_rng(4)
+    ours, theirs = rng.normal(size=(9, 1)), rng.normal(size=(9, 3))
+    lines = [seeded("FT", "baseline", theirs, (2, 0, 1)), seeded("IDL", "ours", ours, (0,))]
+    (pair,) = differences(Table("t", [SCORE], lines))
+    assert pair.estimates["score"] == replace(mean_over_people(people_of(ours[:, 0] - theirs[:, 1])), seeds=1)
+    with pytest.raises(ValueError, match="'IDL' has the seeds 5 and 'FT' the seeds 2, 0, 1"):
+        differences(Table("t", [SCORE], [lines[0], seeded("IDL", "ours", ours, (5,))]))
+
+
+def test_one_seed_says_what_no_seed_does():
+    values = np.random.default_rng(5).normal(size=(9, 1))
+    one = seeded("IDL", "ours", values, (0,))
+    assert replace(estimate(one, "score"), seeds=0) == mean_over_people(one.values["score"])
+
+
+def test_the_line_of_all_seeds_has_the_means_and_keeps_the_values():
+    of_seeds = {
+        seed: Line("IDL", "ours", {"score": {"a": 1.0 + seed, "b": 2.0}}, {"loss": 3.0 * seed}, {"score": 2})
+        for seed in (0, 4)
+    }
+    joined = over_seeds(of_seeds)
+    assert joined.values == {"score": {"a": 3.0, "b": 2.0}}
+    assert joined.whole == {"loss": 6.0}
+    assert joined.rows == {"score": 2}
+    assert {seed: (kept.values, kept.whole) for seed, kept in joined.by_seed.items()} == {
+        seed: (line.values, line.whole) for seed, line in of_seeds.items()
+    }
+    assert estimate(joined, "loss").seeds == 2
+    others = [({"score": {"a": 1.0, "b": 2.0}}, {}), ({"score": {"a": 1.0}}, {"loss": 1}), ({}, {"loss": 1})]
+    for other in (Line("IDL", "ours", values, whole) for values, whole in others):
+        with pytest.raises(ValueError, match="seeds 0, 4, 5 of 'IDL' were not all measured on the same people"):
+            over_seeds(of_seeds | {5: other})

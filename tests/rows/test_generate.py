@@ -10,7 +10,7 @@ from idl_hf import spi
 from idl_hf.corpora import jsonl
 from idl_hf.criteria import CRITERION_TYPES
 from idl_hf.dataset_scripts.convai2_idl import Convai2Config
-from idl_hf.prompting import PROFILE_PROMPT, SILENCE, drop_references, render
+from idl_hf.prompting import OWN_TURNS, PROFILE_PROMPT, SILENCE, drop_references, render
 from idl_hf.rows.generate import RowBuilder
 from idl_hf.rows.options import CHOICES, RowOptions, option_names, option_table
 from idl_hf.rows.people import People
@@ -84,6 +84,16 @@ def person(name: str, *dialogues: str, candidates: tuple[str, ...] = ()) -> Pers
 
 RUTH = person("ruth", "hi / i have two cats .", "hello / i live in maine .", "hey / i knit sweaters .")
 DEV = person("dev", "hi / i have a dog .", "hello / i am a nurse .")
+
+
+def test_own_turns_of_the_same_references_in_the_same_order(build, msl, dialogues):
+    for row, listed in zip(msl, build("msl", targets="all", reference_turns="self"), strict=True):
+        assert listed["reference_ids"] == row["reference_ids"]
+        said = [f"- {text}" for name in row["reference_ids"] for text in dialogues[name].texts("self")]
+        assert listed["prompt"][0] == {"role": "system", "content": "\n".join([OWN_TURNS, *said])}
+        without = drop_references(row["prompt"], row["dialogue_starts"], len(row["reference_ids"]))
+        assert listed["prompt"][1:] == without
+        assert listed["completion"] == row["completion"]
 
 
 # The same for the same seed

@@ -303,11 +303,13 @@ from trl import ModelConfig, TrlParser
 import idl_hf
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.training.data import DataArguments
-from idl_hf.training.stages import train_dpoc, train_msl
+from idl_hf.contrast.config import ContrastConfig
+from idl_hf.training.stages import train_contrast, train_dpoc, train_msl
 from trl import SFTConfig
 
 stage, *arguments = sys.argv[1:]
-config, train = (SFTConfig, train_msl) if stage == "msl" else (DPOCConfig, train_dpoc)
+configs = {"msl": SFTConfig, "contrast": ContrastConfig, "dpoc": DPOCConfig}
+config, train = configs[stage], {"msl": train_msl, "contrast": train_contrast, "dpoc": train_dpoc}[stage]
 trainer = train(*TrlParser((DataArguments, config, ModelConfig)).parse_args_and_config(arguments))
 weights = torch.cat([p.detach().flatten() for n, p in trainer.model.named_parameters() if ".default." in n])
 facts = {
@@ -346,6 +348,24 @@ def test_two_processes_train_one_model(options, tmp_path):
         assert [first["world"], second["world"]] == [2, 2]
         assert [first["wrapper"], second["wrapper"]] == ["DistributedDataParallel"] * 2
         assert first["weights"] == second["weights"]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_of_a_contrast_what_one_does(options, tmp_path):
+    """Dialogues of unequal lengths, two of them a step: each reply token counts the same, with all its prompts."""
+    (tmp_path / "train.py").write_text(SCRIPT)
+    short = ["--max_steps", 3, "--save_strategy", "no", "--train_sampling_strategy", "sequential", "--optim", "sgd",
+             "--lora_dropout", "0"]  # fmt: skip
+    model = ["--model_name_or_path", tmp_path / "base", "--lr_scheduler_type", "constant", "--learning_rate", "10"]
+    found = {}
+    for config, accumulation in (("single_gpu", 2), ("cpu_ddp", 1)):
+        own = ["--output_dir", tmp_path / config, "--gradient_accumulation_steps", accumulation]
+        accelerate_launch(config, tmp_path / "train.py", "contrast", *options, *model, *short, *own)
+        found[config] = ranks(tmp_path / config)
+    (alone,), (first, second) = found["single_gpu"], found["cpu_ddp"]
+    assert (first["world"], first["wrapper"]) == (2, "DistributedDataParallel")
+    assert first["weights"] == second["weights"]
+    assert first["weights"] == pytest.approx(alone["weights"], rel=1e-5)
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ from transformers import GenerationConfig
 from trl import ModelConfig, SFTConfig
 
 from idl_hf import DPOCConfig, prompting
+from idl_hf.contrast import ContrastConfig
 from idl_hf.token_ids import end_ids
 from idl_hf.training.data import DataArguments, fit_rows
-from idl_hf.training.stages import train_dpoc, train_msl
+from idl_hf.training.stages import train_contrast, train_dpoc, train_msl
+from idl_hf.training.strangers import gather_strangers, load_beside_strangers
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +190,60 @@ def test_budgets_are_per_row_or_dialogue():
 def test_a_model_must_be_named(data, tmp_path):
     with pytest.raises(ValueError, match="model_name_or_path"):
         train_msl(data, SFTConfig(**stage(tmp_path)), ModelConfig())
+
+
+def test_the_contrast_goes_on_from_an_adapter_and_writes_one(base, data, tmp_path):
+    data.dataset_options |= {"targets": "all", "reply": "all"}
+    data.max_rows, data.max_prompt_tokens, data.eval_split = 3, 400, "validation"
+    train_msl(data, SFTConfig(**stage(tmp_path / "msl", max_steps=1)), model(base))
+    folder, start = tmp_path / "contrast", model(str(tmp_path / "msl"))
+    settings = {"eval_strategy": "steps", "eval_steps": 2, "contrast_temperature": 0.2, "max_steps": 2}
+    trainer = train_contrast(data, ContrastConfig(**stage(folder, **settings)), start)
+    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+    evaluated = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
+    assert [entry["step"] for entry in steps] == [1, 2]
+    for told in ("nll", "nll_strangers", "contrast", "identified"):
+        assert all(told in entry for entry in steps)
+        assert f"eval_{told}" in evaluated
+    assert {"adapter_model.safetensors", "idl_config.json"} <= files(folder)
+    card = (folder / "README.md").read_text()
+    assert "contrast_temperature: 0.2" in card
+    assert "contrast" in card.split("---")[1]  # among the tags
+    with pytest.raises(ValueError, match=r"checkpoints of another run: contrast_weight was 1\.0 and is 2\.0"):
+        train_contrast(data, ContrastConfig(**stage(folder, **settings, contrast_weight=2.0)), start)
+
+
+def test_the_prompts_of_a_dialogue_lose_as_many_references_and_are_those_of_strangers_rows(data, tokenizer):
+    data.dataset_options |= {"targets": "all", "reply": "all"}
+    rows = load_beside_strangers(data, "train[:20]")
+    own = len(data.load("msl", "train[:20]"))
+    assert own == 8  # max_rows
+    assert len(rows) > 4 * own
+    gathered = gather_strangers(rows)
+    strangers = replace(data, dataset_options={**data.dataset_options, "conditioning": "strangers"}, max_rows=None)
+    of_dialogue = {}
+    for row in strangers.load("msl", "train"):
+        of_dialogue.setdefault((row["person_id"], row["dialogue_id"]), []).append(row["prompt"])
+    assert len(gathered) == own
+    for row, expected in zip(gathered, data.load("msl", "train[:20]"), strict=True):
+        assert row["prompt"] == expected["prompt"]
+        assert row["strangers"] == of_dialogue[row["person_id"], row["dialogue_id"]]
+        assert row["prompt"] not in row["strangers"]
+    for row in gather_strangers(fit_rows(rows, tokenizer, 700, per_dialogue=True)):
+        lengths = [len(prompting.prompt_ids(tokenizer, prompt)) for prompt in (row["prompt"], *row["strangers"])]
+        assert max(lengths) <= 700
+        assert row["dropped_references"] > 0
+
+
+def test_a_contrast_without_references_of_the_person_or_of_prompts_cut_each_for_itself_is_refused(
+    base, data, tmp_path
+):
+    for options in ({"conditioning": "none"}, {"conditioning": "strangers"}, {"references": 0}):
+        asked = replace(data, dataset_options={**data.dataset_options, **options})
+        with pytest.raises(ValueError, match="these rows show none of the person"):
+            load_beside_strangers(asked, "train")
+    data.budget_per = "row"
+    with pytest.raises(ValueError, match="budget_per='row'"):
+        train_contrast(data, ContrastConfig(**stage(tmp_path)), model(base))
+    with pytest.raises(ValueError, match="no row with a stranger"):
+        gather_strangers(data.load("msl", "train"))
