@@ -68,8 +68,7 @@ def measure(
         if not made["is_result"]:
             report = replace(report, intro=f"{report.intro} {NO_RESULT}")
         write_report(folder, report, so_far=True)
-    if texts:
-        run.write_replies(folder)
+    run.write_replies(folder, texts)
     return report
 
 
