@@ -265,9 +265,8 @@ def test_a_report_tells_what_it_is_of_and_lies_apart_from_what_is_kept(tiny, tmp
     reports, runs = tmp_path / "results", tmp_path / "runs"
     command = ["evaluate", "--experiment", "table1", "--quick", "--conditions", "system", "--model_name_or_path", tiny]
     assert main([*command, "--output_dir", str(reports), "--runs_dir", str(runs)]) == 0
-    assert {file.name for file in reports.rglob("*") if file.is_file()} == {
-        f"report.{x}" for x in ("json", "md", "html")
-    }
+    names = {f"report.{ending}" for ending in ("json", "md", "html")} | {"dialogues_idl.jsonl"}  # where it replies
+    assert {file.name for file in reports.rglob("*") if file.is_file()} == names | {"System.jsonl"}
     assert (runs / "measured.sqlite").is_file()
     found = report(reports, "table1-quick-model")
     made, scale = found["settings"]["made"], found["settings"]["scale"]
@@ -280,6 +279,7 @@ def test_a_report_tells_what_it_is_of_and_lies_apart_from_what_is_kept(tiny, tmp
     assert found["examples"]
     assert main([*command, "--output_dir", str(reports), "--runs_dir", str(runs), "--texts", "false"]) == 0
     assert report(reports, "table1-quick-model")["examples"] == []  # the same folder: the figures are the same
+    assert {file.name for file in reports.rglob("*") if file.is_file()} == names
     assert "Replies and dialogues are not shown" in report(reports, "table1-quick-model")["notes"][-1]
     assert main([*command, "--output_dir", str(runs)]) == 1
     assert f"'{runs}' holds measured.sqlite of earlier runs" in capsys.readouterr().err
