@@ -76,6 +76,16 @@ def test_no_text_of_a_corpus_is_put_there(checkout, kind):
     assert problem.startswith("docs/results/table1-cpu shows text of a corpus (pass --texts false).")
 
 
+def test_where_lines_reply_belongs_to_a_report_and_what_they_reply_does_not(checkout):
+    places = checkout / "docs" / "results" / "table1-cpu" / "places" / "convai2_idl.jsonl"
+    places.parent.mkdir()
+    places.write_text('{"person_id": "ann", "dialogue_id": "text", "turn": 1}\n')
+    assert problems(checkout) == []
+    places.write_text('{"dialogue_id": "one", "turn": 1, "text": "hi"}\n')
+    (problem,) = problems(checkout)
+    assert problem.startswith("docs/results/table1-cpu/places/convai2_idl.jsonl is no report.")
+
+
 def test_sample_dialogues_are_known_by_what_they_hold(checkout, sample_data):
     import hashlib
 

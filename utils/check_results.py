@@ -1,6 +1,6 @@
 """Check the reports that docs/results.md quotes: `python utils/check_results.py`.
 
-Each folder of docs/results holds one report as `idl-hf evaluate --experiment ... --output_dir docs/results` writes it,
+Each folder of docs/results holds one report as `idl-hf evaluate --experiment ... --output_dir docs/results` writes it
 and nothing else. It is of real dialogues, tells what it was made from and with, and all that one page quotes were made
 by the same code. What is wrong is named, and the exit status is 1 if anything is.
 """
@@ -25,10 +25,10 @@ def problems(root: Path = ROOT) -> list[str]:
     folder = root / "docs" / "results"
     reports = sorted({file.parent for file in folder.rglob("report.json")})
     found = [
-        f"{file.relative_to(root)} is no report. A folder of docs/results holds {', '.join(sorted(FILES))} alone; "
-        "adapters and measurements are kept in --runs_dir."
+        f"{file.relative_to(root)} is no report. A folder of docs/results holds {', '.join(sorted(FILES))} and "
+        "places/ alone; adapters and measurements are kept in --runs_dir."
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and (file.name not in FILES or file.parent.parent != folder or file.parent not in reports)
+        if file.is_file() and not _belongs(file, [report for report in reports if report.parent == folder])
     ]
     sample = {
         hashlib.sha256(file.read_bytes()).hexdigest() for file in (root / "idl_hf" / "sample_data").glob("*.jsonl")
@@ -41,6 +41,13 @@ def problems(root: Path = ROOT) -> list[str]:
         wrong += ["shows text of a corpus (pass --texts false)"] * any(map(content.get, _TEXTS))
         found += [f"{report.relative_to(root)} {what}. Write it anew with `idl-hf evaluate`." for what in wrong]
     return [*found, *_of_page(root / "docs" / "results.md", reports)]
+
+
+def _belongs(file: Path, reports: list[Path]) -> bool:
+    """Tell whether a file is one of a report: its figures, or where its lines reply."""
+    if file.parent.name == "places":
+        return file.parent.parent in reports and '"text":' not in file.read_text(encoding="utf-8")
+    return file.parent in reports and file.name in FILES
 
 
 def _settings(report: Path) -> dict:

@@ -14,6 +14,8 @@ from idl_hf.cache import digest
 from idl_hf.prompting import SILENCE
 from idl_hf.rows.arguments import load
 
+_SHAPING = ("variant", "person", "preset", "on_error")  # the options that say what the dialogues are
+
 
 class DialogueKey(NamedTuple):
     """Which dialogue a row is about."""
@@ -80,8 +82,7 @@ class EvaluationData:
 
     def sessions(self) -> Dataset:
         """Return the dialogues behind the rows, of all people of the split, whatever rows are scored."""
-        shaping = ("variant", "person", "preset", "on_error")
-        options = {name: value for name, value in self.options.items() if name in shaping}
+        options = {name: value for name, value in self.options.items() if name in _SHAPING}
         whole_split = self.split.partition("[")[0]
         return load(self.dataset_name, "sessions", data_dir=self.data_dir, split=whole_split, **options)
 
@@ -97,7 +98,8 @@ class EvaluationData:
             )
             for row in self.sessions()
         ]
-        where = {"dataset_name": self.dataset_name, "split": self.split, "options": dict(self.options)}
+        options = {name: value for name, value in self.options.items() if name in _SHAPING}
+        where = {"dataset_name": self.dataset_name, "split": self.split, "options": options}
         return {**where, "dialogues": digest(said).hex()}
 
     def spoken(self) -> dict[DialogueKey, list[Spoken]]:

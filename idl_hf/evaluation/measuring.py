@@ -15,7 +15,7 @@ from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, examples_of
 from idl_hf.evaluation.provenance import Files, raw_files
-from idl_hf.evaluation.reply_file import files_of, write_replies
+from idl_hf.evaluation.reply_file import files_of, places_of, write_replies
 from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.loading import load_model, load_tokenizer
@@ -157,16 +157,23 @@ class ExperimentRun:
         highlighted = self._highlighted if texts else []
         return Report(title, about, tables, examples, highlighted, settings, notes, seconds)
 
-    def write_replies(self, folder: Path) -> None:
-        """Write the replies of each line to a file of its own, which the report names."""
-        for test, files in files_of(self._replies).items():
-            for label, file in files.items():
-                write_replies(folder / file, (reply.given for reply in self._replies[test][label]))
+    def write_replies(self, folder: Path, texts: bool) -> None:
+        """Write where all lines of a test reply to a file that the report names and, with texts, the replies of each
+        line to one of its own."""
+        files = files_of(self._replies)
+        for test, lines in self._replies.items():
+            for label, replies in lines.items():
+                write_replies(folder / places_of(test), (reply.given for reply in replies), texts=False)
+                (folder / files[test][label]).unlink(missing_ok=True)  # of an earlier report with texts
+                if texts:
+                    write_replies(folder / files[test][label], (reply.given for reply in replies))
 
     def _asked(self, test: str, texts: bool) -> dict[str, Any]:
         """Return what has to be known to score other replies in the same places."""
+        places = places_of(test) if self._replies[test] else None
         files = files_of(self._replies)[test] if texts else {}
-        return {**self._tests[test].about(), "nli_model": self._scale.nli_model, "replies": files}
+        about = {**self._tests[test].about(), "nli_model": self._scale.nli_model}
+        return {**about, "places": places, "replies": files}
 
     def _model(self, name: str) -> MeasuredModel:
         if self._engine is None:

@@ -30,9 +30,9 @@ class GivenReply(NamedTuple):
     line: int = 0
 
 
-def read_replies(path: Path) -> list[GivenReply]:
-    """Return the replies of a file. Raises FileNotFoundError, and ValueError, with the line, for one that is
-    malformed."""
+def read_replies(path: Path, texts: bool = True) -> list[GivenReply]:
+    """Return the replies of a file; without their texts where it says only where to reply. Raises FileNotFoundError,
+    and ValueError, with the line, for one that is malformed."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of replies '{path}'.")
     replies = []
@@ -40,7 +40,7 @@ def read_replies(path: Path) -> list[GivenReply]:
         try:
             values = json.loads(line)
             person_id, dialogue_id = clean(values.get("person_id", "")), clean(values["dialogue_id"])
-            turn, text = values["turn"], values["text"]
+            turn, text = values["turn"], values["text"] if texts else ""
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _error(path, number, line) from error
         if type(turn) is not int or not all(map(is_text, (text, dialogue_id, person_id))):
@@ -55,12 +55,18 @@ def _error(path: Path, number: int, line: bytes) -> ValueError:
     return ValueError(f"{path}:{number}: {_EXPECTED}, found {line.decode(errors='replace')[:80]!r}.")
 
 
-def write_replies(path: Path, replies: Iterable[GivenReply]) -> None:
-    """Write replies as `read_replies` reads them."""
+def write_replies(path: Path, replies: Iterable[GivenReply], texts: bool = True) -> None:
+    """Write replies as `read_replies` reads them, or only where they are."""
     with write_whole(path) as partial, partial.open("w", encoding="utf-8") as file:
         for reply in replies:
-            values = {"person_id": reply.person_id, "dialogue_id": reply.dialogue_id, "turn": reply.turn}
-            file.write(json.dumps({**values, "text": reply.text}, ensure_ascii=False) + "\n")
+            values = reply._asdict()
+            names = ["person_id", "dialogue_id", "turn", *(["text"] if texts else [])]
+            file.write(json.dumps({name: values[name] for name in names}, ensure_ascii=False) + "\n")
+
+
+def places_of(test: str) -> str:
+    """Return the file in the folder of a report that says where the lines of a test reply."""
+    return f"places/{file_names([test])[test]}.jsonl"
 
 
 def files_of(lines: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:

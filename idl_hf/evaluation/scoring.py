@@ -13,7 +13,7 @@ from idl_hf.evaluation.arguments import EvaluateArguments, ScoreArguments
 from idl_hf.evaluation.data import EvaluationData, Spoken, spread
 from idl_hf.evaluation.measured_file import MeasuredFile
 from idl_hf.evaluation.measured_model import Notes, Reply, examples_of
-from idl_hf.evaluation.reply_file import GivenReply, file_names, files_of, read_replies, write_replies
+from idl_hf.evaluation.reply_file import GivenReply, file_names, files_of, places_of, read_replies, write_replies
 from idl_hf.evaluation.scores import AUTHOR, SCORES, WORDS, as_line, kept_judge, score_line
 from idl_hf.evaluation.targets import Target, match, targets_in, targets_of
 from idl_hf.evaluation.written import finish
@@ -62,6 +62,7 @@ def score_file(args: ScoreArguments) -> Path:
     scored = score_line(measured, [column.key for column in table.columns if column.key in SCORES])
     lines = {**asked.lines, name: replies}
     files = files_of({asked.test: lines})[asked.test]
+    write_replies(folder / places_of(asked.test), (reply.given for reply in replies), texts=False)
     for label, file in files.items():
         write_replies(folder / file, (reply.given for reply in lines[label]))
     report = replace(
@@ -77,7 +78,8 @@ def score_file(args: ScoreArguments) -> Path:
 
 
 def _settings(args: ScoreArguments, asked: Asked, files: Mapping[str, str]) -> dict[str, Any]:
-    test = {**asked.data.about(), "nli_model": asked.nli_model, "replies": dict(files)}
+    test = {**asked.data.about(), "nli_model": asked.nli_model}
+    test |= {"places": places_of(asked.test), "replies": dict(files)}
     before = {key: value for key, value in asked.report.settings.items() if key != "tests"}
     given = {key: value for key, value in asdict(args).items() if value is not None}
     return {"arguments": given, "tests": {asked.test: test}, **({"report": before} if before else {})}
@@ -114,7 +116,7 @@ def _of_report(args: ScoreArguments, folder: Path) -> Asked:
         raise ValueError(f"There is no report.json in '{folder}'. Pass a folder that `idl-hf evaluate` wrote.")
     report = read_report((folder / "report.json").read_text(encoding="utf-8"))
     tests: Mapping[str, Any] = report.settings.get("tests", {})  # type: ignore[assignment]
-    replied = [test for test, about in tests.items() if about["replies"]]
+    replied = [test for test, about in tests.items() if about["places"]]
     if not replied:
         raise ValueError(
             f"The report in '{folder}' holds no replies to compare with. Run `idl-hf evaluate` again, --models with "
@@ -135,7 +137,7 @@ def _of_report(args: ScoreArguments, folder: Path) -> Asked:
     places = list(spoken)
     matched = {label: match(read_replies(folder / file), places) for label, file in about["replies"].items()}
     lines = {label: _in_places(found.replies, spoken) for label, found in matched.items()}
-    targets = list(next(iter(matched.values())).replies)
+    targets = list(match(read_replies(folder / about["places"], texts=False), places).replies)
     asked = Asked(report, test, data, targets, spoken, lines, args.nli_model or about["nli_model"])
     if any(list(found.replies) != targets for found in matched.values()) or not _scores_as_before(asked, table):
         raise ValueError(
@@ -147,7 +149,9 @@ def _of_report(args: ScoreArguments, folder: Path) -> Asked:
 
 def _scores_as_before(asked: Asked, table: Table) -> bool:
     """Tell whether the replies of the report's first line, those of its first seed, have the scores of words that it
-    says."""
+    says, where the report holds any."""
+    if not asked.lines:
+        return True
     label, replies = next(iter(asked.lines.items()))
     whole_line = next(line for line in table.lines if line.name == label)
     line = next(iter(whole_line.by_seed.values()), whole_line)

@@ -131,6 +131,11 @@ def test_models_are_compared_side_by_side(tiny, tiny_llama, tokenizer, sample_da
     assert [(line["name"], line["role"]) for line in table["lines"]] == [(tiny, "baseline"), (str(other), "ours")]
     assert {line["rows"]["bleu_1"] for line in table["lines"]} == {5}
     assert len(found["examples"]) == 5
+    files = found["settings"]["tests"]["dialogues_idl"]["replies"]
+    assert [len((tmp_path / "report" / files[model]).read_text().splitlines()) for model in (tiny, str(other))] == [
+        5,
+        5,
+    ]
     for line in table["lines"]:
         gain, own, others = (line["values"][key] for key in ("gain", "nll", "nll_other"))
         assert gain == pytest.approx({person: others[person] - own[person] for person in own})
@@ -275,8 +280,8 @@ def test_a_report_tells_what_it_is_of_and_lies_apart_from_what_is_kept(tiny, tmp
     reports, runs = tmp_path / "results", tmp_path / "runs"
     command = ["evaluate", "--experiment", "table1", "--quick", "--conditions", "system", "--model_name_or_path", tiny]
     assert main([*command, "--output_dir", str(reports), "--runs_dir", str(runs)]) == 0
-    pages = {"report.json", "report.md", "report.html"}
-    assert {file.name for file in reports.rglob("*") if file.is_file()} == {*pages, "System.jsonl"}
+    names = {f"report.{ending}" for ending in ("json", "md", "html")} | {"dialogues_idl.jsonl"}  # where it replies
+    assert {file.name for file in reports.rglob("*") if file.is_file()} == names | {"System.jsonl"}
     assert (runs / "measured.sqlite").is_file()
     found = report(reports, "table1-quick-model")
     made, scale = found["settings"]["made"], found["settings"]["scale"]
@@ -289,7 +294,7 @@ def test_a_report_tells_what_it_is_of_and_lies_apart_from_what_is_kept(tiny, tmp
     assert found["examples"]
     assert main([*command, "--output_dir", str(reports), "--runs_dir", str(runs), "--texts", "false"]) == 0
     assert report(reports, "table1-quick-model")["examples"] == []  # the same folder: the figures are the same
-    assert {file.name for file in reports.rglob("*") if file.is_file()} == pages
+    assert {file.name for file in reports.rglob("*") if file.is_file()} == names
     assert "Replies and dialogues are not shown" in report(reports, "table1-quick-model")["notes"][-1]
     assert main([*command, "--output_dir", str(runs)]) == 1
     assert f"'{runs}' holds measured.sqlite of earlier runs" in capsys.readouterr().err

@@ -67,8 +67,8 @@ def write(path: Path, replies: list[dict]) -> Path:
 
 
 def score(file: Path, output: Path, *more: str) -> int:
-    where = [] if "--data_dir" in more else ["--data_dir", str(SAMPLE_DATA)]
-    return main(["score", "--replies", str(file), "--output_dir", str(output), *where, *more])
+    data = [] if "--data_dir" in more else ["--data_dir", str(SAMPLE_DATA)]
+    return main(["score", "--replies", str(file), "--output_dir", str(output), *data, *more])
 
 
 def test_our_own_replies_get_the_line_that_they_have_to_the_last_digit(ours, tmp_path):
@@ -119,12 +119,32 @@ def test_the_persons_own_replies_are_better_than_ours_and_have_the_dagger(ours, 
     assert tests[list(before)[1]]["against"] == "gold"
     assert tests[next(iter(before))] is None
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"report.html", "report.md", "report.json", "replies", "measured.sqlite"}
+    assert names == {"report.html", "report.md", "report.json", "places", "replies", "measured.sqlite"}
     # ... and beside these two others
     other = write(tmp_path / "other.jsonl", [{**reply, "text": "hm ."} for reply in theirs])
     assert score(other, tmp_path / "more", "--report", str(tmp_path / "out")) == 0
     assert list(lines_of(tmp_path / "more")) == [*before, "gold", "other"]
     assert lines_of(tmp_path / "more")["gold"] == lines_of(tmp_path / "out")["gold"]
+
+
+def test_a_report_that_is_published_without_texts_says_where_to_reply(ours, tmp_path):
+    """As --texts false writes it."""
+
+    def silent(report):
+        report["settings"]["tests"][TEST]["replies"] = {}
+
+    published = copied(ours, tmp_path / "published", silent)
+    shutil.rmtree(published / "replies")
+    places = list(map(json.loads, (published / "places" / f"{TEST}.jsonl").read_text().splitlines()))
+    assert places == [
+        {key: value for key, value in reply.items() if key != "text"} for reply in replies_of(ours)["IDL"]
+    ]
+    file = ours / "replies" / "IDL.jsonl"
+    assert score(file, tmp_path / "out", "--report", str(published), "--name", "again") == 0
+    assert lines_of(tmp_path / "out")["again"]["values"]["p_co"] == lines_of(ours)["IDL"]["values"]["p_co"]
+    assert {name for example in told(tmp_path / "out")["examples"] for name in example} == {
+        "partner", "the person", "again",
+    }  # fmt: skip
 
 
 def test_what_is_wrong_with_a_file_is_told_by_line_at_once(ours, tmp_path, capsys):
@@ -284,7 +304,7 @@ def test_a_report_without_replies_or_of_another_kind_is_refused(ours, tmp_path, 
     file = next(ours.glob("replies/*IDL*"))
 
     def without(report):
-        report["settings"]["tests"][TEST]["replies"] = {}
+        report["settings"]["tests"][TEST] |= {"places": None, "replies": {}}
 
     for number, change in enumerate((without, lambda report: report["settings"].pop("tests"))):
         bare = copied(ours, tmp_path / str(number), change)
