@@ -331,6 +331,7 @@ def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):
         ),
     ],
 )
-def test_a_wrong_word_is_answered_in_a_sentence(arguments, message, tmp_path, capsys):
+def test_a_wrong_word_is_answered_in_a_sentence(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where runs are kept by default
     assert main(["evaluate", *arguments, "--output_dir", str(tmp_path)]) == 1
     assert message in capsys.readouterr().err
