@@ -63,7 +63,7 @@ def test_the_fields_that_help_tells_are_those_that_are_parsed():
 
 def test_an_unknown_verb_lists_the_known(capsys):
     assert main(["fly"]) == 2
-    assert "msl, contrast, dpoc, evaluate, score, chat, app, serve, demo" in capsys.readouterr().err
+    assert "build, extract, msl, contrast, dpoc, evaluate, score, chat, app, serve, demo" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,12 @@ def test_nothing_but_reports_is_kept_there(checkout, name):
     assert problem.startswith(f"docs/results/{name} is no report. ")
 
 
+def test_a_report_within_a_report_is_named(checkout):
+    folder = checkout / "docs" / "results" / "table1-cpu"
+    shutil.copytree(folder, folder / "again")
+    assert len([problem for problem in problems(checkout) if "table1-cpu/again/report." in problem]) == 3
+
+
 def test_a_report_that_lacks_a_file_is_named(checkout):
     (checkout / "docs" / "results" / "table3-cpu" / "report.html").unlink()
     (problem,) = problems(checkout)

@@ -29,6 +29,7 @@ class ContrastTrainer(SFTTrainer):
 
     args: ContrastConfig
     model: Any  # the parent's type leaves out PeftModel
+    data_collator: Any
     _signature_columns: Any
     _tag_names = ["trl", "contrast", "idl"]  # noqa: RUF012 (as in TRL)
     _name = "Contrast"
@@ -74,7 +75,9 @@ class ContrastTrainer(SFTTrainer):
     ) -> Tensor:
         """Return TRL's loss of the own prompts, each of whose tokens also carries its share of the contrast."""
         dialogues, prompts = self._drawn(inputs["attention_mask"])
-        batch = {name: values[dialogues, prompts] for name, values in inputs.items()}
+        width = int(inputs["attention_mask"][dialogues, prompts].sum(dim=1).max())  # those not drawn may be longer
+        width += -width % (self.data_collator.pad_to_multiple_of or 1)
+        batch = {name: values[dialogues, prompts, :width] for name, values in inputs.items()}
         own = prompts == 0
         options = {"output_router_logits": True} if self.aux_loss_enabled else {}
         labels = batch.pop("labels")

@@ -3,24 +3,40 @@
 import gc
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from trl import ModelConfig
 
 from idl_hf.cache import code_identity
+from idl_hf.contrast.config import ContrastConfig
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.experiment import Scale
 from idl_hf.models.identity import RECIPE_FILE, model_identity
 from idl_hf.shown import visible
 from idl_hf.training.data import DataArguments
-from idl_hf.training.stages import MSLConfig, train_dpoc, train_msl
+from idl_hf.training.stages import MSLConfig, train_contrast, train_dpoc, train_msl
 
 _ANY_ARCHITECTURE = {"lora_target_modules": ["all-linear"]}  # the scale names modules of its own model
+
+
+class _Stage(NamedTuple):
+    """What makes the settings of a training, what trains, and which rows it trains on."""
+
+    settings: type[Any]
+    train: Callable[[DataArguments, Any, ModelConfig], object]
+    rows: str
+
+
+_STAGES = {
+    "msl": _Stage(MSLConfig, train_msl, "msl"),
+    "contrast": _Stage(ContrastConfig, train_contrast, "msl"),
+    "dpoc": _Stage(DPOCConfig, train_dpoc, "dpoc"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,9 +58,11 @@ class Adapters:
         model = condition.model or self.scale.model_name_or_path
         config = self.scale.model if condition.model is None else {**self.scale.model, **_ANY_ARCHITECTURE}
         if condition.msl is not None:
-            model = self._stage("msl", model, config, condition.msl, {}, seed)
+            stage = "msl" if condition.contrast is None else "contrast"
+            model = self._stage(stage, model, config, condition.msl, condition.contrast or {}, seed)
         if condition.dpoc is not None:
-            options = {name: value for name, value in (condition.msl or {}).items() if name == "conditioning"}
+            shown = ("conditioning", "reference_turns")  # as MSL was shown them, whatever of them it was shown
+            options = {name: value for name, value in (condition.msl or {}).items() if name in shown}
             model = self._stage("dpoc", model, config, options, condition.dpoc, seed)
         return model
 
@@ -59,20 +77,19 @@ class Adapters:
     ) -> str:
         """Return the adapter's folder, which is named by all that it depends on, so that one that is there is the one
         asked for."""
-        scale = self.scale
-        own = scale.msl_options if stage == "msl" else scale.dpoc_options
+        scale, made = self.scale, _STAGES[stage]
+        own = scale.dpoc_options if stage == "dpoc" else scale.msl_options
         given = {"encoder": scale.encoder, **(self.corpus.dataset_options or {}), **own, **options}  # type: ignore[dict-item]
         if seed:  # without one all stays as it was, the names of adapters too
             given["seed"] = int(given.get("seed", 0)) + seed
-        rows = scale.msl_rows if stage == "msl" else scale.dpoc_rows
+        rows = scale.dpoc_rows if stage == "dpoc" else scale.msl_rows
         data = replace(self.corpus, dataset_options=given, max_rows=rows, max_prompt_tokens=scale.max_prompt_tokens)
-        arguments = {**scale.training, **(scale.msl if stage == "msl" else scale.dpoc), **settings}
-        kind = MSLConfig if stage == "msl" else DPOCConfig
-        args = kind(**arguments, output_dir=str(self.folder))
+        arguments = {**scale.training, **getattr(scale, stage), **settings}
+        args = made.settings(**arguments, output_dir=str(self.folder))
         if seed:
             arguments["seed"] = args.seed + seed
         precision = ["bfloat16"] * bool(args.bf16) + ["float16"] * bool(args.fp16)  # the machine's, if not the scale's
-        content = data.load(stage, data.train_split)._fingerprint
+        content = data.load(made.rows, data.train_split)._fingerprint
         code = code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft")
         base = model_identity(model)
         made_of = [stage, base, given, rows, scale.max_prompt_tokens, arguments, precision, config, content, code]
@@ -86,9 +103,6 @@ class Adapters:
                 )
             print(visible(f"Training {target.name}: {given}, {arguments}"), flush=True)
             arguments |= {"output_dir": str(target), "resume_from_checkpoint": "last"}
-            if stage == "msl":
-                train_msl(data, MSLConfig(**arguments), ModelConfig(model_name_or_path=model, **config))
-            else:
-                train_dpoc(data, DPOCConfig(**arguments), ModelConfig(model_name_or_path=model, **config))
+            made.train(data, made.settings(**arguments), ModelConfig(model_name_or_path=model, **config))
             gc.collect()  # a trainer and its model refer to each other, and the next one needs their memory
         return str(target)

@@ -15,6 +15,7 @@ class Condition:
     name: str
     role: Role
     msl: Mapping[str, Any] | None = None  # row options of the first stage; None: not trained
+    contrast: Mapping[str, Any] | None = None  # fields of ContrastConfig, by which the first stage learns; None: MSL
     dpoc: Mapping[str, Any] | None = None  # fields of DPOCConfig for the second stage; None: none
     prompt: Mapping[str, Any] = field(default_factory=dict)  # row options when it is evaluated
     model: str | None = None  # instead of the experiment's
@@ -22,7 +23,7 @@ class Condition:
     @property
     def is_trained(self) -> bool:
         """Whether anything is trained for it, which another seed would make otherwise."""
-        return self.msl is not None or self.dpoc is not None
+        return any(stage is not None for stage in (self.msl, self.dpoc))
 
 
 _NO_HISTORY = {"conditioning": "none"}

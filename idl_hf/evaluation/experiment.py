@@ -13,6 +13,7 @@ from idl_hf.registration import dataset_names, folder
 from idl_hf.report.results import Role
 
 T = TypeVar("T")
+_RECIPE = {"msl", "contrast", "dpoc", "prompt"}  # what makes a condition another one, which has its name for a key
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Scale:
     model: dict[str, Any] = field(default_factory=dict)  # fields of ModelConfig, for the first stage
     training: dict[str, Any] = field(default_factory=dict)  # fields of both stages' training arguments
     msl: dict[str, Any] = field(default_factory=dict)  # fields of SFTConfig
+    contrast: dict[str, Any] = field(default_factory=dict)  # fields of ContrastConfig; its rows are those of MSL
     dpoc: dict[str, Any] = field(default_factory=dict)  # fields of DPOCConfig
     msl_options: dict[str, Any] = field(default_factory=dict)  # of the rows
     dpoc_options: dict[str, Any] = field(default_factory=dict)
@@ -100,11 +102,14 @@ def load_experiment(name: str) -> Experiment:
     entries, found["conditions"] = found.get("conditions", []), {}
     for entry in entries:
         changes = dict(entry) if isinstance(entry, dict) else {"condition": entry}
-        _refuse_unknown(f"field of a condition of '{name}'", changes, ["condition", "name", "role"])
+        _refuse_unknown(f"field of a condition of '{name}'", changes, ["condition", "name", "role", *_RECIPE])
         key = str(changes.pop("condition", None))
+        made = replace(condition(key), **changes)  # as it is called, taken for or made here
+        if not _RECIPE.isdisjoint(changes):
+            key = made.name
         if key in found["conditions"]:
             raise ValueError(f"'{name}' names the condition '{key}' twice.")
-        found["conditions"][key] = replace(condition(key), **changes)  # what it is called or taken for here
+        found["conditions"][key] = made
     if "variations" in found:
         found["variations"] = [_filled(Variation, entry, name) for entry in found["variations"]]
     experiment = _filled(Experiment, found, name)

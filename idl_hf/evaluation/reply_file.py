@@ -16,6 +16,7 @@ from idl_hf.corpora.files import text_lines
 from idl_hf.corpora.jsonl import is_text
 from idl_hf.schema import clean
 
+REPLIES = "replies"  # folder of a report in which they lie
 _EXPECTED = 'Expected {"dialogue_id": text, "turn": number, "text": text}'
 
 
@@ -74,7 +75,7 @@ def files_of(lines: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
     titles = {test: {name: f"{test}, {name}" if several else name for name in names} for test, names in lines.items()}
     files = file_names([title for of_test in titles.values() for title in of_test.values()])
     return {
-        test: {name: f"replies/{files[title]}.jsonl" for name, title in of_test.items()}
+        test: {name: f"{REPLIES}/{files[title]}.jsonl" for name, title in of_test.items()}
         for test, of_test in titles.items()
     }
 

@@ -3,6 +3,7 @@ reports."""
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -18,6 +19,7 @@ from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
 from idl_hf.evaluation.provenance import NO_RESULT, SAMPLE_DATA, Files, provenance
+from idl_hf.evaluation.reply_file import REPLIES
 from idl_hf.evaluation.scores import AUTHOR, WORDS
 from idl_hf.evaluation.written import finish, write_report
 from idl_hf.models.endpoint import Endpoint
@@ -68,6 +70,7 @@ def measure(
         if not made["is_result"]:
             report = replace(report, intro=f"{report.intro} {NO_RESULT}")
         write_report(folder, report, so_far=True)
+    shutil.rmtree(folder / REPLIES, ignore_errors=True)  # of an earlier run, which may have had other lines
     run.write_replies(folder, texts)
     return report
 

@@ -54,4 +54,6 @@ def test_strangers_are_drawn_anew_at_each_step_of_either_kind_and_of_those_there
     assert drawn_strangers(7, 2, 1, seed=0, step=None) == [0, 1, 4]
     assert drawn_strangers(7, 0, 3, seed=0, step=None) == [4, 5, 6]
     assert drawn_strangers(1, 2, 1, seed=0, step=5) == [0]
+    with pytest.raises(ValueError, match="A dialogue has 4 strangers"):
+        drawn_strangers(4, 0, 1, seed=0, step=5)
     assert {len(drawn_strangers(5, 2, 1, seed=0, step=step)) for step in range(9)} == {3}

@@ -149,6 +149,7 @@ def test_accumulated_steps_are_those_of_one_batch(make):
         trainer.train()
     losses = [[entry["loss"] for entry in trainer.state.log_history if "loss" in entry] for trainer in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0][0] == pytest.approx(step(make(rows))[0], rel=1e-6)  # by the own replies' tokens, counted once
     assert apart(dict(whole.model.named_parameters()), dict(parts.model.named_parameters())) < 1e-6
 
 
@@ -257,3 +258,16 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_broken_off(make, tmp_path):
     losses = [[entry["loss"] for entry in trainer.state.log_history if "loss" in entry] for trainer in (whole, rest)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     assert apart(dict(whole.model.named_parameters()), dict(rest.model.named_parameters())) < 1e-6
+
+
+def test_padding_that_only_prompts_not_drawn_needed_is_not_run(make):
+    rows = message_rows(counts=(2, 2))
+    long = [{"role": "user", "content": " ".join(WORDS * 8)}]
+    with_long = [{**row, "strangers": [*row["strangers"], long]} for row in rows]
+    widths, found = [], []
+    for part in (rows, with_long):
+        trainer = make(part, eval_strategy="no", random_strangers=2, nearest_strangers=0)
+        trainer.model.model.embed_tokens.register_forward_hook(lambda _, ids, __: widths.append(ids[0].shape))
+        found.append(trainer.evaluate(Dataset.from_list(part))["eval_loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+    assert widths[: len(widths) // 2] == widths[len(widths) // 2 :]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from idl_hf import machine
-from idl_hf.evaluation.adapters import Adapters
+from idl_hf.contrast.config import ContrastConfig
+from idl_hf.evaluation.adapters import _STAGES, Adapters
 from idl_hf.evaluation.conditions import condition
 from idl_hf.evaluation.experiment import load_scale
 from idl_hf.training.data import DataArguments
@@ -15,7 +16,8 @@ from idl_hf.training.data import DataArguments
 def asked(monkeypatch):
     """The data and arguments of the trainings that were asked for; nothing is trained."""
     trainings = []
-    monkeypatch.setattr("idl_hf.evaluation.adapters.train_msl", lambda data, args, _: trainings.append((data, args)))
+    for name, stage in list(_STAGES.items()):
+        monkeypatch.setitem(_STAGES, name, stage._replace(train=lambda data, args, _: trainings.append((data, args))))
     return trainings
 
 
@@ -53,3 +55,15 @@ def test_a_seed_is_that_of_the_trainer_and_of_the_rows_and_0_leaves_both_as_they
     assert (data.dataset_options["seed"], other.dataset_options["seed"]) == (2, 9)
     assert data.max_rows == plain.max_rows
     assert len({args.output_dir for _, args in asked}) == 3
+
+
+def test_a_condition_with_a_contrast_learns_its_rows_by_that(asked, adapters):
+    own = condition("wo_dpa")
+    adapters.adapter(replace(own, msl={"reference_turns": "self"}, contrast={"contrast_weight": 0.5}), 0)
+    adapters.adapter(replace(own, msl={"reference_turns": "self"}), 0)
+    (data, args), (same, msl) = asked
+    assert isinstance(args, ContrastConfig)
+    assert args.contrast_weight == 0.5
+    assert data.dataset_options == same.dataset_options
+    assert data.dataset_options["reference_turns"] == "self"
+    assert not isinstance(msl, ContrastConfig)

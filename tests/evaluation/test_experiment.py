@@ -1,5 +1,7 @@
 """The experiments of the paper as YAML: each is whole, and a wrong word in one is named."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -58,6 +60,17 @@ def test_the_training_settings_of_a_scale_are_fields_of_their_trainers(name):
     assert {*scale.training, *scale.msl} <= {f.name for f in fields(SFTConfig)}
     assert {*scale.training, *scale.dpoc} <= {f.name for f in fields(DPOCConfig)}
     assert set(scale.model) <= {f.name for f in fields(ModelConfig)}
+
+
+def test_a_condition_with_a_recipe_of_its_own_has_its_name_for_a_key(tmp_path):
+    listed = {"reference_turns": "self", "references": 12}
+    conditions = ["wo_dpa", {"condition": "wo_dpa", "name": "listed", "msl": listed, "prompt": listed}]
+    about = {"title": "t", "about": "a", "trained_on": "convai2_idl", "tests": ["convai2_idl"], "columns": ["nll"]}
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({**about, "conditions": conditions}))
+    first, second = load_experiment(str(file)).conditions.items()
+    assert first == ("wo_dpa", condition("wo_dpa"))
+    assert second == ("listed", replace(condition("wo_dpa"), name="listed", msl=listed, prompt=listed))
 
 
 def test_the_conditions_are_the_papers():

@@ -18,8 +18,11 @@ from idl_hf import registration
 from idl_hf.cli import main
 from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import CONDITIONS
+from idl_hf.evaluation.experiment import load_experiment, load_scale
+from idl_hf.evaluation.measuring import ExperimentRun
 from idl_hf.evaluation.provenance import NO_RESULT
 from idl_hf.evaluation.run import evaluate
+from idl_hf.training.data import DataArguments
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +196,7 @@ def scale_of():
     quick = yaml.safe_load((registration.folder("experiments") / "scales" / "quick.yaml").read_text())
 
     def write(file: Path, seeds: list[int]) -> Path:
-        small = {"msl_rows": 2, "generated": 2, "max_prompt_tokens": 256}
+        small = {"msl_rows": 2, "generated": 2, "max_prompt_tokens": 256, "msl": {"learning_rate": 0.5}}
         file.write_text(yaml.safe_dump({**quick, **small, "seeds": seeds}))
         return file
 
@@ -209,7 +212,8 @@ def test_what_is_trained_is_trained_and_measured_with_every_seed(tiny, tmp_path,
     command += ["--model_name_or_path", tiny]
     command += ["--output_dir", str(tmp_path), "--runs_dir", str(tmp_path)]
     assert main(command) == 0
-    one = report(tmp_path, "two-own-model")["tables"][0]["lines"]
+    found = report(tmp_path, "two-own-model")
+    one = found["tables"][0]["lines"]
     before = files(tmp_path / "adapters")
     scale_of(scale, [0, 3])
     assert main(command) == 0
@@ -228,6 +232,17 @@ def test_what_is_trained_is_trained_and_measured_with_every_seed(tiny, tmp_path,
         both = [of_seed["values"][key] for of_seed in (first, other)]
         assert values == pytest.approx({person: (both[0][person] + both[1][person]) / 2 for person in values})
     assert several["rows"] == one[0]["rows"]  # of the same replies
+    assert report(tmp_path, "two-own-model")["examples"] == found["examples"]  # of the first seed
+
+
+def test_all_is_measured_once_before_another_seed_trains(tiny, tmp_path):
+    scale = replace(load_scale("quick"), model_name_or_path=tiny, seeds=[4, 0, 1])
+    conditions = {name: CONDITIONS[name] for name in ("system", "idl", "ft")}
+    experiment = replace(load_experiment("table1"), conditions=conditions)
+    run = ExperimentRun(experiment, scale, tmp_path, {}, DataArguments("idl_hf/convai2_idl"))
+    assert [(step.condition, step.seed) for step in run.steps] == [
+        ("system", 4), ("idl", 4), ("ft", 4), ("idl", 0), ("ft", 0), ("idl", 1), ("ft", 1),
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

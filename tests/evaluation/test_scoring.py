@@ -11,9 +11,9 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from idl_hf.cli import main
 from idl_hf.evaluation.data import EvaluationData
+from idl_hf.evaluation.provenance import SAMPLE_DATA
 
 TEST = "dialogues_idl"
-SAMPLE_DATA = Path(__file__).parents[2] / "idl_hf" / "sample_data"
 
 
 COLUMNS = ["nll", "bleu_1", "rouge_l", "corpus_distinct_1", "p_co", "author", "author_ceiling", "coh"]
@@ -67,8 +67,8 @@ def write(path: Path, replies: list[dict]) -> Path:
 
 
 def score(file: Path, output: Path, *more: str) -> int:
-    data = [] if "--data_dir" in more else ["--data_dir", str(SAMPLE_DATA)]
-    return main(["score", "--replies", str(file), "--output_dir", str(output), *data, *more])
+    where = [] if "--data_dir" in more else ["--data_dir", str(SAMPLE_DATA)]
+    return main(["score", "--replies", str(file), "--output_dir", str(output), *where, *more])
 
 
 def test_our_own_replies_get_the_line_that_they_have_to_the_last_digit(ours, tmp_path):

@@ -192,13 +192,19 @@ def test_a_model_must_be_named(data, tmp_path):
         train_msl(data, SFTConfig(**stage(tmp_path)), ModelConfig())
 
 
-def test_the_contrast_goes_on_from_an_adapter_and_writes_one(base, data, tmp_path):
+def test_the_contrast_goes_on_from_an_adapter_and_writes_one(base, data, tokenizer, tmp_path):
     data.dataset_options |= {"targets": "all", "reply": "all"}
-    data.max_rows, data.max_prompt_tokens, data.eval_split = 3, 400, "validation"
+    data.max_rows, data.max_prompt_tokens, data.eval_split = 3, 700, "validation"
     train_msl(data, SFTConfig(**stage(tmp_path / "msl", max_steps=1)), model(base))
     folder, start = tmp_path / "contrast", model(str(tmp_path / "msl"))
     settings = {"eval_strategy": "steps", "eval_steps": 2, "contrast_temperature": 0.2, "max_steps": 2}
     trainer = train_contrast(data, ContrastConfig(**stage(folder, **settings)), start)
+    rows, shown = load_beside_strangers(data, "train"), []
+    for per_dialogue in (True, False):
+        fitted = gather_strangers(fit_rows(rows, tokenizer, 700, per_dialogue=per_dialogue))
+        prompts = [row["strangers"] for row in fitted]
+        shown.append([[prompting.prompt_ids(tokenizer, prompt) for prompt in strangers] for strangers in prompts])
+    assert [row["strangers"] for row in trainer.train_dataset] == shown[0] != shown[1]
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     evaluated = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
     assert [entry["step"] for entry in steps] == [1, 2]
