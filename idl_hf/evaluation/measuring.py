@@ -164,7 +164,6 @@ class ExperimentRun:
         for test, lines in self._replies.items():
             for label, replies in lines.items():
                 write_replies(folder / places_of(test), (reply.given for reply in replies), texts=False)
-                (folder / files[test][label]).unlink(missing_ok=True)  # of an earlier report with texts
                 if texts:
                     write_replies(folder / files[test][label], (reply.given for reply in replies))
 
