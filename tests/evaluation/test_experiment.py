@@ -9,7 +9,7 @@ from idl_hf.evaluation.conditions import CONDITIONS, condition
 from idl_hf.evaluation.experiment import experiment_names, load_experiment, load_scale
 from idl_hf.rows.options import RowOptions, option_names
 
-NAMES = ["figure4", "figure5", "generalize", "low_resource", "table1", "table2", "table3", "table5"]
+NAMES = ["figure4", "figure5", "generalize", "low_resource", "references", "table1", "table2", "table3", "table5"]
 SCALES = ["paper", "quick", "smollm2_cpu"]
 
 
