@@ -1,6 +1,7 @@
 """An experiment as it goes: the dialogues that all lines answer in, and a line for each condition that is measured, of
 each seed that it is trained with."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, examples_of
 from idl_hf.evaluation.provenance import Files, raw_files
-from idl_hf.evaluation.reply_file import files_of, places_of, write_replies
+from idl_hf.evaluation.reply_file import REPLIES, files_of, places_of, write_replies
 from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.loading import load_model, load_tokenizer
@@ -159,7 +160,8 @@ class ExperimentRun:
 
     def write_replies(self, folder: Path, texts: bool) -> None:
         """Write where all lines of a test reply to a file that the report names and, with texts, the replies of each
-        line to one of its own."""
+        line to one of its own. Those of an earlier report there, which may have had other lines, go."""
+        shutil.rmtree(folder / REPLIES, ignore_errors=True)
         files = files_of(self._replies)
         for test, lines in self._replies.items():
             for label, replies in lines.items():
