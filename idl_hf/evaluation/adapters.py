@@ -61,8 +61,10 @@ class Adapters:
             stage = "msl" if condition.contrast is None else "contrast"
             model = self._stage(stage, model, config, condition.msl, condition.contrast or {}, seed)
         if condition.dpoc is not None:
-            shown = ("conditioning", "reference_turns")  # as MSL was shown them, whatever of them it was shown
-            options = {name: value for name, value in (condition.msl or {}).items() if name in shown}
+            # The paper's Table 3 leaves SPI and DPI out of the first stage alone; a dpoc row predicts each reply
+            options = {
+                key: value for key, value in (condition.msl or {}).items() if key not in ("spi", "dpi", "reply")
+            }
             model = self._stage("dpoc", model, config, options, condition.dpoc, seed)
         return model
 

@@ -130,5 +130,5 @@ def as_judged(reply: str) -> str:
 
 def _turns(messages: Iterable[Message]) -> tuple[Turn, ...]:
     """Return messages as the turns of a person and their partner, without a partner who says nothing."""
-    roles = {"user": "partner", "assistant": "self", "system": "self"}  # a list of what the person said
+    roles = {"user": "partner", "assistant": "self"}
     return tuple(Turn(roles[m["role"]], m["content"]) for m in messages if m["content"] != SILENCE)  # type: ignore[arg-type]

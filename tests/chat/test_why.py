@@ -1,5 +1,7 @@
 """Why a reply: what the model itself misses when a line is left out, exactly, whatever prompts share."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -100,16 +102,18 @@ def test_lines_are_of_the_references_that_are_leaned_on_most(tokenizer):
     assert {reason.dialogue_id for reason in reasons(model, REFERENCES, CONTEXT, "red", 1)} == {most.dialogue_id}
 
 
-def test_a_chat_asks_of_its_last_reply_and_of_what_the_prompt_showed(tiny_llama, tokenizer, encoder):
-    chat = PersonaChat(tiny_llama(), tokenizer, encoder, OPTIONS)
+@pytest.mark.parametrize("turns", ["all", "self"])
+def test_a_chat_asks_of_its_last_reply_and_of_what_the_prompt_showed(turns, tiny_llama, tokenizer, encoder):
+    chat = PersonaChat(tiny_llama(), tokenizer, encoder, replace(OPTIONS, reference_turns=turns))
     with pytest.raises(ValueError, match="no reply yet"):
         chat.why()
     for reference in REFERENCES:
         chat.add_dialogue(reference.turns, reference.dialogue_id)
     chat.reply("hi", max_new_tokens=4)
     reply = chat.reply("what colour is your boat ?", max_new_tokens=4)
-    expected = reasons(LocalModel(tiny_llama(), tokenizer), chat.references, chat.turns[:-1], reply, 2)
-    assert [reason.text for reason in chat.why()] == [reason.text for reason in expected]
+    local = LocalModel(tiny_llama(), tokenizer)
+    expected = reasons(local, chat.references, chat.turns[:-1], reply, 2, own_turns=turns == "self")
+    assert [(reason.text, reason.fall) for reason in chat.why()] == [(reason.text, reason.fall) for reason in expected]
     alone = PersonaChat(tiny_llama(), tokenizer, encoder, OPTIONS)
     alone.reply("hi", max_new_tokens=4)
     assert alone.why() == []

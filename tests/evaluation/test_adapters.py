@@ -67,3 +67,12 @@ def test_a_condition_with_a_contrast_learns_its_rows_by_that(asked, adapters):
     assert data.dataset_options == same.dataset_options
     assert data.dataset_options["reference_turns"] == "self"
     assert not isinstance(msl, ContrastConfig)
+
+
+def test_the_second_stage_is_shown_what_the_first_was_but_for_what_table_3_leaves_out(monkeypatch, asked, adapters):
+    monkeypatch.setattr("idl_hf.evaluation.adapters.model_identity", str)  # of what would be trained first
+    msl = {"reference_turns": "self", "references": 12, "reply": "last", "spi": False}
+    adapters.adapter(replace(condition("idl"), msl=msl), 0)
+    (first, _), (second, _) = asked
+    assert msl.items() <= first.dataset_options.items()
+    assert second.dataset_options == {"encoder": "offline", "reference_turns": "self", "references": 12}

@@ -1,6 +1,7 @@
 """One person among strangers: the same replies under everybody's past dialogues."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,15 @@ def test_everybody_is_shown_with_as_many_dialogues_of_their_own(persons, held_ou
         assert set(shown[:-1]) <= own
     first, second = rows[0]["completion"], rows[3]["completion"]
     assert [row["completion"] for row in rows] == [first] * 3 + [second] * 3
+
+
+def test_own_turns_are_listed_where_the_options_say_so(persons, held_out, people):
+    rows = lineup_rows(held_out, persons[:3], people, replace(OPTIONS, reference_turns="self"))
+    for row, person in zip(rows, [*persons[:3]] * 2, strict=True):
+        system, partner = row["prompt"]
+        own = {f"- {text}" for dialogue in person.dialogues for text in dialogue.texts("self")}
+        assert set(system["content"].split("\n")[1:]) <= own
+        assert (system["role"], partner["role"]) == ("system", "user")
 
 
 def test_nothing_that_is_predicted_steers_a_prompt(persons, held_out, people):
