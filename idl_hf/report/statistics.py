@@ -90,14 +90,6 @@ def estimate(line: Line, key: str) -> Estimate | None:
     return Estimate(line.whole[key], math.nan, math.nan, 0, seeds) if key in line.whole else None
 
 
-def paired_p(values: Mapping[str, float], others: Mapping[str, float]) -> float:
-    """Return the p-value of a two-sided paired t-test over people.
-
-    NaN below three people, with a value that is not finite, and where all differ by the same, such as not at all.
-    """
-    return _p_value(_sample(values)[:, None] - np.array([[others[person]] for person in sorted(values)]))
-
-
 class Crossed(NamedTuple):
     """The standard error of a mean over people and seeds, and whose two parts it has: weights of their t quantiles."""
 
@@ -254,7 +246,8 @@ def _estimate(matrix: NDArray[np.float64], seeds: int, seed: int = 0) -> Estimat
 
 def _p_value(differences: NDArray[np.float64]) -> float:
     """Return the p-value of a two-sided t-test of differences (people, seeds): over both, or over people alone where
-    there is one column. NaN as in `paired_p`."""
+    there is one column. NaN below three people, with a value that is not finite, and where all are the same, such as
+    zero."""
     if len(differences) < 3 or not np.isfinite(differences).all():
         return math.nan
     if np.allclose(differences, differences[0, 0], rtol=1e-9, atol=1e-12):

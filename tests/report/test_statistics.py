@@ -13,6 +13,7 @@ from scipy.stats import t as student
 from idl_hf.report.results import Column, Line, Table, over_seeds
 from idl_hf.report.statistics import (
     Estimate,
+    _p_value,
     compare,
     crossed_error,
     differences,
@@ -20,7 +21,6 @@ from idl_hf.report.statistics import (
     holm,
     mean_difference,
     mean_over_people,
-    paired_p,
 )
 
 SCORE, LOSS = Column("score", "Score"), Column("loss", "Loss", 1, lower_is_better=True)
@@ -82,7 +82,7 @@ def test_one_more_comparison_corrects_no_less(p_values, another):
 
 def test_the_t_test_by_hand():
     # Differences 1, 2, 3: mean 2, standard error 1 / sqrt(3), two degrees of freedom
-    p = paired_p({"a": 1.5, "b": 2.5, "c": 3.5}, {"c": 0.5, "b": 0.5, "a": 0.5})
+    p = _p_value(np.array([[1.0], [2.0], [3.0]]))
     assert p == pytest.approx(2 * student.sf(2 * math.sqrt(3), 2))
     assert p == pytest.approx(0.0742, abs=5e-5)
 
@@ -91,9 +91,8 @@ def test_the_t_test_by_hand():
     "differences", [[1.0, 2.0], [0.0, 0.0, 0.0, 0.0], [0.1, 0.1, 0.1], [1.0, 2.0, math.nan], [1.0, 2.0, math.inf]]
 )
 def test_too_few_people_no_spread_and_no_number_have_no_p(differences):
-    other = {f"p{i}": 0.7 * i for i in range(len(differences))}
-    one = {person: other[person] + difference for person, difference in zip(other, differences, strict=True)}
-    assert math.isnan(paired_p(one, other))
+    other = 0.7 * np.arange(len(differences))
+    assert math.isnan(_p_value((other + differences - other)[:, None]))
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(-10, 10), min_size=2, max_size=8))
