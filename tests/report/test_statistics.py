@@ -14,6 +14,7 @@ from idl_hf.report.results import Column, Line, Table, over_seeds
 from idl_hf.report.statistics import (
     Estimate,
     _p_value,
+    _pair,
     compare,
     crossed_error,
     differences,
@@ -85,6 +86,13 @@ def test_the_t_test_by_hand():
     p = _p_value(np.array([[1.0], [2.0], [3.0]]))
     assert p == pytest.approx(2 * student.sf(2 * math.sqrt(3), 2))
     assert p == pytest.approx(0.0742, abs=5e-5)
+
+
+def test_lines_are_paired_by_person_in_whatever_order_they_have_them():
+    line = Line("one", "ours", {"nll": {"a": 1.5, "b": 2.5, "c": 3.5}})
+    other = Line("other", "baseline", {"nll": {"c": 0.5, "b": 0.25, "a": 0.0}})
+    pair = _pair(line, other, "nll")
+    assert (pair.matrix - pair.other)[:, 0].tolist() == [1.5, 2.25, 3.0]
 
 
 @pytest.mark.parametrize(
