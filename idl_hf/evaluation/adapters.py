@@ -4,7 +4,7 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +59,8 @@ class Adapters:
         config = self.scale.model if condition.model is None else {**self.scale.model, **_ANY_ARCHITECTURE}
         if condition.msl is not None:
             stage = "msl" if condition.contrast is None else "contrast"
-            model = self._stage(stage, model, config, condition.msl, condition.contrast or {}, seed)
+            settings = {**condition.training, **(condition.contrast or {})}
+            model = self._stage(stage, model, config, condition.msl, settings, seed, condition.dialogues)
         if condition.dpoc is not None:
             # The paper's Table 3 leaves SPI and DPI out of the first stage alone; a dpoc row predicts each reply
             options = {
@@ -76,6 +77,7 @@ class Adapters:
         options: Mapping[str, Any],
         settings: Mapping[str, Any],
         seed: int,
+        dialogues: int | None = None,
     ) -> str:
         """Return the adapter's folder, which is named by all that it depends on, so that one that is there is the one
         asked for."""
@@ -84,9 +86,14 @@ class Adapters:
         given = {"encoder": scale.encoder, **(self.corpus.dataset_options or {}), **own, **options}  # type: ignore[dict-item]
         if seed:  # without one all stays as it was, the names of adapters too
             given["seed"] = int(given.get("seed", 0)) + seed
-        rows = scale.dpoc_rows if stage == "dpoc" else scale.msl_rows
+        rows = scale.dpoc_rows if stage == "dpoc" else dialogues or scale.msl_rows
         data = replace(self.corpus, dataset_options=given, max_rows=rows, max_prompt_tokens=scale.max_prompt_tokens)
         arguments = {**scale.training, **getattr(scale, stage), **settings}
+        if unknown := arguments.keys() - {setting.name for setting in fields(made.settings)}:
+            raise ValueError(
+                f"{made.settings.__name__} has no {', '.join(sorted(unknown))}, which the scale or a condition sets "
+                f"for {stage}."
+            )
         args = made.settings(**arguments, output_dir=str(self.folder))
         if seed:
             arguments["seed"] = args.seed + seed

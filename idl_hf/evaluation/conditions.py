@@ -19,6 +19,10 @@ class Condition:
     dpoc: Mapping[str, Any] | None = None  # fields of DPOCConfig for the second stage; None: none
     prompt: Mapping[str, Any] = field(default_factory=dict)  # row options when it is evaluated
     model: str | None = None  # instead of the experiment's
+    dialogues: int | None = None  # that the first stage learns from, instead of the scale's
+    training: Mapping[str, Any] = field(default_factory=dict)  # of the first stage, over the scale's
+    curve: str = ""  # which curve it is a point of, at x
+    x: float | None = None
 
     @property
     def is_trained(self) -> bool:

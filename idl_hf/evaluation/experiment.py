@@ -13,7 +13,8 @@ from idl_hf.registration import dataset_names, folder
 from idl_hf.report.results import Role
 
 T = TypeVar("T")
-_RECIPE = {"msl", "contrast", "dpoc", "prompt"}  # what makes a condition another one, which has its name for a key
+# What makes a condition another one, which has its name for a key
+_RECIPE = {"msl", "contrast", "dpoc", "prompt", "dialogues", "training"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Experiment:
     conditions: dict[str, Condition]
     columns: list[str]
     variations: list[Variation] = field(default_factory=lambda: [Variation()])
-    x_label: str = ""  # what the variations' x counts
+    x_label: str = ""  # what the x of variations or conditions counts
     min_dialogues: int = 2  # of a person, so that there is something to refer to
     attention_rows: int = 0  # dialogues whose attention is read (Figure 5)
     paper: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # its figures by test, line, column
@@ -47,6 +48,10 @@ class Experiment:
         if not self.conditions:
             raise ValueError(f"'{self.title}' has no conditions. Expected some of: {', '.join(CONDITIONS)}.")
         _refuse_unknown("column", self.columns, SCORES)
+        for key, one in self.conditions.items():
+            few = one.dialogues
+            if few is not None and (type(few) is not int or few < 1):
+                raise ValueError(f"dialogues of the condition '{key}' must be a whole number from 1, found {few!r}.")
         roles: list[Role] = [condition.role for condition in self.conditions.values()]
         roles += [variation.role for variation in self.variations if variation.role]
         for test, lines in self.paper.items():
@@ -102,7 +107,9 @@ def load_experiment(name: str) -> Experiment:
     entries, found["conditions"] = found.get("conditions", []), {}
     for entry in entries:
         changes = dict(entry) if isinstance(entry, dict) else {"condition": entry}
-        _refuse_unknown(f"field of a condition of '{name}'", changes, ["condition", "name", "role", *_RECIPE])
+        _refuse_unknown(
+            f"field of a condition of '{name}'", changes, ["condition", "name", "role", "curve", "x", *sorted(_RECIPE)]
+        )
         key = str(changes.pop("condition", None))
         made = replace(condition(key), **changes)  # as it is called, taken for or made here
         if not _RECIPE.isdisjoint(changes):

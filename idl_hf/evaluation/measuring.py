@@ -184,10 +184,11 @@ class ExperimentRun:
     def _line(self, measured: MeasuredLine, condition: Condition, test: str, variation: Variation) -> Line:
         scored = score_line(measured, self._experiment.columns)
         paper = self._experiment.paper.get(test, {}).get(measured.label, {})
-        curve = condition.name if variation.x is not None else ""
+        x = condition.x if variation.x is None else variation.x
+        curve = (condition.curve or condition.name) if x is not None else ""
         group = curve or (variation.name if len(self._experiment.conditions) > 1 else "")
         role = variation.role or condition.role
-        return replace(as_line(measured.label, role, scored), paper=paper, x=variation.x, group=group)
+        return replace(as_line(measured.label, role, scored), paper=paper, x=x, group=group)
 
     def _joined(self, measured: tuple[_Place, dict[int, Line]]) -> Line:
         """Return the line of all seeds so far. An experiment of one seed says nothing of it."""

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.arguments import EvaluateArguments
-from idl_hf.evaluation.conditions import condition, conditions_of_models
+from idl_hf.evaluation.conditions import Condition, condition, conditions_of_models
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
@@ -173,8 +173,15 @@ def _experiment(args: EvaluateArguments) -> Experiment:
     experiment = load_experiment(str(args.experiment))
     if args.conditions is None:
         return experiment
-    chosen = {name: experiment.conditions.get(name) or condition(name) for name in args.conditions}
+    chosen = {name: experiment.conditions.get(name) or _condition(name, experiment) for name in args.conditions}
     return replace(experiment, conditions=chosen)
+
+
+def _condition(name: str, experiment: Experiment) -> Condition:
+    try:
+        return condition(name)
+    except ValueError as error:
+        raise ValueError(f"{error} Those of the experiment itself: {', '.join(experiment.conditions)}.") from error
 
 
 def _report_name(args: EvaluateArguments, data: Mapping[str, Files]) -> str:

@@ -69,6 +69,28 @@ def test_a_condition_with_a_contrast_learns_its_rows_by_that(asked, adapters):
     assert not isinstance(msl, ContrastConfig)
 
 
+def test_a_condition_may_learn_from_other_dialogues_and_for_longer(asked, adapters):
+    own = condition("wo_dpa")
+    for changed in (
+        own,
+        replace(own, dialogues=3),
+        replace(own, training={"num_train_epochs": 2}),
+        replace(own, training={"learning_rate": 1e-4}, contrast={}),
+    ):
+        adapters.adapter(changed, 0)
+    (usual, usual_args), (few, few_args), (long, long_args), (_, contrast_args) = asked
+    assert (usual.max_rows, few.max_rows, long.max_rows) == (200, 3, 200)
+    assert (usual_args.num_train_epochs, few_args.num_train_epochs, long_args.num_train_epochs) == (1, 1, 2)
+    assert contrast_args.learning_rate == 1e-4 != usual_args.learning_rate
+    assert len({args.output_dir for _, args in asked}) == 4
+
+
+def test_a_setting_that_no_training_has_is_named(asked, adapters):
+    with pytest.raises(ValueError, match=r"MSLConfig has no epochs, which the scale or a condition sets for msl\."):
+        adapters.adapter(replace(condition("wo_dpa"), training={"epochs": 2}), 0)
+    assert not asked
+
+
 def test_the_second_stage_is_shown_what_the_first_was_but_for_what_table_3_leaves_out(monkeypatch, asked, adapters):
     monkeypatch.setattr("idl_hf.evaluation.adapters.model_identity", str)  # of what would be trained first
     msl = {"reference_turns": "self", "references": 12, "reply": "last", "spi": False}

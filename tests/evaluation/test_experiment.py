@@ -9,8 +9,19 @@ from idl_hf.evaluation.conditions import CONDITIONS, condition
 from idl_hf.evaluation.experiment import experiment_names, load_experiment, load_scale
 from idl_hf.rows.options import RowOptions, option_names
 
-NAMES = ["figure4", "figure5", "generalize", "low_resource", "references", "table1", "table2", "table3", "table5"]
-SCALES = ["paper", "quick", "smollm2_cpu"]
+NAMES = [
+    "figure4",
+    "figure5",
+    "generalize",
+    "learning_curve",
+    "low_resource",
+    "references",
+    "table1",
+    "table2",
+    "table3",
+    "table5",
+]
+SCALES = ["paper", "quick", "smollm2_cpu", "smollm2_power"]
 
 
 def test_all_experiments_are_there():
@@ -86,6 +97,9 @@ def test_the_conditions_are_the_papers():
         ({"tests": ["convai"]}, "Unknown dataset: convai"),
         ({"conditions": ["idl", "icc"]}, "The condition 'icc' is unknown"),
         ({"colums": []}, "Unknown experiment field of .*: colums"),
+        ({"conditions": [{"condition": "idl", "dialogue": 2}]}, "Unknown field of a condition of .*: dialogue"),
+        ({"conditions": [{"condition": "idl", "dialogues": 0}]}, "dialogues of the condition 'IDL' .*from 1, found 0"),
+        ({"conditions": [{"condition": "idl", "dialogues": "all"}]}, "from 1, found 'all'"),
         ({"conditions": []}, "has no conditions. Expected some of: idl, icl"),
         ({"paper": {"movie_idl": {"IDL": {"nl": 1}}}}, "Unknown column of the paper's figures: nl"),
         ({"paper": {"light_idl": {}}}, "Unknown test of the paper's figures: light_idl"),

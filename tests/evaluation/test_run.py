@@ -245,6 +245,25 @@ def test_all_is_measured_once_before_another_seed_trains(tiny, tmp_path):
     ]  # fmt: skip
 
 
+def test_conditions_may_be_points_of_a_curve(tiny, tmp_path):
+    found = yaml.safe_load((registration.folder("experiments") / "learning_curve.yaml").read_text())
+    found["columns"] = ["nll", "gain"]
+    found["conditions"] = [one | {"prompt": {}} for one in found["conditions"] if one["x"] in (0, 25)]
+    found["conditions"][1] |= {"dialogues": 2, "msl": {}}  # the rows of the other tests
+    file = tmp_path / "curve.yaml"
+    file.write_text(yaml.safe_dump(found))
+    assert main(quick(str(file), tiny, tmp_path)) == 0
+    (table,) = report(tmp_path, "curve-quick-model")["tables"]
+    assert [(line["group"], line["x"]) for line in table["lines"]] == [("lists", 0), ("lists", 25)]
+    assert len(list((tmp_path / "adapters").iterdir())) == 1  # the model as it is has none
+    assert "| training dialogues | lists<br>" in next(tmp_path.glob("curve-*/report.md")).read_text()
+
+
+def test_a_condition_that_is_not_there_is_answered_with_those_of_the_experiment(tiny, tmp_path, capsys):
+    assert main(quick("references", tiny, tmp_path, "--conditions", "own turns of 13")) != 0
+    assert "Those of the experiment itself: wo_dpa, own turns, own turns of 12, " in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_figure_5_reads_attention_and_figure_4_counts_references(tiny, tmp_path):
     assert main(quick("figure5", tiny, tmp_path, "--conditions", "icl")) == 0
