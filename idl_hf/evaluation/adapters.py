@@ -66,6 +66,7 @@ class Adapters:
             options = {
                 key: value for key, value in (condition.msl or {}).items() if key not in ("spi", "dpi", "reply")
             }
+            options |= condition.dpoc_options
             model = self._stage("dpoc", model, config, options, condition.dpoc, seed)
         return model
 

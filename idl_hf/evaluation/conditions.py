@@ -17,6 +17,7 @@ class Condition:
     msl: Mapping[str, Any] | None = None  # row options of the first stage; None: not trained
     contrast: Mapping[str, Any] | None = None  # fields of ContrastConfig, by which the first stage learns; None: MSL
     dpoc: Mapping[str, Any] | None = None  # fields of DPOCConfig for the second stage; None: none
+    dpoc_options: Mapping[str, Any] = field(default_factory=dict)  # of its rows, over those of the first stage
     prompt: Mapping[str, Any] = field(default_factory=dict)  # row options when it is evaluated
     model: str | None = None  # instead of the experiment's
     dialogues: int | None = None  # that the first stage learns from, instead of the scale's

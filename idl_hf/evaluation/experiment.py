@@ -14,7 +14,7 @@ from idl_hf.report.results import Role
 
 T = TypeVar("T")
 # What makes a condition another one, which has its name for a key
-_RECIPE = {"msl", "contrast", "dpoc", "prompt", "dialogues", "training"}
+_RECIPE = {"msl", "contrast", "dpoc", "dpoc_options", "prompt", "dialogues", "training"}
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ def test_the_second_stage_is_shown_what_the_first_was_but_for_what_table_3_leave
     monkeypatch.setattr("idl_hf.evaluation.adapters.model_identity", str)  # of what would be trained first
     msl = {"reference_turns": "self", "references": 12, "reply": "last", "spi": False}
     adapters.adapter(replace(condition("idl"), msl=msl), 0)
-    (first, _), (second, _) = asked
+    adapters.adapter(replace(condition("idl"), msl=msl, dpoc_options={"criterion_type": "inversion"}), 0)
+    (first, _), (second, _), _, (alone, _) = asked
     assert msl.items() <= first.dataset_options.items()
     assert second.dataset_options == {"encoder": "offline", "reference_turns": "self", "references": 12}
+    assert alone.dataset_options == {**second.dataset_options, "criterion_type": "inversion"}

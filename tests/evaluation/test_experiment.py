@@ -16,6 +16,7 @@ NAMES = [
     "learning_curve",
     "low_resource",
     "references",
+    "second_stage",
     "table1",
     "table2",
     "table3",
@@ -49,6 +50,8 @@ def test_every_prompt_of_an_experiment_can_be_built(name):
         for options in (one.msl or {}, *({**one.prompt, **variation.options} for variation in experiment.variations)):
             assert options.keys() <= set(option_names())
             RowOptions(**{"encoder": "offline", **options}).check("msl")
+        if one.dpoc is not None:
+            RowOptions(**{"encoder": "offline", **one.dpoc_options}).check("dpoc")
 
 
 @pytest.mark.parametrize("name", NAMES)
