@@ -1,6 +1,5 @@
 """The adapters that conditions ask for, each trained once for all experiments."""
 
-import gc
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from idl_hf.contrast.config import ContrastConfig
 from idl_hf.dpoc.config import DPOCConfig
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.experiment import Scale
+from idl_hf.evaluation.memory import give_back_memory
 from idl_hf.models.identity import RECIPE_FILE, model_identity
 from idl_hf.shown import visible
 from idl_hf.training.data import DataArguments
@@ -111,8 +111,9 @@ class Adapters:
                     f"{gpus} GPUs are visible, and an experiment trains on one. Set CUDA_VISIBLE_DEVICES=0, or train "
                     "the adapters with `idl-hf msl` and `idl-hf dpoc` and evaluate them with --models."
                 )
+            give_back_memory()
             print(visible(f"Training {target.name}: {given}, {arguments}"), flush=True)
             arguments |= {"output_dir": str(target), "resume_from_checkpoint": "last"}
             made.train(data, made.settings(**arguments), ModelConfig(model_name_or_path=model, **config))
-            gc.collect()  # a trainer and its model refer to each other, and the next one needs their memory
+            give_back_memory()
         return str(target)

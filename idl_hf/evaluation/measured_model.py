@@ -15,6 +15,7 @@ from idl_hf import prompting
 from idl_hf.cache import Cache, code_identity, digest
 from idl_hf.evaluation.attention import PersonaAttention, persona_attention
 from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of, spread
+from idl_hf.evaluation.memory import give_back_memory
 from idl_hf.evaluation.reply_file import GivenReply
 from idl_hf.evaluation.targets import targets_of
 from idl_hf.machine import default_device, fast_precision
@@ -27,6 +28,7 @@ from idl_hf.schema import Message
 from idl_hf.training.data import fit_rows
 
 Judge = Callable[[Sequence[str], Sequence[Sequence[str]]], list[list[str]]]  # replies, facts of each -> NLI labels
+_ROWS_BETWEEN = 64  # that are scored until memory is given back
 _EXAMPLES = 6  # replies shown in a report
 
 
@@ -81,7 +83,9 @@ class MeasuredModel:
         """Return the summed negative log-likelihood of the replies in each row's completion."""
 
         def measure(places: list[int]) -> Iterator[dict[int, bytes]]:
-            for place in tqdm(places, desc=f"Scoring {label}"):
+            for done, place in enumerate(tqdm(places, desc=f"Scoring {label}")):
+                if done % _ROWS_BETWEEN == 0:
+                    give_back_memory()
                 logprobs = self._model.logprobs(rows[place]["prompt"], rows[place]["completion"])
                 yield {place: json.dumps(SummedNLL(-float(logprobs.sum(dtype=np.float64)), len(logprobs))).encode()}
 
