@@ -12,12 +12,13 @@ export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PYTHONWARNINGS = ignore::FutureWarning
 
-.PHONY: help setup demo test test-browser test-slow quality format fix-copies wheel clean
+.PHONY: help setup demo test test-browser test-slow docs quality format fix-copies wheel clean
 
 help:
 	@echo "make demo [DATA=folder]   train, evaluate and chat on the sample data, or on raw ConvAI2 files"
 	@echo "make test                 the fast tests, style and type checks"
 	@echo "make test-browser         pages and the app, in a headless Chromium"
+	@echo "make docs                 the documentation as a site in build/site, its code run"
 	@echo "make test-slow            tests of minutes: launches, the wheel, a whole demo"
 	@echo "make quality | format | fix-copies | wheel | clean"
 
@@ -46,6 +47,12 @@ test-browser: setup
 test-slow: setup
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install -q -c constraints.txt -e '.[deepspeed]'
 	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 2 --dist loadfile
+
+# Strict: a dead link or a missing page fails. What a page shows as code runs, unless it says why not
+docs: setup
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	$(BIN)/python -m pytest -m docs
 
 quality: setup
 	$(BIN)/ruff check .

@@ -3,14 +3,16 @@ Minimizing the sum of distances between neighbours is an open shortest Hamiltoni
 algorithm, which is exact for it on the graph of states (set of visited references, last one); that graph has at most
 80 states for the paper's k = 5. The dynamic program below visits the same states without a heap (Held-Karp)."""
 
+from functools import lru_cache
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 OrderMode = Literal["free", "target_last"]
 MAX_REFERENCES = 12  # 12 * 2^11 states; the count doubles with every reference
+_DIGIT = 16  # of a path that is kept as a number
 
 
 def order_references(distances: ArrayLike, to_target: ArrayLike | None = None, mode: OrderMode = "free") -> list[int]:
@@ -30,31 +32,53 @@ def order_references(distances: ArrayLike, to_target: ArrayLike | None = None, m
         raise ValueError("mode='target_last' needs to_target, the distance of each reference to the target's context.")
     if count == 0:
         return []
-    target = [0.0] * count if to_target is None else np.asarray(to_target, dtype=np.float64).tolist()
-    if len(target) != count:
-        raise ValueError(f"to_target must have one distance per reference ({count}), found {len(target)}.")
-    paths = _best_paths(matrix.tolist())
-    if mode == "target_last":
-        return min((_rounded(cost + target[path[-1]]), path) for cost, path in paths)[1]
-    return min((_rounded(cost), _rounded(target[path[-1]]), path) for cost, path in paths)[2]
+    target = np.zeros(count) if to_target is None else np.asarray(to_target, dtype=np.float64)
+    if target.shape != (count,):
+        raise ValueError(f"to_target must have one distance per reference ({count}), found {target.size}.")
+    costs, paths = _best_paths(matrix)  # to each last reference
+    into_target = target if mode == "target_last" else 0.0
+    nearness = np.zeros(count) if mode == "target_last" else _rounded(target)
+    return min(zip(_rounded(costs + into_target).tolist(), nearness.tolist(), paths, strict=True))[2]
 
 
-def _best_paths(matrix: list[list[float]]) -> list[tuple[float, list[int]]]:
-    """Return (cost, path) of the cheapest path through all to each last reference; ties: lexicographically first."""
-    count = len(matrix)
-    best = {(frozenset([i]), i): (0.0, [i]) for i in range(count)}
+@lru_cache(maxsize=MAX_REFERENCES)
+def _steps(count: int) -> list[tuple[NDArray, NDArray, NDArray, NDArray]]:
+    """Return for paths of 2, 3, ... references which states they end in and from which they come.
+
+    A state is (set of visited references as bits, last one). Of n states of one size: sets (n,), lasts (n,), the sets
+    without the last (n,), and the references that may precede it (n, size - 1), in ascending order.
+    """
+    steps = []
     for size in range(2, count + 1):
-        for visited in map(frozenset, combinations(range(count), size)):
-            for last in visited:
-                before = visited - {last}
-                candidates = (
-                    (cost + matrix[previous][last], [*path, last])
-                    for previous in before
-                    for cost, path in [best[before, previous]]
-                )
-                best[visited, last] = min(candidates, key=lambda candidate: (_rounded(candidate[0]), candidate[1]))
-    return [best[frozenset(range(count)), last] for last in range(count)]
+        visited = np.array(list(combinations(range(count), size)))
+        sets = np.repeat((1 << visited).sum(axis=1), size)
+        lasts = visited.ravel()
+        before = np.stack([np.delete(visited, i, axis=1) for i in range(size)], axis=1).reshape(len(lasts), size - 1)
+        steps.append((sets, lasts, sets - (1 << lasts), before))
+    return steps
 
 
-def _rounded(cost: float) -> float:
-    return round(cost, 5)  # costs that differ by rounding errors only, those of vectors included, are a tie
+def _best_paths(matrix: NDArray) -> tuple[NDArray, list[list[int]]]:
+    """Return cost and path of the cheapest path through all to each last reference; ties: lexicographically first.
+
+    A path is kept as a number with a digit of base 16 for each reference, so that the smaller number is the path that
+    comes first.
+    """
+    count = len(matrix)
+    costs, paths = np.zeros((1 << count, count)), np.zeros((1 << count, count), dtype=np.int64)
+    each = np.arange(count)
+    paths[1 << each, each] = each
+    for sets, lasts, without, before in _steps(count):
+        cost = costs[without[:, None], before] + matrix[before, lasts[:, None]]
+        rounded = _rounded(cost)
+        path = paths[without[:, None], before]
+        tied = rounded == rounded.min(axis=1, keepdims=True)
+        best = np.where(tied, path, np.iinfo(np.int64).max).argmin(axis=1)[:, None]
+        costs[sets, lasts] = np.take_along_axis(cost, best, axis=1)[:, 0]
+        paths[sets, lasts] = np.take_along_axis(path, best, axis=1)[:, 0] * _DIGIT + lasts
+    places = range(count - 1, -1, -1)
+    return costs[-1], [[path // _DIGIT**place % _DIGIT for place in places] for path in paths[-1].tolist()]
+
+
+def _rounded(costs: NDArray) -> NDArray:
+    return np.round(costs, 5)  # costs that differ by rounding errors only, those of vectors included, are a tie

@@ -1,6 +1,6 @@
 """DPI: the worked orders, every permutation tried, and the tie rule."""
 
-from itertools import pairwise, permutations
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 import pytest
@@ -47,6 +47,37 @@ def test_worked_numbers(vectors, expected, with_target, mode):
 
 
 # What holds for every instance
+
+
+def one_state_at_a_time(distances, target):
+    """The order as the definition reads: a dictionary of states, a path as a list."""
+    count = len(target)
+    best = {(frozenset([i]), i): (0.0, [i]) for i in range(count)}
+    for size in range(2, count + 1):
+        for visited in map(frozenset, combinations(range(count), size)):
+            for last in visited:
+                before = visited - {last}
+                candidates = []
+                for previous in before:
+                    cost, path = best[before, previous]
+                    candidates.append((cost + distances[previous][last], [*path, last]))
+                best[visited, last] = min(candidates, key=lambda one: (round(one[0], 5), one[1]))
+    ends = [best[frozenset(range(count)), last] for last in range(count)]
+    return min((round(cost, 5), round(target[path[-1]], 5), path) for cost, path in ends)[2]
+
+
+@given(instances(max_references=8).filter(lambda instance: len(instance[1])))
+def test_all_states_of_a_size_at_once_find_what_one_at_a_time_finds(instance):
+    distances, target = instance
+    assert order_references(distances, target) == one_state_at_a_time(distances.tolist(), target)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_so_they_do_with_as_many_references_as_there_may_be(seed):
+    places = np.random.default_rng(seed).random((MAX_REFERENCES, 3))
+    distances = np.linalg.norm(places[:, None] - places, axis=2)
+    target = distances[0].tolist()
+    assert order_references(distances, target) == one_state_at_a_time(distances.tolist(), target)
 
 
 @given(instances(), st.booleans())

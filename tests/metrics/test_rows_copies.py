@@ -29,7 +29,6 @@ def fix_copies(monkeypatch, capsys):
 def checkout(tmp_path):
     """Copy the metrics' folders to where a test may change them."""
     shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
-    shutil.copy(ROOT / "README.md", tmp_path)
     return tmp_path
 
 
