@@ -32,6 +32,7 @@ def logs(sample_data, tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.docs
 def test_the_lines_of_python_build_train_evaluate_chat_and_push(logs, tiny_llama, tokenizer, tmp_path):
     (block,) = [block for block in blocks("README.md") if block.language == "python"]
     assert len(block.text.splitlines()) <= 20

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def provenance(data: Mapping[str, Files]) -> dict[str, object]:
     built_in = [name for name in data if name in dataset_names()]
     return {
         "is_result": not is_of_sample_data(data),
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "idl_hf": {"version": version("idl-hf"), "commit": commit(Path(__file__).parents[2])},
         "code": {
             "rows": {name: code_identity(f"idl_hf.dataset_scripts.{name}") for name in built_in},

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 _ROWS_AT_ONCE = 1000
@@ -43,7 +43,7 @@ class Chats:
         self._speakers[chat][speaker] = self._speakers[chat].get(speaker, 0) + bool(text)
         if not text:
             return
-        seconds = None if time is None else (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
+        seconds = None if time is None else (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         if seconds is not None:
             last, steps = self._steps[chat]
             self._steps[chat] = [seconds, steps + (seconds > last) - (seconds < last)]

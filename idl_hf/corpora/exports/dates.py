@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from idl_hf.corpora.errors import CorpusError
@@ -24,7 +24,7 @@ _WRITTEN = re.compile(TIME, re.IGNORECASE)
 _IS_PM = re.compile(_PM.replace(" ", SPACE), re.IGNORECASE)
 _DAY_ALONE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}")
 _UNITS = {10: 1, 13: 1_000, 16: 1_000_000}  # of a second, by the digits of the time since 1970
-_FIRST = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _MANY = timedelta(days=1)
 
 

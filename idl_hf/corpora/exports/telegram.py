@@ -5,7 +5,7 @@ text is not the speaker's own, and what was sent "via" a bot is the bot's.
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 
@@ -126,5 +126,5 @@ def _time_of(record: dict[str, object]) -> datetime | None:
     local, utc = from_iso(record.get("date")), from_unix(record.get("date_unixtime"))
     if local is None or utc is None or local.tzinfo:
         return local or utc
-    offset = timedelta(minutes=round((local.replace(tzinfo=timezone.utc) - utc) / timedelta(minutes=1)))
+    offset = timedelta(minutes=round((local.replace(tzinfo=UTC) - utc) / timedelta(minutes=1)))
     return local.replace(tzinfo=timezone(offset)) if abs(offset) < timedelta(days=1) else utc

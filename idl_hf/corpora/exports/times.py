@@ -1,12 +1,12 @@
 """The times of exports: ISO 8601 and seconds since 1970. What is no time is None: a message is worth more."""
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?\s*(Z|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def from_iso(value: object) -> datetime | None:
@@ -17,7 +17,7 @@ def from_iso(value: object) -> datetime | None:
     day, clock, fraction, zone = match.groups()
     zone = "+00:00" if zone in ("Z", "z") else f"{zone[:3]}:{zone[-2:]}" if zone else ""
     clock = clock if len(clock) > 5 else f"{clock}:00"
-    try:  # Python 3.10 reads 3 or 6 digits of a second and no Z
+    try:
         return datetime.fromisoformat(f"{day}T{clock}.{(fraction or '0')[:6]:0<6}{zone}")
     except ValueError:
         return None

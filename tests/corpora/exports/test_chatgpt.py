@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -49,7 +49,7 @@ def test_the_branch_that_was_shown_last_is_the_conversation(read):
         ("user", "oi", ""),
     ]
     assert [message.conversation for message in messages[-2:]] == ["天气", "天气 (id-1)"]
-    assert messages[1].time == datetime(2023, 7, 22, 4, 26, 40, 500_000, timezone.utc)
+    assert messages[1].time == datetime(2023, 7, 22, 4, 26, 40, 500_000, UTC)
     assert messages[1].place == "conversations.json:1, entry 1"
 
 

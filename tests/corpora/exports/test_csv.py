@@ -1,6 +1,6 @@
 """Tables of messages: whose columns they are, times in many spellings, rows that are none."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -72,9 +72,9 @@ def test_columns_can_be_named(table):
 @pytest.mark.parametrize(
     ("written", "time"),
     [
-        ("1705179933", datetime(2024, 1, 13, 21, 5, 33, tzinfo=timezone.utc)),
-        ("1705179933000", datetime(2024, 1, 13, 21, 5, 33, tzinfo=timezone.utc)),
-        ("2024-01-13T21:05:33Z", datetime(2024, 1, 13, 21, 5, 33, tzinfo=timezone.utc)),
+        ("1705179933", datetime(2024, 1, 13, 21, 5, 33, tzinfo=UTC)),
+        ("1705179933000", datetime(2024, 1, 13, 21, 5, 33, tzinfo=UTC)),
+        ("2024-01-13T21:05:33Z", datetime(2024, 1, 13, 21, 5, 33, tzinfo=UTC)),
         ("2024-01-13 21:05:33 UTC", datetime(2024, 1, 13, 21, 5, 33)),
         ("1/13/2024 9:05 PM", datetime(2024, 1, 13, 21, 5)),
         ("13/01/2024, 21:05:33", datetime(2024, 1, 13, 21, 5, 33)),

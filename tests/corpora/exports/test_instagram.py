@@ -1,7 +1,7 @@
 """The reader of Instagram's and Messenger's `message_1.json`."""
 
 import zipfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -64,7 +64,7 @@ def test_a_folder_of_two_files_is_read_from_the_oldest_message_on(export):
         "José Núñez",
         "¡Qué guay! नमस्ते 🎉",
         "message_1.json:59",
-        datetime(2023, 11, 14, 22, 16, 40, tzinfo=timezone.utc),
+        datetime(2023, 11, 14, 22, 16, 40, tzinfo=UTC),
     )
 
 

@@ -1,6 +1,6 @@
 """The reader of SillyTavern's chats."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -76,9 +76,9 @@ def test_a_folder_of_chats_has_a_header_each(export):
         ("2023-6-19 @14h 21m 5s 250ms", datetime(2023, 6, 19, 14, 21, 5, 250_000)),
         ("2023-06-19@14h21m05s", datetime(2023, 6, 19, 14, 21, 5)),
         ("2023-06-19@14h21m05s007ms", datetime(2023, 6, 19, 14, 21, 5, 7_000)),
-        ("2023-06-19T14:21:05.250Z", datetime(2023, 6, 19, 14, 21, 5, 250_000, timezone.utc)),
-        (1687184500000, datetime(2023, 6, 19, 14, 21, 40, tzinfo=timezone.utc)),
-        ("1687184500000", datetime(2023, 6, 19, 14, 21, 40, tzinfo=timezone.utc)),
+        ("2023-06-19T14:21:05.250Z", datetime(2023, 6, 19, 14, 21, 5, 250_000, UTC)),
+        (1687184500000, datetime(2023, 6, 19, 14, 21, 40, tzinfo=UTC)),
+        ("1687184500000", datetime(2023, 6, 19, 14, 21, 40, tzinfo=UTC)),
         ("Juny 32, 2023 2:20pm", None),
         ("Abc 3, 2023 2:20pm", None),
         ("2023-6-19 @25h 21m 5s", None),

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_a_workspace_with_everything_in_it(export):
     messages = list(slack.read(path, ErrorLog()))
     assert shown(messages) == ALL
     assert messages[0] == Message(
-        *("נועה", "רק בינינו", "D5/2024-05-17.json:2", datetime(2024, 5, 17, 23, 53, 20, 100, timezone.utc)),
+        *("נועה", "רק בינינו", "D5/2024-05-17.json:2", datetime(2024, 5, 17, 23, 53, 20, 100, UTC)),
         "נועה, Pierre Émile",
     )
 

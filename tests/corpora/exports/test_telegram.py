@@ -1,7 +1,7 @@
 """The reader of Telegram Desktop's `result.json`: one chat, all chats, and what people find in theirs."""
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -58,8 +58,8 @@ def test_the_zone_is_what_the_local_clock_and_the_seconds_make(read):
     [
         ("2024-03-09T21:04:11", "nan", datetime(2024, 3, 9, 21, 4, 11)),
         ("2024-03-09T21:04:11", None, datetime(2024, 3, 9, 21, 4, 11)),
-        ("yesterday", "1710011051", datetime(2024, 3, 9, 19, 4, 11, tzinfo=timezone.utc)),
-        ("2031-03-09T21:04:11", "1710011051", datetime(2024, 3, 9, 19, 4, 11, tzinfo=timezone.utc)),
+        ("yesterday", "1710011051", datetime(2024, 3, 9, 19, 4, 11, tzinfo=UTC)),
+        ("2031-03-09T21:04:11", "1710011051", datetime(2024, 3, 9, 19, 4, 11, tzinfo=UTC)),
         (None, "9" * 40, None),
     ],
 )

@@ -1,14 +1,12 @@
 """Times of exports: what is one, in which zone, and what is none."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from idl_hf.corpora.exports.times import from_iso, from_unix
-
-UTC = timezone.utc
 
 
 @pytest.mark.parametrize(
