@@ -102,8 +102,7 @@ def _target(link: str, source: str) -> str | None:
 
 def _published(place: str) -> str:
     """Return where the site has a file of the repository; as text, so that a browser shows it."""
-    name = place if place.endswith((".yaml", ".yml", ".py", ".png", ".svg", ".md")) else f"{place}.txt"
-    return f"files/{name.removesuffix('.md')}.txt" if name.endswith(".md") else f"files/{name}"
+    return f"files/{place}" if place.endswith((".yaml", ".py", ".png", ".svg")) else f"files/{place}.txt"
 
 
 def _moved(markdown: str, source: str, place: str) -> str:

@@ -1,10 +1,11 @@
 """The experiments of the paper as YAML: each is whole, and a wrong word in one is named."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import yaml
 
+from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import CONDITIONS, condition
 from idl_hf.evaluation.experiment import experiment_names, load_experiment, load_scale
 from idl_hf.rows.options import RowOptions, option_names
@@ -25,8 +26,11 @@ NAMES = [
 SCALES = ["paper", "quick", "smollm2_cpu", "smollm2_power"]
 
 
-def test_all_experiments_are_there():
+def test_all_experiments_are_there_and_in_the_help():
     assert experiment_names() == NAMES
+    told = {setting.name: setting.metadata.get("help", "") for setting in fields(EvaluateArguments)}
+    assert all(name in told["experiment"] for name in NAMES)
+    assert all(name in told["scale"] for name in SCALES if name != "quick")  # which is an option of its own
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,8 +68,6 @@ def test_every_experiment_has_a_line_to_test_against_a_baseline(name):
 
 @pytest.mark.parametrize("name", SCALES)
 def test_the_training_settings_of_a_scale_are_fields_of_their_trainers(name):
-    from dataclasses import fields
-
     from trl import ModelConfig, SFTConfig
 
     from idl_hf.dpoc.config import DPOCConfig
