@@ -181,7 +181,8 @@ def _condition(name: str, experiment: Experiment) -> Condition:
     try:
         return condition(name)
     except ValueError as error:
-        raise ValueError(f"{error} Those of the experiment itself: {', '.join(experiment.conditions)}.") from error
+        known = ", ".join(map(repr, experiment.conditions))
+        raise ValueError(f"{error} Those of the experiment itself: {known}.") from error
 
 
 def _report_name(args: EvaluateArguments, data: Mapping[str, Files]) -> str:
