@@ -86,6 +86,16 @@ def test_where_lines_reply_belongs_to_a_report_and_what_they_reply_does_not(chec
     assert problem.startswith("docs/results/table1-cpu/places/convai2_idl.jsonl is no report.")
 
 
+def test_figures_of_a_line_belong_there_and_texts_do_not(checkout):
+    line = checkout / "docs" / "results" / "lines" / "0123456789abcdef.json"
+    line.parent.mkdir()
+    line.write_text(json.dumps({"values": {"nll": {"ann": 2.5}}}))
+    assert problems(checkout) == []
+    line.write_text(json.dumps({"values": {"nll": {"ann": "hi there"}}}))
+    (problem,) = problems(checkout)
+    assert problem.startswith("docs/results/lines/0123456789abcdef.json is no report.")
+
+
 def test_sample_dialogues_are_known_by_what_they_hold(checkout, sample_data):
     import hashlib
 

@@ -1,8 +1,9 @@
 """Check the reports that docs/results.md quotes: `python utils/check_results.py`.
 
 Each folder of docs/results holds one report as `idl-hf evaluate --experiment ... --output_dir docs/results` writes it
-and nothing else. It is of real dialogues, tells what it was made from and with, and all that one page quotes were made
-by the same code. What is wrong is named, and the exit status is 1 if anything is.
+and nothing else, but for lines/, from which reports go on. It is of real dialogues, tells what it was made from and
+with, and all that one page quotes were made by the same code. What is wrong is named, and the exit status is 1 if
+anything is.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def problems(root: Path = ROOT) -> list[str]:
     reports = sorted({file.parent for file in folder.rglob("report.json")})
     found = [
         f"{file.relative_to(root)} is no report. A folder of docs/results holds {', '.join(sorted(FILES))} and "
-        "places/ alone; adapters and measurements are kept in --runs_dir."
+        "places/ alone, lines/ the figures of lines; adapters and measurements are kept in --runs_dir."
         for file in sorted(folder.rglob("*"))
         if file.is_file() and not _belongs(file, [report for report in reports if report.parent == folder])
     ]
@@ -44,7 +45,11 @@ def problems(root: Path = ROOT) -> list[str]:
 
 
 def _belongs(file: Path, reports: list[Path]) -> bool:
-    """Tell whether a file is one of a report: its figures, or where its lines reply."""
+    """Tell whether a file is one of a report, its figures or where its lines reply, or the figures of one line."""
+    if file.parent.name == "lines" and file.suffix == ".json":
+        line = json.loads(file.read_text(encoding="utf-8"))
+        figures = [figure for column in line["values"].values() for figure in column.values()]
+        return all(isinstance(figure, int | float) for figure in figures)
     if file.parent.name == "places":
         return file.parent.parent in reports and '"text":' not in file.read_text(encoding="utf-8")
     return file.parent in reports and file.name in FILES

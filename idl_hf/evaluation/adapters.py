@@ -39,6 +39,25 @@ _STAGES = {
 }
 
 
+class Training(NamedTuple):
+    """One stage of a condition under one seed: what trains on which rows with which settings."""
+
+    stage: str
+    data: DataArguments
+    arguments: dict[str, Any]  # of the stage's settings
+    model: dict[str, Any]  # fields of ModelConfig
+
+    def made_of(self, *more: object) -> str:
+        """Return all that its adapter depends on but the base model and what the data holds, and what is added."""
+        args = _STAGES[self.stage].settings(**self.arguments, output_dir="nowhere")
+        precision = ["bfloat16"] * bool(args.bf16) + ["float16"] * bool(args.fp16)  # the machine's, if not the scale's
+        code = code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft")
+        rows = [self.data.dataset_options, self.data.max_rows, self.data.max_prompt_tokens]
+        return json.dumps(
+            [self.stage, rows, self.arguments, precision, self.model, code, more], sort_keys=True, default=str
+        )
+
+
 @dataclass(frozen=True)
 class Adapters:
     """The adapters in a folder, trained from the rows of one corpus where they are missing."""
@@ -48,40 +67,45 @@ class Adapters:
     corpus: DataArguments  # dataset_name, data_dir and the options of all rows
 
     def adapter(self, condition: Condition, seed: int) -> str:
-        """Return the folder of the condition's adapter, or its model where nothing is trained.
+        """Return the folder of the condition's adapter, trained if it is not there, or its model where nothing is
+        trained. seed: as of `trainings`."""
+        model = condition.model or self.scale.model_name_or_path
+        for training in self.trainings(condition, seed):
+            model = self._trained(training, model)
+        return model
+
+    def trainings(self, condition: Condition, seed: int) -> list[Training]:
+        """Return the stages of a condition, in their order.
 
         seed: how far both stages' seeds are from what the scale says: that of the trainer (first weights, order of
         the rows, dropout) and that of the rows' options (clusters, targets, references at random, rejected and
         criterion replies). What `max_rows` draws does not depend on it: which dialogues there are to learn from is no
-        chance of training.
+        chance of training. Raises ValueError for a setting that no training has.
         """
-        model = condition.model or self.scale.model_name_or_path
         config = self.scale.model if condition.model is None else {**self.scale.model, **_ANY_ARCHITECTURE}
+        made = []
         if condition.msl is not None:
             stage = "msl" if condition.contrast is None else "contrast"
             settings = {**condition.training, **(condition.contrast or {})}
-            model = self._stage(stage, model, config, condition.msl, settings, seed, condition.dialogues)
+            made.append(self._training(stage, config, condition.msl, settings, seed, condition.dialogues))
         if condition.dpoc is not None:
             # The paper's Table 3 leaves SPI and DPI out of the first stage alone; a dpoc row predicts each reply
             options = {
                 key: value for key, value in (condition.msl or {}).items() if key not in ("spi", "dpi", "reply")
             }
             options |= condition.dpoc_options
-            model = self._stage("dpoc", model, config, options, condition.dpoc, seed)
-        return model
+            made.append(self._training("dpoc", config, options, condition.dpoc, seed))
+        return made
 
-    def _stage(
+    def _training(
         self,
         stage: str,
-        model: str,
         config: dict[str, Any],
         options: Mapping[str, Any],
         settings: Mapping[str, Any],
         seed: int,
         dialogues: int | None = None,
-    ) -> str:
-        """Return the adapter's folder, which is named by all that it depends on, so that one that is there is the one
-        asked for."""
+    ) -> Training:
         scale, made = self.scale, _STAGES[stage]
         own = scale.dpoc_options if stage == "dpoc" else scale.msl_options
         given = {"encoder": scale.encoder, **(self.corpus.dataset_options or {}), **own, **options}  # type: ignore[dict-item]
@@ -95,15 +119,17 @@ class Adapters:
                 f"{made.settings.__name__} has no {', '.join(sorted(unknown))}, which the scale or a condition sets "
                 f"for {stage}."
             )
-        args = made.settings(**arguments, output_dir=str(self.folder))
         if seed:
-            arguments["seed"] = args.seed + seed
-        precision = ["bfloat16"] * bool(args.bf16) + ["float16"] * bool(args.fp16)  # the machine's, if not the scale's
+            arguments["seed"] = made.settings(**arguments, output_dir=str(self.folder)).seed + seed
+        return Training(stage, data, arguments, config)
+
+    def _trained(self, training: Training, model: str) -> str:
+        """Return the adapter's folder, which is named by all that it depends on, so that one that is there is the one
+        asked for."""
+        stage, data, arguments, config = training
+        made = _STAGES[stage]
         content = data.load(made.rows, data.train_split)._fingerprint
-        code = code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft")
-        base = model_identity(model)
-        made_of = [stage, base, given, rows, scale.max_prompt_tokens, arguments, precision, config, content, code]
-        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(training.made_of(model_identity(model), content).encode()).hexdigest()[:12]
         target = self.folder / f"{stage}-{digest}"
         if not (target / RECIPE_FILE).is_file():  # the last thing that a training saves
             if (gpus := torch.cuda.device_count()) > 1:  # the Trainer would spread each batch, which changes its size
@@ -112,8 +138,8 @@ class Adapters:
                     "the adapters with `idl-hf msl` and `idl-hf dpoc` and evaluate them with --models."
                 )
             give_back_memory()
-            print(visible(f"Training {target.name}: {given}, {arguments}"), flush=True)
-            arguments |= {"output_dir": str(target), "resume_from_checkpoint": "last"}
+            print(visible(f"Training {target.name}: {data.dataset_options}, {arguments}"), flush=True)
+            arguments = arguments | {"output_dir": str(target), "resume_from_checkpoint": "last"}
             made.train(data, made.settings(**arguments), ModelConfig(model_name_or_path=model, **config))
             give_back_memory()
         return str(target)

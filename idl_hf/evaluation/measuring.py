@@ -8,23 +8,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from idl_hf.cache import Cache
+from idl_hf.cache import Cache, code_identity
 from idl_hf.evaluation.adapters import Adapters
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
+from idl_hf.evaluation.kept_lines import KeptLine, KeptLines
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, examples_of
-from idl_hf.evaluation.provenance import Files, raw_files
+from idl_hf.evaluation.provenance import Files, provenance, raw_files
 from idl_hf.evaluation.reply_file import REPLIES, files_of, places_of, write_replies
 from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
+from idl_hf.machine import default_device, fast_precision
 from idl_hf.models.endpoint import Endpoint
+from idl_hf.models.identity import model_identity
 from idl_hf.models.loading import load_model, load_tokenizer
 from idl_hf.registration import ORGANIZATION
 from idl_hf.report.results import Highlighted, Line, Report, Table, over_seeds
 from idl_hf.shown import scrub, visible, without_paths
 from idl_hf.training.data import DataArguments, parse_options
 
+_MADE = ("date", "idl_hf", "machine", "libraries")  # what a kept line tells of its making
 _NO_TEXTS = "Replies and dialogues are not shown: the corpus is not published with this report."
 
 
@@ -53,12 +57,13 @@ class ExperimentRun:
         tests: dict[str, EvaluationData],
         data: DataArguments,
         engine: str | None = None,
+        kept: KeptLines | None = None,
     ) -> None:
         """folder: of the adapters and measurements. tests: the data of each test by its name. data: the corpus that
         adapters are trained on, with the options of all rows. engine: the URL of what answers in place of models that
-        are loaded here; only the tokenizer of the scale's model is, then."""
+        are loaded here; only the tokenizer of the scale's model is, then. kept: lines that need no measuring."""
         self._experiment, self._scale, self._tests = experiment, scale, tests
-        self._engine = engine
+        self._engine, self._kept = engine, kept
         self._adapters = Adapters(folder / "adapters", scale, data)
         self._cache = Cache(folder / "measured.sqlite")
         self._judge = None if scale.nli_model is None else kept_judge(scale.nli_model, self._cache)
@@ -124,26 +129,74 @@ class ExperimentRun:
                 self._notes.add(f"{condition.name} was not run: {scrub(str(error))}")
                 print(visible(f"{condition.name} is not run: {error}"), flush=True)
                 return
+        if self._take_kept(step, condition):
+            return
         model = self._model(self._adapters.adapter(condition, step.seed))
         comparable = model.tokenizer.get_vocab() == self._vocabulary
         for test, data in self._tests.items():
             for number, variation in enumerate(self._experiment.variations):
                 measured = MeasuredLine(
-                    label=", ".join(filter(None, (condition.name, variation.name))),
+                    label=_label(condition, variation),
                     model=model,
                     data=data,
                     options=_row_options(condition, variation),
-                    notes=self._notes,
+                    notes=Notes(),
                     max_new_tokens=self._scale.max_new_tokens,
                     generated=self._scale.generated,
                     attention_rows=self._experiment.attention_rows,
                     comparable_tokens=comparable,
                     judge=self._judge,
                 )
-                of_seeds = self._lines[test].setdefault(_Place(step.condition, number), {})
-                of_seeds[step.seed] = self._line(measured, condition, test, variation)
+                scored = score_line(measured, self._experiment.columns)
+                line = self._line(as_line(measured.label, condition.role, scored), condition, test, variation)
+                self._add(line, measured.notes.texts, step, test, number)
                 if step.seed == self._scale.seeds[0]:
                     self._keep_texts(measured, test)
+                if self._kept is not None and not {"replies", "attention"} & vars(measured).keys():
+                    made = {key: provenance(self.data)[key] for key in _MADE}
+                    figures = KeptLine(line.name, line.values, line.whole, line.rows, measured.notes.texts, made)
+                    self._kept.write(figures, *self._made_of(step, test, variation))
+
+    def _take_kept(self, step: Step, condition: Condition) -> bool:
+        """Add the lines of a step from what was kept of earlier runs, all of them or none, and tell whether it did."""
+        if self._kept is None:
+            return False
+        places = [(test, *place) for test in self._tests for place in enumerate(self._experiment.variations)]
+        kept = [self._kept.read(*self._made_of(step, test, variation)) for test, _, variation in places]
+        if None in kept:
+            return False
+        for (test, number, variation), figures in zip(places, kept, strict=True):
+            assert figures is not None
+            label = _label(condition, variation)
+            line = Line(label, condition.role, figures.values, figures.whole, figures.rows)
+            self._add(self._line(line, condition, test, variation), figures.notes_of(label), step, test, number)
+            origin = f"{label}, seed {step.seed} ({figures.origin})"
+            self._notes.add("Figures of earlier runs, from lines/", origin)
+            print(visible(f"Measured before: {origin}"), flush=True)
+        return True
+
+    def _add(self, line: Line, notes: Mapping[str, Sequence[str]], step: Step, test: str, variation: int) -> None:
+        self._lines[test].setdefault(_Place(step.condition, variation), {})[step.seed] = line
+        for note, labels in notes.items():
+            self._notes.add(note)
+            for label in labels:
+                self._notes.add(note, label)
+
+    def _made_of(self, step: Step, test: str, variation: Variation) -> tuple[object, ...]:
+        """Return all that a line without texts depends on: anywhere the same."""
+        condition, data = self._experiment.conditions[step.condition], self._tests[test]
+        code = code_identity("idl_hf.evaluation.scores", "torch", "transformers", "peft", "numpy", "scikit-learn")
+        device = default_device()
+        return (
+            model_identity(condition.model or self._scale.model_name_or_path),
+            [training.made_of() for training in self._adapters.trainings(condition, step.seed)],
+            sorted((name, sorted(files.items())) for name, files in self.data.items()),
+            (data.dataset_name, data.split, data.max_prompt_tokens, sorted(data.options.items())),
+            sorted(data.only or ()),
+            sorted(_row_options(condition, variation).items()),
+            (self._experiment.columns, self._scale.max_new_tokens),
+            (device, str(fast_precision(device)), code, provenance(self.data)["code"]),
+        )
 
     def report(self, seconds: float, settings: Mapping[str, Any], texts: bool = True) -> Report:
         """Return what was measured so far. seconds: how long it took. settings: what was asked for; the report has
@@ -181,14 +234,14 @@ class ExperimentRun:
             return MeasuredModel(name, self._cache, self._scale.batch_size)
         return MeasuredEndpoint(Endpoint(self._engine, name), self._scale.model_name_or_path, self._cache)
 
-    def _line(self, measured: MeasuredLine, condition: Condition, test: str, variation: Variation) -> Line:
-        scored = score_line(measured, self._experiment.columns)
-        paper = self._experiment.paper.get(test, {}).get(measured.label, {})
+    def _line(self, line: Line, condition: Condition, test: str, variation: Variation) -> Line:
+        """Return a line of figures as the experiment shows it."""
+        paper = self._experiment.paper.get(test, {}).get(line.name, {})
         x = condition.x if variation.x is None else variation.x
         curve = (condition.curve or condition.name) if x is not None else ""
         group = curve or (variation.name if len(self._experiment.conditions) > 1 else "")
         role = variation.role or condition.role
-        return replace(as_line(measured.label, role, scored), paper=paper, x=x, group=group)
+        return replace(line, role=role, paper=paper, x=x, group=group)
 
     def _joined(self, measured: tuple[_Place, dict[int, Line]]) -> Line:
         """Return the line of all seeds so far. An experiment of one seed says nothing of it."""
@@ -202,6 +255,10 @@ class ExperimentRun:
             self._replies[test][measured.label] = measured.replies
         for dialogue, attention in list(vars(measured).get("attention", {}).items())[:1]:
             self._highlighted.append(Highlighted(f"{measured.label}, {dialogue.person_id}", attention.spans))
+
+
+def _label(condition: Condition, variation: Variation) -> str:
+    return ", ".join(filter(None, (condition.name, variation.name)))
 
 
 def _row_options(condition: Condition, variation: Variation) -> dict[str, Any]:

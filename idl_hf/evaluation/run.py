@@ -16,6 +16,7 @@ from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import Condition, condition, conditions_of_models
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
+from idl_hf.evaluation.kept_lines import KeptLines
 from idl_hf.evaluation.measuring import ExperimentRun
 from idl_hf.evaluation.provenance import NO_RESULT, SAMPLE_DATA, Files, provenance
 from idl_hf.evaluation.scores import AUTHOR, WORDS
@@ -130,7 +131,8 @@ def _run_experiment(args: EvaluateArguments) -> Path:
     runs.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(runs / ".lock", timeout=0):
-            run = _experiment_run(experiment, scale, runs, folders, parse_options(args.dataset_options))
+            kept = KeptLines(output / "lines")
+            run = _experiment_run(experiment, scale, runs, kept, folders, parse_options(args.dataset_options))
             folder = output / _report_name(args, run.data)
             settings = {"arguments": _given(args), "scale": {"name": _scale_name(args), **vars(scale)}}
             return finish(folder, measure(experiment, run, folder, settings, started, args.texts))
@@ -151,7 +153,12 @@ def _refuse_what_was_kept_beside_reports(output: Path, runs: Path) -> None:
 
 
 def _experiment_run(
-    experiment: Experiment, scale: Scale, runs: Path, folders: Mapping[str, str], options: Mapping[str, Any]
+    experiment: Experiment,
+    scale: Scale,
+    runs: Path,
+    kept: KeptLines,
+    folders: Mapping[str, str],
+    options: Mapping[str, Any],
 ) -> ExperimentRun:
     shared: dict[str, Any] = {
         "max_prompt_tokens": scale.max_prompt_tokens,
@@ -160,7 +167,7 @@ def _experiment_run(
     tests = {test: EvaluationData(f"idl_hf/{test}", folders.get(test), **shared) for test in experiment.tests}
     corpus = experiment.trained_on
     trained_on = DataArguments(f"idl_hf/{corpus}", folders.get(corpus), dict(options))
-    return ExperimentRun(experiment, scale, runs, tests, trained_on)
+    return ExperimentRun(experiment, scale, runs, tests, trained_on, kept=kept)
 
 
 def _scale(args: EvaluateArguments) -> Scale:
@@ -173,7 +180,8 @@ def _experiment(args: EvaluateArguments) -> Experiment:
     experiment = load_experiment(str(args.experiment))
     if args.conditions is None:
         return experiment
-    chosen = {name: experiment.conditions.get(name) or _condition(name, experiment) for name in args.conditions}
+    own = {made.name: made for made in experiment.conditions.values()} | experiment.conditions
+    chosen = {name: own.get(name) or _condition(name, experiment) for name in args.conditions}
     return replace(experiment, conditions=chosen)
 
 
@@ -181,7 +189,7 @@ def _condition(name: str, experiment: Experiment) -> Condition:
     try:
         return condition(name)
     except ValueError as error:
-        known = ", ".join(map(repr, experiment.conditions))
+        known = ", ".join(repr(made.name) for made in experiment.conditions.values())
         raise ValueError(f"{error} Those of the experiment itself: {known}.") from error
 
 

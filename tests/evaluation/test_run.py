@@ -261,7 +261,7 @@ def test_conditions_may_be_points_of_a_curve(tiny, tmp_path):
 
 def test_a_condition_that_is_not_there_is_answered_with_those_of_the_experiment(tiny, tmp_path, capsys):
     assert main(quick("references", tiny, tmp_path, "--conditions", "own turns of 13")) != 0
-    assert "Those of the experiment itself: 'wo_dpa', 'own turns', 'own turns of 12', " in capsys.readouterr().err
+    assert "Those of the experiment itself: 'dialogues', 'own turns', 'own turns of 12', " in capsys.readouterr().err
 
 
 @pytest.mark.slow
