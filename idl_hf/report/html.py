@@ -5,21 +5,38 @@ from collections import defaultdict
 from collections.abc import Iterable
 from html import escape
 
-from idl_hf.report.layout import Cell, Cells, Grid, about_differences, difference_grids, grids, legend, measure, number
+from idl_hf.report.layout import (
+    ALL_LINES,
+    Cell,
+    Cells,
+    Grid,
+    about_differences,
+    difference_grids,
+    grids,
+    headlines,
+    legend,
+    measure,
+    number,
+)
 from idl_hf.report.markdown import as_json, example_names, markdown, settings, took
 from idl_hf.report.page_frame import frame
 from idl_hf.report.page_frame import table as table_markup
 from idl_hf.report.plots import plots
 from idl_hf.report.results import Conversation, Highlighted, Report, Span, Table
 
+_BEFORE_ARROW = re.compile(" (?=[↑↓])")
 _WORD = re.compile(r"\S(?:.*\S)?", re.DOTALL)
 _STYLE = """
 body { max-width: 76rem; }
 .intro, .legend, .note, .turns { max-width: 50rem; }
+.said { font-size: 1.125rem; padding: 0; list-style: none; max-width: 60rem; }
+.said li { border-left: .25rem solid #0072b2; padding-left: .8rem; margin: .8rem 0; }
+.over { color: #555; font-size: .875rem; margin: .2rem 0; max-width: 50rem; }
 .legend { color: #555; font-size: .875rem; padding-left: 1.2rem; }
 .results { display: flex; flex-wrap: wrap; gap: 0 2rem; }
 .results > * { min-width: 0; }
 .results th, .results td { padding: .35rem .9rem .35rem 0; }
+.results h4 { margin-bottom: .2rem; }
 .results td { white-space: nowrap; }
 .results thead th { max-width: 8rem; }
 .results thead th { border-bottom: 2px solid #222; vertical-align: bottom; }
@@ -83,35 +100,41 @@ def html(report: Report, measured: list[Cells]) -> str:
 
 
 def _results(table: Table, cells: Cells) -> str:
-    parts = [f"<h2>{escape(table.title)}</h2>", plots(table, cells) if table.on_x else ""]
-    printed = "\n".join(_grid(table.title, grid) for grid in grids(table, cells))
-    parts.append(f'<div class="results">\n{printed}\n</div>' if printed else "")
+    """Return a table from what it says to what it says that by: in words, as plots, differences, tests, all lines."""
+    said = "\n".join(f"<li>{escape(sentence)}</li>" for sentence in headlines(table, cells))
+    parts = [f"<h2>{escape(table.title)}</h2>", f'<ul class="said">\n{said}\n</ul>' if said else ""]
+    parts += [plots(table, cells), _differences(table), _tests(table, cells)]
+    printed = [_grid(table.title, grid, grid.title or ALL_LINES) for grid in grids(table, cells)]
+    parts.append(f'<div class="results">\n{chr(10).join(printed)}\n</div>' if printed else "")
     lines = "\n".join(f"<li>{escape(line)}</li>" for line in legend(table, cells))
     parts.append(f'<ul class="legend">\n{lines}\n</ul>' if lines else "")
-    parts += [_tests(table, cells), _differences(table), "" if table.on_x else plots(table, cells)]
     return "<section>\n" + "\n".join(filter(None, parts)) + "\n</section>"
 
 
-def _grid(title: str, grid: Grid) -> str:
-    heads = [f"{escape(head.label)}<small>{head.denominator}</small>" for head in grid.heads]
+def _grid(title: str, grid: Grid, heading: str) -> str:
+    # An arrow does not stand in a line alone
+    heads = [f"{escape(_BEFORE_ARROW.sub(chr(0xA0), head.label))}{_small(head.over)}" for head in grid.heads]
     bodies: dict[str, list[list[str]]] = defaultdict(list)
     for row in grid.rows:
-        first = f"{escape(row.name)} <small>{escape(row.role)}</small>" if row.role else escape(row.name)
-        pairs = zip(row.cells, grid.heads, strict=True)
-        bodies[escape(row.group)].append([first, *(_cell(cell, bool(head.denominator)) for cell, head in pairs)])
-    above = f"<h3>{escape(grid.title)}</h3>\n" if grid.title else ""
+        first = " ".join(filter(None, (escape(row.name), _small(row.role), _small(row.over))))
+        pairs = zip(row.cells, row.beside, strict=True)
+        bodies[escape(row.group)].append([first, *(_cell(cell, beside) for cell, beside in pairs)])
+    over = f'<p class="over">{escape(grid.over)}</p>\n' if grid.over else ""
     label = " ".join(filter(None, (title, grid.title)))
-    return f"<div>{above}{table_markup(label, [escape(grid.corner), *heads], bodies)}</div>"
+    return f"<div><h4>{escape(heading)}</h4>\n{over}{table_markup(label, [escape(grid.corner), *heads], bodies)}</div>"
 
 
-def _cell(cell: Cell | None, denominator_above: bool) -> str:
+def _small(text: str) -> str:
+    return f"<small>{escape(text)}</small>" if text else ""
+
+
+def _cell(cell: Cell | None, beside: str) -> str:
     if cell is None:
         return "-"
     marks = {1: "<strong>{}</strong>", 2: "<u>{}</u>"}
     value = marks.get(cell.rank or 0, "{}").format(cell.value) + cell.dagger
-    small = (cell.interval, "" if denominator_above else cell.denominator)
-    beside = f" {cell.paper_value}" if cell.paper_value else ""
-    return value + beside + "".join(f"<small>{text}</small>" for text in small if text)
+    paper = f" {cell.paper_value}" if cell.paper_value else ""
+    return value + paper + _small(cell.interval) + _small(beside)
 
 
 def _tests(table: Table, cells: Cells) -> str:
@@ -129,11 +152,11 @@ def _tests(table: Table, cells: Cells) -> str:
 
 
 def _differences(table: Table) -> str:
-    printed = "\n".join(_grid(table.title, grid) for grid in difference_grids(table))
+    printed = "\n".join(_grid(table.title, grid, grid.title) for grid in difference_grids(table))
     if not printed:
         return ""
-    shown = f'<p>{escape(about_differences(table))}</p>\n<div class="results">\n{printed}\n</div>'
-    return f"<details>\n<summary>Differences</summary>\n{shown}\n</details>"
+    about = f'<p class="over">{escape(about_differences(table))}</p>'
+    return f'<h3>Differences</h3>\n{about}\n<div class="results differences">\n{printed}\n</div>'
 
 
 def _highlighted(highlighted: Highlighted) -> str:

@@ -1,8 +1,10 @@
 """Tables of lines as they are printed: each value with its interval, rank, test and denominator."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import NamedTuple
 
 from idl_hf.report.results import Column, Table
 from idl_hf.report.statistics import LEVEL, Comparison, Estimate, Place, comparable, compare, differences, estimate
@@ -41,15 +43,23 @@ class Cell:
         return "" if self.paper is None else f"({self.paper:.{self.column.digits}f})"
 
     @property
-    def denominator(self) -> str:
-        """Return how many replies, people and seeds the mean is over, "" where none is known."""
-        rows = f"n\xa0=\xa0{self.rows:,}" if self.rows is not None else ""
-        people = f"{self.estimate.people:,}\xa0people" if self.estimate.people else ""
-        seeds = f"{self.estimate.seeds}\xa0seed{'s' * (self.estimate.seeds > 1)}" if self.estimate.seeds else ""
-        return ", ".join(filter(None, (rows, people, seeds)))
+    def scored(self) -> str:
+        """Return how many replies or dialogues were scored, "" where it is not known."""
+        return f"n\xa0=\xa0{self.rows:,}" if self.rows is not None else ""
+
+    @property
+    def people(self) -> str:
+        """Return how many people the mean is over, "" where it is over none."""
+        return f"{self.estimate.people:,}\xa0people" if self.estimate.people else ""
+
+    @property
+    def seeds(self) -> str:
+        """Return how many seeds of training the mean is over, "" where none is told."""
+        return f"{self.estimate.seeds}\xa0seed{'s' * (self.estimate.seeds > 1)}" if self.estimate.seeds else ""
 
 
 Cells = dict[Place, Cell]
+ALL_LINES = "All lines"  # what a table is called below its differences
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Head:
     """The head of a column of cells."""
 
     label: str
-    denominator: str  # "" unless all cells below share it
+    over: str = ""  # how many replies, people and seeds: what all cells below share
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class GridRow:
     cells: list[Cell | None]
     role: str = ""
     group: str = ""
+    over: str = ""  # what all cells of the row share
+    beside: list[str] = field(default_factory=list)  # what a cell does not share, for each
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ class Grid:
     corner: str
     heads: list[Head]
     rows: list[GridRow]
+    over: str = ""  # what all cells share
 
 
 def number(column: Column, value: float) -> str:
@@ -151,10 +164,89 @@ def _grid(title: str, corner: str, labels: list[str], rows: list[GridRow]) -> Gr
     heads = []
     for i, name in enumerate(labels):
         below = [cell for row in rows if (cell := row.cells[i]) is not None]
-        denominators = {cell.denominator for cell in below}
-        paper = " (paper)" if any(cell.paper is not None for cell in below) else ""
-        heads.append(Head(name + paper, denominators.pop() if len(denominators) == 1 else ""))
-    return Grid(title, corner, heads, rows)
+        heads.append(Head(name + (" (paper)" if any(cell.paper is not None for cell in below) else "")))
+    told = [
+        _told([[getattr(cell, kind) if cell is not None else None for cell in row.cells] for row in rows])
+        for kind in ("scored", "people", "seeds")
+    ]
+
+    def joined(texts: Iterable[str]) -> str:
+        return ", ".join(filter(None, texts))
+
+    heads = [replace(head, over=joined(one.by_column[i] for one in told)) for i, head in enumerate(heads)]
+    rows = [
+        replace(
+            row,
+            over=joined(one.by_row[i] for one in told),
+            beside=[joined(one.by_cell[i][j] for one in told) for j in range(len(heads))],
+        )
+        for i, row in enumerate(rows)
+    ]
+    return Grid(title, corner, heads, rows, joined(one.once for one in told))
+
+
+class _Told(NamedTuple):
+    """Where something that is told of cells stands, once for as many as share it: "" where it does not."""
+
+    once: str
+    by_row: list[str]
+    by_column: list[str]
+    by_cell: list[list[str]]
+
+
+def _told(texts: list[list[str | None]]) -> _Told:
+    """Return where texts stand that are told of cells, None where there is no cell: above all, at each row or, where
+    a row has several, at each column or each cell."""
+    rows, columns = len(texts), max(map(len, texts), default=0)
+    by_row = [{text for text in row if text is not None} for row in texts]
+    by_column = [{row[i] for row in texts if row[i] is not None} for i in range(columns)]
+    nowhere = _Told("", [""] * rows, [""] * columns, [[""] * columns] * rows)
+    everywhere = set().union(*by_row)
+    if len(everywhere) <= 1:
+        return nowhere._replace(once="".join(everywhere))
+    if all(len(of_row) <= 1 for of_row in by_row):
+        return nowhere._replace(by_row=["".join(of_row) for of_row in by_row])
+    shared = [len(of_column) <= 1 for of_column in by_column]
+    by_cell = [["" if shared[i] else text or "" for i, text in enumerate(row)] for row in texts]
+    heads = ["".join(map(str, of_column)) * alone for of_column, alone in zip(by_column, shared, strict=True)]
+    return nowhere._replace(by_column=heads, by_cell=by_cell)
+
+
+def headlines(table: Table, cells: Cells) -> list[str]:
+    """Return a sentence for each line of ours that has a baseline to beat: in which columns it is better or worse, and
+    in which no difference can be told. Of curves those at their last position."""
+    sentences = []
+    last = max((line.x for line in table.lines if line.x is not None), default=None)
+    for i, line in enumerate(table.lines):
+        told = _verdicts([cell for place, cell in cells.items() if place.line == i])
+        if line.role == "ours" and line.x == last and told:
+            name = " ".join(filter(None, (line.group, line.name)))
+            if line.x is not None:
+                name = f"{line.curve}, {line.x:g} {table.x_label}".rstrip()
+            sentences.append(f"{name}, against the best baseline: {'; '.join(told)}.")
+    return sentences
+
+
+def _verdicts(cells: Iterable[Cell]) -> list[str]:
+    """Return what the tests of a line's cells say, "" without any."""
+    better, worse, alike = [], [], []
+    for cell in cells:
+        if (test := cell.comparison) is not None:
+            other = number(cell.column, cell.estimate.mean - test.difference)
+            name = f"{cell.column.label} ({cell.value} against {other})"
+            if cell.dagger:
+                better.append(name)
+            elif test.corrected_p < LEVEL:
+                worse.append(name)
+            else:
+                alike.append(cell.column.label)
+    kinds = (("better in", better), ("worse in", worse), ("no difference beyond chance in", alike))
+    return [f"{kind} {_listed(names)}" for kind, names in kinds if names]
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def label(column: Column) -> str:

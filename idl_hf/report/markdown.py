@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
-from idl_hf.report.layout import Cell, Cells, Grid, about_differences, difference_grids, grids, legend
+from idl_hf.report.layout import (
+    ALL_LINES,
+    Cell,
+    Cells,
+    Grid,
+    about_differences,
+    difference_grids,
+    grids,
+    headlines,
+    legend,
+)
 from idl_hf.report.results import Report, Table
 from idl_hf.report.statistics import Place, differences
 
@@ -18,12 +28,14 @@ def markdown(report: Report, measured: list[Cells]) -> str:
     parts = [f"# {plain(report.title)}", plain(report.intro)]
     for table, cells in zip(report.tables, measured, strict=True):
         parts.append(f"## {plain(table.title)}")
+        parts += map(plain, headlines(table, cells))
+        differences_of = difference_grids(table)
+        parts += ["### Differences", plain(about_differences(table))] if differences_of else []
+        for grid in differences_of:
+            parts += [f"#### {plain(grid.title)}", plain(grid.over), _markdown_grid(grid)]
         for grid in grids(table, cells):
-            parts += [f"### {plain(grid.title)}"] if grid.title else []
-            parts.append(_markdown_grid(grid))
+            parts += [f"### {plain(grid.title or ALL_LINES)}", plain(grid.over), _markdown_grid(grid)]
         parts.append("\n".join(f"- {plain(line)}" for line in legend(table, cells)))
-        for grid in difference_grids(table):
-            parts += [f"### {plain(grid.title)}", plain(about_differences(table)), _markdown_grid(grid)]
     for highlighted in report.highlighted:
         spans = (f"**{plain(span.text)}**" if span.keyword else plain(span.text) for span in highlighted.spans)
         parts += [f"## {plain(highlighted.title)}", "Bold: keywords. The page shows the weights.", "".join(spans)]
@@ -43,22 +55,21 @@ def markdown(report: Report, measured: list[Cells]) -> str:
 
 def _markdown_grid(grid: Grid) -> str:
     grouped = any(row.group for row in grid.rows)
-    heads = [plain(head.label) + (f"<br>{head.denominator}" if head.denominator else "") for head in grid.heads]
+    heads = [plain(head.label) + (f"<br>{head.over}" if head.over else "") for head in grid.heads]
     rows = []
     for row in grid.rows:
-        first = [plain(row.group)] * grouped + [plain(f"{row.name} ({row.role})" if row.role else row.name)]
-        pairs = zip(row.cells, grid.heads, strict=True)
-        rows.append([*first, *(_markdown_cell(cell, bool(head.denominator)) for cell, head in pairs)])
+        name = plain(f"{row.name} ({row.role})" if row.role else row.name) + (f"<br>{row.over}" if row.over else "")
+        pairs = zip(row.cells, row.beside, strict=True)
+        rows.append([*[plain(row.group)] * grouped, name, *(_markdown_cell(cell, beside) for cell, beside in pairs)])
     return _markdown_table([""] * grouped + [plain(grid.corner), *heads], rows)
 
 
-def _markdown_cell(cell: Cell | None, denominator_above: bool) -> str:
+def _markdown_cell(cell: Cell | None, beside: str) -> str:
     if cell is None:
         return "-"
     marks = {1: "**{}**", 2: "<u>{}</u>"}
     value = marks.get(cell.rank or 0, "{}").format(cell.value) + cell.dagger
-    denominator = "" if denominator_above else cell.denominator
-    return " ".join(filter(None, (value, cell.interval, cell.paper_value, denominator)))
+    return " ".join(filter(None, (value, cell.interval, cell.paper_value, beside)))
 
 
 def _markdown_table(head: list[str], rows: Iterable[list[str]]) -> str:

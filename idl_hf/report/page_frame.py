@@ -11,12 +11,18 @@ from matplotlib.figure import Figure
 # No page may hold these, and some end a text where it is drawn
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # of Okabe and Ito, for the colour-blind
+_FIT_ON_A_PHONE = 3  # columns
+_HINT = '<p class="sideways" aria-hidden="true">swipe for more columns →</p>\n'
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
   background: #fff; overflow-wrap: break-word; }
-h1, h2, h3 { line-height: 1.25; }
+h1, h2, h3, h4 { line-height: 1.25; }
 h2 { margin-top: 2.5rem; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; background:
+  linear-gradient(to left, #fff 2rem, transparent) right / 4rem 100% no-repeat local,
+  linear-gradient(to left, rgb(0 0 0 / .22), transparent) right / .7rem 100% no-repeat scroll; }
+.sideways { display: none; color: #555; font-size: .875rem; margin: .2rem 0; }
+@media (max-width: 40rem) { .sideways { display: block; } }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
 tbody th { font-weight: normal; }
@@ -65,7 +71,12 @@ def table(label: str, head: Sequence[str], bodies: Mapping[str, Iterable[Sequenc
         parts.append(f"<tbody>\n{above}{chr(10).join(_row(cells) for cells in rows)}\n</tbody>")
     body = "\n".join(parts)
     name = escape(label)
-    return f'<div class="wide" role="region" aria-label="{name}" tabindex="0">\n<table>\n{body}\n</table>\n</div>'
+    hint = (
+        '<p class="sideways" aria-hidden="true">swipe for more columns →</p>\n' if len(head) > _FIT_ON_A_PHONE else ""
+    )
+    return (
+        f'{hint}<div class="wide" role="region" aria-label="{name}" tabindex="0">\n<table>\n{body}\n</table>\n</div>'
+    )
 
 
 def _row(cells: Sequence[str], scope: str = "row") -> str:

@@ -1,4 +1,4 @@
-"""The plots of a table: bars, or curves where its lines have an x; one small figure for each column."""
+"""The plots of a table: dots, or curves where its lines have an x; one small figure for each column."""
 
 import math
 import textwrap
@@ -12,22 +12,24 @@ from idl_hf.report.page_frame import Figure, colour, new_figure, plot, printable
 from idl_hf.report.results import Table
 from idl_hf.report.statistics import Estimate, Place
 
-_ROLES = {
-    "ours": colour(0), "baseline": colour(1), "theirs": colour(2), "ablation": colour(3), "bound": "#999999",
-    "": colour(0),
-}  # fmt: skip
-_SHARES = (colour(0), "#d9d9d9", colour(1), colour(3))
-_MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # matplotlib's, and the same as text
 _INK = "#222222"
-_WIDTH = 4.4  # inches: two or three figures side by side on a screen, one on a phone
-_NARROWEST = 9  # of 100, for a number to stand in
-_LABEL = 24  # characters in a line of the label of a bar
 
 
 @dataclass(frozen=True)
 class _Style:
     colour: str
     marker: str
+
+
+_ROLES = {
+    "ours": _Style(colour(0), "o"), "baseline": _Style(colour(1), "s"), "theirs": _Style(colour(2), "v"),
+    "ablation": _Style(colour(3), "^"), "bound": _Style("#777777", "D"), "": _Style(colour(0), "o"),
+}  # fmt: skip
+_SHARES = (colour(0), "#d9d9d9", colour(1), colour(3))
+_MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # matplotlib's, and the same as text
+_WIDTH = 4.4  # inches: two or three figures side by side on a screen, one on a phone
+_NARROWEST = 9  # of 100, for a number to stand in
+_LABEL = 24  # characters in a line of the label of a dot
 
 
 def plots(table: Table, cells: Cells) -> str:
@@ -42,27 +44,31 @@ def plots(table: Table, cells: Cells) -> str:
         in_column = {place.line: cell for place, cell in cells.items() if place.column == column.key}
         drawn = {i: cell for i, cell in in_column.items() if math.isfinite(cell.estimate.mean)}
         if drawn:
-            figure = _curves(table, drawn) if table.on_x else _bars(table, drawn)
+            figure = _curves(table, drawn) if table.on_x else _dots(table, drawn)
             name = f"Plot of {column.label} of the table '{table.title}'"
             figures.append(plot(figure, name, label(column)))
     return f'{_key(table, cells)}\n<div class="plots">\n{chr(10).join(figures)}\n</div>' if figures else ""
 
 
-def _bars(table: Table, cells: dict[int, Cell]) -> Figure:
-    """Draw a bar for each cell. Every line has its place in every figure, so that they compare across figures."""
+def _dots(table: Table, cells: dict[int, Cell]) -> Figure:
+    """Draw a dot with its interval for each cell, on a scale of what differs and not from zero. Every line has its
+    place in every figure, so that they compare across figures."""
     names = [f"{line.group}: {line.name}" if line.group else line.name for line in table.lines]
     labels = ["\n".join(textwrap.wrap(printable(name), _LABEL, max_lines=2, placeholder=" …")) for name in names]
-    figure = new_figure(_WIDTH, 0.5 + sum(0.16 + 0.15 * (1 + name.count("\n")) for name in labels))
+    figure = new_figure(_WIDTH, 0.5 + sum(0.14 + 0.15 * (1 + name.count("\n")) for name in labels))
     axes = figure.subplots()
     for i, cell in cells.items():
-        shown = _shown(cell)
-        axes.barh(i, shown.mean, 0.7, color=_ROLES[table.lines[i].role])
-        axes.plot([shown.low, shown.high], [i, i], color=_INK, marker="|", linewidth=1.2)
+        shown, style = _shown(cell), _ROLES[table.lines[i].role]
+        axes.plot([shown.low, shown.high], [i, i], color=style.colour, linewidth=2, solid_capstyle="butt")
+        axes.plot(shown.mean, i, color=style.colour, marker=style.marker, markersize=7, linestyle="none")
         if cell.paper is not None:
             _draw_paper(axes, cell.paper, i)
     axes.set_yticks(range(len(names)), labels, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.margins(x=0.08)
+    axes.locator_params(axis="x", nbins=6)
+    axes.grid(axis="x", color="#dddddd")
+    axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
@@ -138,8 +144,8 @@ def _key(table: Table, cells: Cells) -> str:
         shares = zip(table.shares, _SHARES, strict=False)
         entries = [("■", tint, labels[key]) for key, tint in shares]
         roles = dict.fromkeys(line.role for line in table.lines if line.role)
-        entries += [("■", _ROLES[role], str(role)) for role in roles]
-        entries.append(("├─┤", _INK, "95 % interval"))
+        entries += [(_MARKERS[_ROLES[role].marker], _ROLES[role].colour, str(role)) for role in roles]
+        entries.append(("━", _INK, "95 % interval"))
     if any(cell.paper is not None for cell in cells.values()):
         entries.append(("◇", _INK, "the paper's figure"))
     items = (

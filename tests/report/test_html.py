@@ -87,18 +87,32 @@ def test_plots_and_tables_have_names(elements):
     assert all(box["aria-label"] and box["tabindex"] == "0" for box in boxes)
 
 
-def test_bars_are_as_long_as_the_means_and_intervals_as_wide(monkeypatch):
-    bars, intervals = {}, {}
-    monkeypatch.setattr("matplotlib.axes.Axes.barh", lambda self, y, width, *args, **style: bars.update({y: width}))
-    monkeypatch.setattr("matplotlib.axes.Axes.plot", lambda self, x, y, **style: intervals.update({str(y): x}))
+def test_dots_are_at_the_means_and_intervals_as_wide(monkeypatch):
+    dots, intervals = {}, {}
+    monkeypatch.setattr(
+        Axes, "plot", lambda self, x, y, **style: (intervals if isinstance(y, list) else dots).update({str(y): x})
+    )
     table = main_table()
     one = replace(table, columns=table.columns[1:2])
     cells = measure(one)
     page_of(tables=[one])
     for i in range(8):
         estimate = cells[i, "bleu_2"].estimate
-        assert bars[i] == pytest.approx(100 * estimate.mean)
+        assert dots[str(i)] == pytest.approx(100 * estimate.mean)
         assert intervals[f"[{i}, {i}]"] == pytest.approx([100 * estimate.low, 100 * estimate.high])
+
+
+def test_the_scale_of_dots_is_where_they_are(monkeypatch):
+    scales = []
+    monkeypatch.setattr(
+        "idl_hf.report.plots.plot", lambda figure, *names: scales.append(figure.axes[0].get_xlim()) or ""
+    )
+    values = [{str(person): 0.9 + 0.001 * (person + i) for person in range(9)} for i in range(2)]
+    lines = [Line(str(i), "ours", {"score": own}) for i, own in enumerate(values)]
+    page_of(tables=[Table("t", [Column("score", "Score")], lines)])
+    ((low, high),) = scales
+    assert 90 < low < 90.4  # of means of 90.4 and 90.5
+    assert 90.5 < high < 91
 
 
 def test_curves_and_their_bands_are_the_numbers_by_x(monkeypatch):
@@ -130,7 +144,7 @@ def test_shares_are_one_bar_a_line_each_part_where_the_one_before_ends(monkeypat
     assert page.count("<figure>") == 2
     parts = [(y, left, pytest.approx(width)) for y, left, width in bars if left is not None]
     assert parts == [(0, 0, 60), (0, pytest.approx(60), 10), (0, pytest.approx(70), 30), (1, 0, 100)]
-    assert [y for y, left, _ in bars if left is None] == [0]  # win - lose, as ever
+    assert len(bars) == len(parts)  # win - lose is a dot, as ever
     assert "<strong>" not in page  # neither is better
     assert not re.search("[↑↓]", page)
 
@@ -170,8 +184,9 @@ def test_a_conversation_is_a_list_of_who_says_what():
 
 def test_in_a_browser_tables_and_plots_are_there_to_see(opened):
     page, _, _ = opened
-    main, corpora, *curves = page.locator("section > .results table").all()
-    assert page.locator("details .results tbody tr").count() == 7 + 1 + 1  # differences of IDL from all other lines
+    main, corpora, *curves = page.locator("section > .results:not(.differences) table").all()
+    assert page.locator(".differences tbody tr").count() == 7 + 1 + 1  # of IDL from all other lines
+    assert page.locator(".said li").count() == 1 + 2 + 1
     assert main.locator("tbody tr").count() == 8
     assert main.locator("thead th").count() == 1 + 9
     assert corpora.locator("tbody tr").count() == 4 + 2  # and a heading for each corpus
@@ -198,7 +213,9 @@ def test_in_a_browser_the_page_itself_never_scrolls_sideways(opened):
     ).map(of => of.outerHTML.slice(0, 100))"""
     assert page.evaluate(beyond, width) == []
     table = page.locator(".results .wide").first
-    assert table.evaluate("of => of.scrollWidth > of.clientWidth") == (width == WIDTHS[0])
+    is_phone = width == WIDTHS[0]
+    assert table.evaluate("of => of.scrollWidth > of.clientWidth") == is_phone
+    assert page.locator(".sideways").first.is_visible() == is_phone
 
 
 def test_in_a_browser_the_names_of_lines_stay_in_sight(opened):

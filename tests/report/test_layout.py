@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idl_hf.report.layout import difference_grids, grids, legend, measure
+from idl_hf.report.layout import _told, difference_grids, grids, headlines, legend, measure
 from idl_hf.report.markdown import as_json, markdown, plain, settings
 from idl_hf.report.results import Column, Conversation, Line, Report, Table, Utterance, over_seeds
 from idl_hf.report.statistics import mean_over_people
@@ -23,8 +23,8 @@ def text_of(*tables: Table, **about) -> str:
 
 
 def rows_of(text: str) -> list[list[str]]:
-    """Return the cells of all rows of the tables before the differences, split where Markdown splits them."""
-    text = text.partition("\n### ")[0] if " minus another line" in text else text
+    """Return the cells of all rows of the tables below the differences, split where Markdown splits them."""
+    text = text.rpartition("\n### All lines\n")[2]
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
@@ -44,12 +44,12 @@ def test_a_cell_has_value_interval_paper_and_denominator():
     estimate = mean_over_people(table.lines[4].values["bleu_1"])
     low, mean, high = (f"{100 * value:.1f}" for value in (estimate.low, estimate.mean, estimate.high))
     head, _, *body = rows_of(text_of(table))
-    assert head[:3] == ["", "BLEU-1 ↑ (paper)", "BLEU-2 ↑<br>n\xa0=\xa0120, 30\xa0people"]
+    assert head[:3] == ["", "BLEU-1 ↑ (paper)<br>30\xa0people", "BLEU-2 ↑<br>n\xa0=\xa0120, 30\xa0people"]
     assert body[4][0] == "IDL (ours)"
     assert body[4][1].replace("*", "").replace("<u>", "").replace("</u>", "") == (
-        f"{mean}† [{low}, {high}] (52.4) n\xa0=\xa0120, 30\xa0people"
+        f"{mean}† [{low}, {high}] (52.4) n\xa0=\xa0120"
     )
-    assert body[2][1].endswith("n\xa0=\xa0119, 30\xa0people")
+    assert body[2][1].endswith("n\xa0=\xa0119")
     assert body[0][head.index("NLL ↓<br>n\xa0=\xa0120, 30\xa0people")].startswith("3.4")
 
 
@@ -94,6 +94,50 @@ def test_each_corpus_has_its_own_best():
     ]
     assert ["**" in row[2] for row in rows] == [False, True, False, True]
     assert ["†" in row[2] for row in rows] == [False, True, False, True]
+
+
+@given(st.integers(0, 4).flatmap(lambda width: st.lists(
+    st.lists(st.sampled_from(["", "n = 1", "n = 2", None]), min_size=width, max_size=width), max_size=4
+)))  # fmt: skip
+def test_what_is_told_of_a_cell_is_told_of_it_once(texts):
+    told = _told(texts)
+    for i, row in enumerate(texts):
+        for j, text in enumerate(row):
+            parts = [told.once, told.by_row[i], told.by_column[j], told.by_cell[i][j]]
+            assert text is None or list(filter(None, parts)) == [text] * bool(text)
+
+
+def test_what_all_cells_share_is_told_once_and_what_rows_share_at_the_rows():
+    assert _told([["a", "a"], [None, "a"]]).once == "a"
+    assert _told([["a", "a"], ["b", None]]).by_row == ["a", "b"]
+    told = _told([["a", "b"], ["a", "c"]])
+    assert (told.by_column, told.by_cell) == (["a", ""], [["", "b"], ["", "c"]])
+
+
+def test_a_table_says_in_a_sentence_what_it_shows():
+    lines = [line("FT", "baseline", 0.3, 1), line("IDL", "ours", 0.4, 2), line("a bound", "bound", 0.9, 3)]
+    table = Table("t", [COLUMNS[0], COLUMNS[7], COLUMNS[5]], lines)
+    lines[1].values["p_f1"] = dict(lines[0].values["p_f1"])  # the same
+    cells = measure(table)
+    values = {key: [cells[i, key].value for i in (1, 0)] for key in ("bleu_1", "nll")}
+    expected = (
+        f"IDL, against the best baseline: better in BLEU-1 ({' against '.join(values['bleu_1'])}) and NLL "
+        f"({' against '.join(values['nll'])}); no difference beyond chance in P-F1."
+    )
+    assert headlines(table, cells) == [expected]
+    assert f"\n\n{expected}\n\n### Differences\n" in text_of(table)
+    swapped = replace(table, lines=[replace(lines[0], role="ours"), replace(lines[1], role="baseline")])
+    (sentence,) = headlines(swapped, measure(swapped))
+    assert sentence.startswith("FT, against the best baseline: worse in BLEU-1 (")
+    assert headlines(replace(table, lines=lines[1:]), measure(replace(table, lines=lines[1:]))) == []
+
+
+def test_of_curves_and_corpora_the_sentence_says_which():
+    table = curve_table()
+    (sentence,) = headlines(table, measure(table))
+    assert sentence.startswith("IDL, 5 reference dialogues, against the best baseline: better in P-F1 (")
+    found = headlines(corpora_table(), measure(corpora_table()))
+    assert [sentence.partition(",")[0] for sentence in found] == ["Movie IDL", "LIGHT IDL"]
 
 
 def test_differences_from_all_other_lines_have_an_interval():
@@ -149,7 +193,8 @@ def test_seeds_are_told_wherever_means_are():
     table = Table("t", COLUMNS[:1], [line("ICL", "baseline", 0.4, 9), over_seeds(of_seeds)])
     text = text_of(table)
     _, _, *body = rows_of(text)
-    assert [row[1].rpartition("n\xa0=\xa0120, ")[2] for row in body] == ["30\xa0people", "30\xa0people, 3\xa0seeds"]
+    assert [row[0] for row in body] == ["ICL (baseline)", "IDL (ours)<br>3\xa0seeds"]
+    assert "### All lines\n\nn\xa0=\xa0120, 30\xa0people\n\n| " in text
     assert "\n- Mean over people and seeds of training \\[95 % interval for other people and other seeds" in text
     assert "without training: mean over people \\[95 % bootstrap" in text
     assert "over the same people and seeds (paired t-test" in text
