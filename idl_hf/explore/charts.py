@@ -13,6 +13,12 @@ from idl_hf.rows.people import shows_persona
 from idl_hf.schema import Dialogue
 
 _BARS = 25
+_FAR = 2  # times the 99th percentile: from there on numbers share the last bar
+_SIZE = (4.4, 2.9)  # inches: two plots side by side on a screen, one on a phone
+_STYLE = """
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 0 1.5rem; }
+td { min-width: 2.5rem; }
+"""
 
 
 def write_page(file: str, name: str, stats: Stats, tables: Iterable[Table]) -> None:
@@ -24,33 +30,42 @@ def write_page(file: str, name: str, stats: Stats, tables: Iterable[Table]) -> N
 def page(name: str, stats: Stats, tables: Iterable[Table]) -> str:
     """Return the page of a dataset: its tables, the plots and the first dialogue."""
     example = [] if stats.example is None else [_example(stats.example)]
-    return frame(name, [*map(_table, tables), "<h2>Plots</h2>", *plots(stats), *example])
+    drawn = plots(stats)
+    shown = ["<h2>Plots</h2>", f'<div class="plots">\n{chr(10).join(drawn)}\n</div>'] if drawn else []
+    return frame(name, [*map(_table, tables), *shown, *example], _STYLE)
 
 
 def plots(stats: Stats) -> list[str]:
-    """Return each plot that there are numbers for, as markup."""
+    """Return each plot that there are numbers for, as markup. How many dialogues a person has is one for several."""
     people = {split: list(talk.dialogues_per_person.values()) for split, talk in stats.talk.items()}
     turns = {split: talk.turns_per_dialogue for split, talk in stats.talk.items()}
-    lengths = {
-        f"{config} {split}": rows.prompt_lengths
-        for config, splits in stats.rows.items()
-        for split, rows in splits.items()
-    }
+    drawn = [histogram(people, "dialogues per person")] if max(map(len, people.values()), default=0) > 1 else []
+    drawn.append(histogram(turns, "turns per dialogue"))
+    for config, splits in stats.rows.items():
+        lengths = {split: rows.prompt_lengths for split, rows in splits.items()}
+        drawn.append(histogram(lengths, f"prompt of {config}, {stats.unit}"))
     types = {split: rows.criterion_types for split, rows in stats.rows.get("dpoc", {}).items()}
-    drawn = [histogram(people, "dialogues per person"), histogram(turns, "turns per dialogue")]
-    drawn += [histogram(lengths, f"prompt, {stats.unit}"), bars(types, "criterion types")]
+    drawn.append(bars(types, "criterion types"))
     return [svg for svg in drawn if svg]
 
 
 def histogram(values: Mapping[str, Sequence[int]], label: str) -> str:
-    """Draw how often each number occurs, in percent of its series: splits of any size compare. "" without numbers."""
+    """Draw how often each number occurs, in percent of its series: splits of any size compare. "" without numbers.
+
+    Where a few numbers are far beyond all others, the last bar stands for them and says so, so that the others can be
+    told apart.
+    """
     series = {name: np.asarray(numbers) for name, numbers in values.items() if len(numbers)}
     if not series:
         return ""
-    low, high = min(map(np.min, series.values())), max(map(np.max, series.values()))
+    low, high = int(min(map(np.min, series.values()))), int(max(map(np.max, series.values())))
+    usual = int(max(np.percentile(numbers, 99) for numbers in series.values()))
+    if high > _FAR * usual > 0:
+        series = {name: np.minimum(numbers, usual + 1) for name, numbers in series.items()}
+        label, high = f"{label} (last bar: {usual + 1:,} to {high:,})", usual + 1
     width = -(-(high - low + 1) // _BARS)  # each bar stands for as many whole numbers
     edges = (np.arange(low, high + width + 1, width) - 0.5).tolist()
-    figure = new_figure(6, 3)
+    figure = new_figure(*_SIZE)
     axes = figure.subplots()
     weights = [np.full(len(numbers), 100 / len(numbers)) for numbers in series.values()]
     colours = [colour(i) for i in range(len(series))]
@@ -66,7 +81,7 @@ def bars(counts: Mapping[str, Mapping[str, int]], label: str) -> str:
         return ""
     names = sorted({name for numbers in series.values() for name in numbers})
     width = 0.8 / len(series)
-    figure = new_figure(6, 3)
+    figure = new_figure(*_SIZE)
     axes = figure.subplots()
     for i, (title, numbers) in enumerate(series.items()):
         shares = [100 * numbers.get(name, 0) / sum(numbers.values()) for name in names]
@@ -82,17 +97,20 @@ def _names(series: Iterable[str]) -> list[str]:
 
 def _svg(figure: Figure, label: str) -> str:
     axes = figure.axes[0]
-    axes.set_xlabel(printable(label), parse_math=False)
-    axes.set_ylabel("%")
+    axes.set_ylabel("% of each")
     axes.spines[["top", "right"]].set_visible(False)
-    for text in axes.legend(frameon=False).get_texts():
+    for text in figure.legend(loc="outside upper left", ncols=4, frameon=False).get_texts():
         text.set_parse_math(False)
     return plot(figure, label, label)
 
 
 def _table(shown: Table) -> str:
-    rows = [[escape(cell) for cell in row] for row in shown.rows]
-    markup = table(shown.title, [escape(cell) for cell in shown.header], {"": rows})
+    bodies: dict[str, list[list[str]]] = {}
+    for row in shown.rows:
+        heading, own = (row[0], row[1:]) if shown.grouped else ("", row)
+        cells = [escape(cell) if not cell[:1].isdigit() else escape(cell).replace(" ", "\xa0") for cell in own]
+        bodies.setdefault(escape(heading), []).append(cells)
+    markup = table(shown.title, [escape(cell) for cell in shown.header[shown.grouped :]], bodies)
     return f"<h2>{escape(shown.title)}</h2>\n{markup}"
 
 

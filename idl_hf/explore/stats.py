@@ -68,6 +68,7 @@ class Table:
     title: str
     header: list[str]
     rows: list[list[str]]
+    grouped: bool = False  # by the first cell of the rows
 
     def markdown(self) -> str:
         """Return the table in Markdown, under its title as a heading."""
@@ -144,18 +145,21 @@ def tables(stats: Stats) -> list[Table]:
             for split, rows in splits.items()
         ]
         title = f"Rows, and their prompts in {stats.unit}"
-        filled.append(Table(title, ["config", "split", "rows", *_SPREAD], body))
+        filled.append(Table(title, ["config", "split", "rows", *_SPREAD], body, grouped=True))
     types = {split: rows.criterion_types for split, rows in stats.rows.get("dpoc", {}).items()}
     if types:
         names = sorted({name for counts in types.values() for name in counts})
         body = [[name, *(_share(counts[name], counts.total()) for counts in types.values())] for name in names]
         filled.append(Table("Criterion types", ["type", *types], body))
-    reasons = sorted({reason for counts in stats.left_out.values() for reason in counts})
-    if reasons:
-        columns = stats.left_out.values()
-        body = [[reason, *(_number(counts.get(reason, 0)) for counts in columns)] for reason in reasons]
-        filled.append(Table("Left out", ["what", *stats.left_out], body))
-    return filled
+    return [*filled, *(_left_out(config, counts) for config, counts in stats.left_out.items() if counts)]
+
+
+def _left_out(config: str, counts: dict[str, int]) -> Table:
+    """Return what made no row of one config, by split."""
+    named = {(split, reason): count for name, count in counts.items() for split, _, reason in [name.partition(": ")]}
+    splits, reasons = ([*dict.fromkeys(name[i] for name in named)] for i in (0, 1))
+    body = [[reason, *(_number(named.get((split, reason), 0)) for split in splits)] for reason in sorted(reasons)]
+    return Table(f"Left out of {config}", ["what", *splits], body)
 
 
 def _people(talk: dict[str, Talk]) -> Table:
@@ -178,7 +182,7 @@ def _sizes(talk: dict[str, Talk]) -> Table:
         "characters per utterance": lambda split: split.characters_per_utterance,
     }
     body = [[what, name, *spread(values(split))] for what, values in columns.items() for name, split in talk.items()]
-    return Table("Sizes", ["", "split", *_SPREAD], body)
+    return Table("Sizes", ["", "split", *_SPREAD], body, grouped=True)
 
 
 def spread(values: Iterable[int]) -> list[str]:

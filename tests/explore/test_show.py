@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 
 import pytest
 from datasets import load_dataset
@@ -13,6 +14,7 @@ from idl_hf.explore.show import ShowArguments, describe, load_person, show_perso
 from idl_hf.persona import patterns, triples
 from idl_hf.prompting import PROFILE_PROMPT, SILENCE, fit_to_budget
 from idl_hf.registration import dataset_names
+from tests.report.html_elements import Elements
 
 DATASET = "idl_hf/dialogues_idl"
 CORPORA = {"convai2_idl": "convai2", "light_idl": "light", "movie_idl": "cornell", "msc_idl": "msc"}
@@ -197,6 +199,47 @@ def test_a_profile_is_shown_as_the_system_message_it_becomes(shown, row):
     lines = shown(person=row["person_id"], target=row["dialogue_id"], dataset_options={"conditioning": "profile"})
     assert any(line.strip().startswith(f"system    {PROFILE_PROMPT[:30]}") for line in lines)
     assert not numbered(lines)
+
+
+def words_of(text: str) -> list[str]:
+    return [word.rstrip(".") for word in re.sub(r"[*\[\],:;()-]", " ", text).split()]
+
+
+def test_the_page_says_what_the_terminal_says(arguments, shown, row, tmp_path):
+    where = {"person": row["person_id"], "target": row["dialogue_id"], "max_prompt_tokens": 200}
+    file = tmp_path / "new" / "person.html"
+    assert shown(**where, html=str(file)) == [f"The page is in {file}."]
+    elements = Elements(file.read_text(encoding="utf-8"))
+    of_page = words_of(unescape(re.sub("<[^>]*>", " ", file.read_text(encoding="utf-8").replace("</", " </"))))
+    assert set(words_of("\n".join(shown(**where)))) - set(of_page) <= {"A", "marks"}
+    classes = [attributes.get("class") for tag, attributes in elements.found if tag == "dd"]
+    assert classes.count("dropped") == sum(line.startswith("- ") for line in shown(**where)) - sum(
+        line.endswith("dropped]") for line in shown(**where)
+    )
+    assert [tag for tag, _ in elements.found].count("mark") == sum(line.startswith("* ") for line in shown(**where))
+    assert len(list(file.parent.iterdir())) == 1
+
+
+def test_nothing_on_the_page_is_fetched_or_run_whatever_a_dialogue_holds(arguments, tmp_path):
+    hostile = "<script>alert(1)</script><img src=https://example.org/x.png onerror='alert(2)'>"
+    turns = [{"role": "partner", "text": hostile}, {"role": "self", "text": f"i have two dogs . {hostile}"}]
+    records = [{"person_id": hostile, "dialogue_id": f"{hostile}{i}", "turns": turns} for i in range(2)]
+    records[1]["turns"] = [*turns, {"role": "self", "text": "bye ."}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, records)))
+    file = tmp_path / "person.html"
+    show_person(arguments(data_dir=str(tmp_path), split="train", target=f"{hostile}1", html=str(file)))
+    elements = Elements(file.read_text(encoding="utf-8"))
+    assert elements.text.count(hostile) > 10
+    assert not {"script", "img", "link", "iframe", "object"} & {tag for tag, _ in elements.found}
+    assert not any(name.startswith("on") or name in ("src", "href") for _, of in elements.found for name in of)
+
+
+def test_whom_there_is_not_leaves_the_page_before(arguments, tmp_path):
+    file = tmp_path / "person.html"
+    file.write_text("before")
+    with pytest.raises(ValueError, match="has no dialogue 'kit-1'"):
+        show_person(arguments(person="leroy", target="kit-1", html=str(file)))
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("person.html", "before")]
 
 
 def test_colours_are_for_terminals_and_a_dialogue_cannot_steer_one(shown, arguments, folder):

@@ -1,6 +1,7 @@
 """The numbers of `idl-hf stats` against the files they are of, and a page that is safe to open."""
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from datasets import DatasetInfo, load_dataset
 from trl import TrlParser
 
-from idl_hf.explore.charts import bars, histogram, write_page
+from idl_hf.explore.charts import bars, histogram, plots, write_page
 from idl_hf.explore.stats import (
     Stats,
     StatsArguments,
@@ -120,10 +121,18 @@ def test_what_a_build_left_out_is_in_the_table(arguments, sample_data, tmp_path)
     (tmp_path / "train.jsonl").write_text("\n".join([*lines, json.dumps(twin)]))
     made = collect(arguments(data_dir=str(tmp_path), configs=["sessions", "msl"], dataset_options={"targets": "all"}))
     table = tables(made)[-1]
-    assert (table.title, table.header) == ("Left out", ["what", "sessions", "msl"])
-    (reason, of_sessions, of_msl), *others = table.rows
-    assert reason.startswith("train: dialogue that repeats")
-    assert (of_sessions, of_msl, others) == ("0", "1", [])
+    assert (table.title, table.header) == ("Left out of msl", ["what", "train"])  # and nothing of sessions
+    ((reason, count),) = table.rows
+    assert reason.startswith("dialogue that repeats")
+    assert count == "1"
+    assert "Left out of sessions" not in [table.title for table in tables(made)]
+
+
+def test_each_kind_of_drop_is_a_table_by_split():
+    counts = {"train: b": 2, "validation: a: twin": 1203, "validation: b": 1}
+    (table,) = tables(Stats("words", left_out={"sessions": {}, "msl": counts}))
+    assert table.header == ["what", "train", "validation"]
+    assert table.rows == [["a: twin", "0", "1,203"], ["b", "2", "1"]]
 
 
 def test_sessions_are_not_built_anew_for_other_rows(arguments, stats, monkeypatch):
@@ -154,7 +163,7 @@ def test_the_page_holds_the_tables_the_plots_and_an_example(stats, tmp_path):
     write_page(str(file), "my <data>", stats, made)
     elements = Elements(file.read_text(encoding="utf-8"))
     assert [tag for tag, _ in elements.found].count("table") == len(made) + 1
-    assert [tag for tag, _ in elements.found].count("svg") == 4
+    assert [tag for tag, _ in elements.found].count("svg") == 5  # prompts of msl and of dpoc apart
     for cell in ("my <data>", "dialogues per person", "inversion", "turns per dialogue", stats.example.turns[0].text):
         assert cell in elements.text
     assert not list(file.parent.glob("*.partial"))
@@ -188,7 +197,7 @@ def test_plots_share_no_ids_and_are_the_same_each_time():
 def test_a_page_that_fails_leaves_the_one_before(stats, tmp_path):
     file = tmp_path / "stats.html"
     file.write_text("before")
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         write_page(str(file), "x", stats, [Table("t", ["a"], [[None]])])
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("stats.html", "before")]
 
@@ -216,6 +225,33 @@ def test_the_bars_of_a_series_add_up_to_a_hundred_percent(monkeypatch):
         heights, _ = np.histogram(values, seen["bins"], weights=weights)
         assert heights.sum() == pytest.approx(100)
     assert len(seen["bins"]) <= 27
+
+
+def test_the_last_bar_stands_for_the_few_that_are_far_away(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("matplotlib.axes.Axes.hist", lambda self, values, **options: seen.update(options, x=values))
+    monkeypatch.setattr("idl_hf.explore.charts._svg", lambda figure, label: label)
+    assert histogram({"train": [*range(1, 11)] * 30 + [900]}, "turns") == "turns (last bar: 11 to 900)"
+    assert max(seen["x"][0]) == 11
+    assert seen["bins"][-2:] == [10.5, 11.5]
+    assert histogram({"train": [*range(1, 11)] * 30 + [19]}, "turns") == "turns"
+    assert histogram({"train": [0] * 99 + [7]}, "turns") == "turns"
+
+
+def test_one_person_has_no_plot_over_people():
+    talk = measure_talk([Dialogue("ann", str(i), (Turn("self", "hi"),)) for i in range(3)])
+    assert [
+        re.search("<figcaption>(.*)</figcaption>", plot)[1] for plot in plots(Stats("words", {"train": talk}))
+    ] == ["turns per dialogue"]
+    both = measure_talk([Dialogue(name, "1", (Turn("self", "hi"),)) for name in ("ann", "bob")])
+    assert "dialogues per person" in plots(Stats("words", {"train": talk, "validation": both}))[0]
+
+
+def test_bars_fall_between_whole_numbers(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("matplotlib.axes.Axes.hist", lambda self, values, **options: seen.update(options))
+    monkeypatch.setattr("idl_hf.explore.charts._svg", lambda figure, label: label)
+    histogram({"train": range(3, 1000), "validation": [1, 5]}, "x")
     assert all(edge % 1 == 0.5 for edge in seen["bins"])
 
 
