@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from idl_hf import registration
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "DPOCConfig": "idl_hf.dpoc.config",

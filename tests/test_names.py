@@ -1,9 +1,11 @@
 """The names and calls that others rely on, imported from exactly where they are promised."""
 
 import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,13 @@ def test_help_lists_one_verb_a_line(capsys):
     listed = [line.split()[0] for line in lines if line.startswith("  ") and not line.startswith("   ")]
     assert set(VERBS) <= set(listed)
     assert len(listed) == len(set(listed))
+
+
+def test_the_version_is_that_of_the_changelog_and_of_the_citation():
+    import yaml
+
+    from idl_hf import __version__
+
+    root = Path(__file__).parents[1]
+    newest = re.search(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", (root / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest[1] == __version__ == yaml.safe_load((root / "CITATION.cff").read_text())["version"]
