@@ -16,6 +16,7 @@ NAMES = [
     "generalize",
     "learning_curve",
     "low_resource",
+    "reference_curve",
     "references",
     "second_stage",
     "table1",
@@ -23,7 +24,7 @@ NAMES = [
     "table3",
     "table5",
 ]
-SCALES = ["paper", "quick", "smollm2_cpu", "smollm2_power"]
+SCALES = ["paper", "quick", "smollm2_cpu", "smollm2_power", "smollm2_probe"]
 
 
 def test_all_experiments_are_there_and_in_the_help():
