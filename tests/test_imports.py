@@ -18,6 +18,7 @@ LEVELS = [
     {"dpoc"},
     {"contrast"},
     {"training", "chat", "dataset_scripts"},
+    {"baselines"},
     {"evaluation", "hub", "explore", "export"},
     {"demo", "fitting", "app", "cli"},
 ]

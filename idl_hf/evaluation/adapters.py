@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from trl import ModelConfig
 
+from idl_hf.baselines.systems import SYSTEMS
+from idl_hf.baselines.train import BaselineArguments, train_baseline
 from idl_hf.cache import code_identity
 from idl_hf.contrast.config import ContrastConfig
 from idl_hf.dpoc.config import DPOCConfig
@@ -21,6 +23,7 @@ from idl_hf.shown import visible
 from idl_hf.training.data import DataArguments
 from idl_hf.training.stages import MSLConfig, train_contrast, train_dpoc, train_msl
 
+_BASELINES = "idl_hf.baselines.train"
 _ANY_ARCHITECTURE = {"lora_target_modules": ["all-linear"]}  # the scale names modules of its own model
 
 
@@ -30,12 +33,17 @@ class _Stage(NamedTuple):
     settings: type[Any]
     train: Callable[[DataArguments, Any, ModelConfig], object]
     rows: str
+    code: str = "idl_hf.training.stages"
 
 
 _STAGES = {
     "msl": _Stage(MSLConfig, train_msl, "msl"),
     "contrast": _Stage(ContrastConfig, train_contrast, "msl"),
     "dpoc": _Stage(DPOCConfig, train_dpoc, "dpoc"),
+    **{
+        name: _Stage(BaselineArguments, lambda data, args, _: train_baseline(data, args), system.rows, _BASELINES)
+        for name, system in SYSTEMS.items()
+    },
 }
 
 
@@ -51,7 +59,7 @@ class Training(NamedTuple):
         """Return all that its adapter depends on but the base model and what the data holds, and what is added."""
         args = _STAGES[self.stage].settings(**self.arguments, output_dir="nowhere")
         precision = ["bfloat16"] * bool(args.bf16) + ["float16"] * bool(args.fp16)  # the machine's, if not the scale's
-        code = code_identity("idl_hf.training.stages", "torch", "transformers", "trl", "peft")
+        code = code_identity(_STAGES[self.stage].code, "torch", "transformers", "trl", "peft")
         rows = [self.data.dataset_options, self.data.max_rows, self.data.max_prompt_tokens]
         return json.dumps(
             [self.stage, rows, self.arguments, precision, self.model, code, more], sort_keys=True, default=str
@@ -82,6 +90,10 @@ class Adapters:
         criterion replies). What `max_rows` draws does not depend on it: which dialogues there are to learn from is no
         chance of training. Raises ValueError for a setting that no training has.
         """
+        if condition.baseline:
+            tokens = self.scale.model_name_or_path  # so that likelihoods per token compare
+            settings = {"system": condition.baseline, "tokenizer": tokens, **condition.training}
+            return [self._training(condition.baseline, {}, condition.msl or {}, settings, seed, condition.dialogues)]
         config = self.scale.model if condition.model is None else {**self.scale.model, **_ANY_ARCHITECTURE}
         made = []
         if condition.msl is not None:
@@ -107,13 +119,14 @@ class Adapters:
         dialogues: int | None = None,
     ) -> Training:
         scale, made = self.scale, _STAGES[stage]
-        own = scale.dpoc_options if stage == "dpoc" else scale.msl_options
+        own = scale.dpoc_options if made.rows == "dpoc" else scale.msl_options
         given = {"encoder": scale.encoder, **(self.corpus.dataset_options or {}), **own, **options}  # type: ignore[dict-item]
         if seed:  # without one all stays as it was, the names of adapters too
             given["seed"] = int(given.get("seed", 0)) + seed
-        rows = scale.dpoc_rows if stage == "dpoc" else dialogues or scale.msl_rows
+        rows = scale.dpoc_rows if made.rows == "dpoc" else dialogues or scale.msl_rows
         data = replace(self.corpus, dataset_options=given, max_rows=rows, max_prompt_tokens=scale.max_prompt_tokens)
-        arguments = {**scale.training, **getattr(scale, stage), **settings}
+        of_stage = scale.baseline if stage in SYSTEMS else getattr(scale, stage)
+        arguments = {**scale.training, **of_stage, **settings}
         if unknown := arguments.keys() - {setting.name for setting in fields(made.settings)}:
             raise ValueError(
                 f"{made.settings.__name__} has no {', '.join(sorted(unknown))}, which the scale or a condition sets "

@@ -22,6 +22,7 @@ class Condition:
     model: str | None = None  # instead of the experiment's
     dialogues: int | None = None  # that the first stage learns from, instead of the scale's
     training: Mapping[str, Any] = field(default_factory=dict)  # of the first stage, over the scale's
+    baseline: str = ""  # which system of idl_hf.baselines learns those rows instead of the model, "" for none
     curve: str = ""  # which curve it is a point of, at x
     x: float | None = None
 
@@ -44,6 +45,12 @@ CONDITIONS = {
     # Of the rows that MSL trains on, as the paper says; all of them answer to the same prompts
     "wo_spi": Condition("w/o SPI", "ablation", msl={"spi": False}),
     "wo_dpi": Condition("w/o DPI", "ablation", msl={"spi": False, "dpi": False}),
+    "frequency": Condition("frequency", "baseline", msl=_NO_HISTORY, prompt=_NO_HISTORY, baseline="frequency"),
+    "percvae": Condition("PerCVAE", "baseline", msl=_PROFILE, prompt=_PROFILE, baseline="percvae"),
+    "bob": Condition("BoB", "baseline", msl=_PROFILE, prompt=_PROFILE, baseline="bob"),
+    "dhap": Condition("DHAP", "baseline", msl={}, baseline="dhap"),
+    "msp": Condition("MSP", "baseline", msl={}, baseline="msp"),
+    "clv": Condition("CLV", "baseline", msl=_PROFILE, prompt=_PROFILE, baseline="clv"),
     "gpt2": Condition("GPT-2, profile", "baseline", msl=_PROFILE, prompt=_PROFILE, model="openai-community/gpt2"),
 }
 

@@ -14,7 +14,7 @@ from idl_hf.report.results import Role
 
 T = TypeVar("T")
 # What makes a condition another one, which has its name for a key
-_RECIPE = {"msl", "contrast", "dpoc", "dpoc_options", "prompt", "dialogues", "training"}
+_RECIPE = {"msl", "contrast", "dpoc", "dpoc_options", "prompt", "dialogues", "training", "baseline"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Scale:
     msl: dict[str, Any] = field(default_factory=dict)  # fields of SFTConfig
     contrast: dict[str, Any] = field(default_factory=dict)  # fields of ContrastConfig; its rows are those of MSL
     dpoc: dict[str, Any] = field(default_factory=dict)  # fields of DPOCConfig
+    baseline: dict[str, Any] = field(default_factory=dict)  # fields of BaselineArguments
     msl_options: dict[str, Any] = field(default_factory=dict)  # of the rows
     dpoc_options: dict[str, Any] = field(default_factory=dict)
     msl_rows: int | None = None  # None: all

@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from idl_hf.baselines.systems import is_baseline
 from idl_hf.cache import Cache, code_identity
 from idl_hf.evaluation.adapters import Adapters
 from idl_hf.evaluation.conditions import Condition
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, Variation
 from idl_hf.evaluation.kept_lines import KeptLine, KeptLines
+from idl_hf.evaluation.measured_baseline import MeasuredBaseline
 from idl_hf.evaluation.measured_endpoint import MeasuredEndpoint
 from idl_hf.evaluation.measured_model import MeasuredLine, MeasuredModel, Notes, Reply, examples_of
 from idl_hf.evaluation.provenance import Files, provenance, raw_files
@@ -230,6 +232,8 @@ class ExperimentRun:
         return {**about, "places": places, "replies": files}
 
     def _model(self, name: str) -> MeasuredModel:
+        if is_baseline(name):
+            return MeasuredBaseline(name, self._cache, self._scale.batch_size)
         if self._engine is None:
             return MeasuredModel(name, self._cache, self._scale.batch_size)
         return MeasuredEndpoint(Endpoint(self._engine, name), self._scale.model_name_or_path, self._cache)

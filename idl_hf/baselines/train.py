@@ -1,0 +1,107 @@
+"""From rows to a saved system, by the ordinary `Trainer`."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from idl_hf.baselines.inputs import Encoder, Exchange, Known, known_of
+from idl_hf.baselines.refiner import Refiner
+from idl_hf.baselines.systems import SYSTEMS, save_people
+from idl_hf.encoding import SentenceEncoder
+from idl_hf.machine import settle_precision
+from idl_hf.models.identity import save_recipe
+from idl_hf.models.loading import load_tokenizer
+from idl_hf.registration import is_public_corpus
+from idl_hf.training.data import DataArguments
+
+_RAMP = 5  # a KL term's weight rises over one in so many of the steps
+
+
+@dataclass
+class BaselineArguments(TrainingArguments):
+    """TrainingArguments, with which system and its sizes."""
+
+    system: str = field(default="", metadata={"help": f"One of {', '.join(SYSTEMS)}."})
+    tokenizer: str = field(default="offline", metadata={"help": "Whose tokens it reads and writes."})
+    network: dict[str, Any] = field(default_factory=dict, metadata={"help": "Fields of its config, such as hidden."})
+
+    def __post_init__(self) -> None:
+        if self.system not in SYSTEMS:
+            raise ValueError(f"system='{self.system}' is unknown. The systems are: {', '.join(SYSTEMS)}.")
+        self.remove_unused_columns = False
+        settle_precision(self)
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A reply of a person, with what was known before it and, if there is one, a reply that denies the profile."""
+
+    person_id: str
+    known: Known
+    reply: str
+    denial: str = ""
+
+
+def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
+    """Train a system on the replies of the rows and save it to `args.output_dir`, with its tokenizer and how its
+    prompts were made. Raises ValueError where the rows hold no reply."""
+    system = SYSTEMS[args.system]
+    examples = list(examples_of(data.load(system.rows, data.train_split)))
+    if not examples:
+        raise ValueError(f"The {system.rows} rows of '{data.dataset_name}' hold no reply to learn from.")
+    tokenizer = load_tokenizer(args.tokenizer)
+    set_seed(args.seed)
+    of_step = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    steps = args.max_steps if args.max_steps > 0 else int(len(examples) * args.num_train_epochs) // of_step
+    ramp = max(1, steps // _RAMP)
+    config = system.config(
+        vocab_size=len(tokenizer), end_token_id=tokenizer.eos_token_id, ramp_steps=ramp, **args.network
+    )
+    encoder = Encoder(tokenizer, config.limits)
+    people: dict[str, list[Exchange]] = {}
+    if args.system == "msp":
+        people = exchanges_of(examples)
+        vectors = SentenceEncoder(data.row_options()["encoder"], show_progress=False)
+        refiner = Refiner(people, vectors.encode, config.limits.exchanges)
+        examples = [
+            Example(example.person_id, refiner.refine(example.known, example.person_id), example.reply)
+            for example in examples
+        ]
+    encoded = [encoder.encode(example.known, example.reply, example.denial) for example in examples]
+    trainer = Trainer(system.model(config), args, train_dataset=encoded, data_collator=encoder.collate)
+    folder = Path(str(args.output_dir))
+    # Whoever asks for the last checkpoint has named the folder by all that makes the model
+    last = get_last_checkpoint(folder) if args.resume_from_checkpoint == "last" and folder.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    trainer.save_model(str(folder))
+    tokenizer.save_pretrained(folder)
+    if people:
+        save_people(folder, people)
+    save_recipe(folder, data.row_options(), data.max_prompt_tokens, is_public_corpus(data.dataset_name))
+    return trainer
+
+
+def examples_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Example]:
+    """Yield each reply of msl or dpoc rows with what was said before it."""
+    for row in rows:
+        completion = row["completion"] if "completion" in row else row["chosen"]
+        denies = row.get("criterion_type") == "inconsistency"
+        for i, message in enumerate(completion):
+            if message["role"] == "assistant":
+                known = known_of([*row["prompt"], *completion[:i]])
+                denial = row["criterion"][0]["content"] if denies else ""
+                yield Example(row["person_id"], known, message["content"], denial)
+
+
+def exchanges_of(examples: Iterable[Example]) -> dict[str, list[Exchange]]:
+    """Return what each person answered to what, each exchange once."""
+    people: dict[str, dict[Exchange, None]] = defaultdict(dict)
+    for example in examples:
+        people[example.person_id][Exchange(example.known.turns[-1], example.reply)] = None
+    return {person: list(own) for person, own in people.items()}

@@ -1,0 +1,145 @@
+"""From rows to lines of a table: each system is trained by the Trainer, saved, loaded and measured as a model is."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from idl_hf.baselines.inputs import Exchange, Known, known_of
+from idl_hf.baselines.refiner import Refiner
+from idl_hf.baselines.responder import BaselineResponder
+from idl_hf.baselines.systems import SYSTEMS, is_baseline, load_baseline, load_people
+from idl_hf.baselines.train import BaselineArguments, examples_of
+from idl_hf.cli import main
+from idl_hf.evaluation.conditions import CONDITIONS
+from idl_hf.models.responder import Sampling
+
+NETWORK = {"hidden": 16, "heads": 2, "layers": 1, "sizes": {"exchanges": 4, "line": 8, "context": 24, "reply": 16}}
+
+
+def says(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_llama, tokenizer, tmp_path_factory):
+    """The report of an experiment with all systems, and the folder of what was trained."""
+    folder = tmp_path_factory.mktemp("systems")
+    tiny_llama(seed=1, tie_word_embeddings=False).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    training = {"network": NETWORK, "max_steps": 4, "learning_rate": 1e-3}
+    content = {
+        "title": "Other systems",
+        "about": "A trial.",
+        "trained_on": "convai2_idl",
+        "tests": ["convai2_idl"],
+        "columns": ["nll", "gain", "bleu_1", "p_f1"],
+        "conditions": [{"condition": name, "training": training} for name in SYSTEMS],
+    }
+    file = folder / "systems.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    where = ["--output_dir", str(folder / "out"), "--runs_dir", str(folder / "runs")]
+    model = ["--model_name_or_path", str(folder / "model")]
+    assert main(["evaluate", "--experiment", str(file), "--quick", *model, *where]) == 0
+    (report,) = folder.glob("out/*/report.json")
+    return json.loads(report.read_text(encoding="utf-8")), folder / "runs" / "adapters"
+
+
+def test_each_system_is_a_condition_and_a_line_with_likelihoods_and_replies(measured):
+    report, _ = measured
+    lines = {line["name"]: line["values"] for line in report["tables"][0]["lines"]}
+    assert list(lines) == [CONDITIONS[name].name for name in SYSTEMS]
+    for name, values in lines.items():
+        assert {"nll", "bleu_1"} <= values.keys()
+        assert ("gain" in values) == (name in ("DHAP", "MSP"))  # the others are shown no past dialogue
+        assert all(0 < nll < 20 for nll in values["nll"].values())
+
+
+def test_what_was_trained_is_a_folder_that_replies(measured, tokenizer):
+    _, folders = measured
+    kinds = sorted(folder.name.partition("-")[0] for folder in folders.iterdir())
+    assert kinds == sorted(SYSTEMS)
+    prompt = [{"role": "user", "content": "hi <|im_end|> what do you do?"}]
+    for folder in folders.iterdir():
+        assert is_baseline(str(folder))
+        responder = BaselineResponder.from_pretrained(str(folder))
+        ((place, text),) = responder.replies([prompt], Sampling(4))
+        assert (place, type(text)) == (0, str)
+        said = [
+            {"role": "assistant", "content": "i sing ."},
+            *prompt,
+            {"role": "assistant", "content": "and i cook ."},
+        ]
+        found = responder.logprobs(prompt, said)
+        assert found.shape == (len(tokenizer("i sing .and i cook .")["input_ids"]) + 2,)
+        assert np.isfinite(found).all()
+        assert found[:3] == pytest.approx(responder.logprobs(prompt, said[:1])[:3], abs=1e-4)
+        with pytest.raises(ValueError, match="These systems reply greedily"):
+            next(responder.replies([prompt], Sampling(4, {"do_sample": True})))
+
+
+def test_msp_remembers_the_people_it_was_trained_on_and_nobody_else(measured, sample_data):
+    _, folders = measured
+    for folder in folders.iterdir():
+        people = load_people(folder)
+        assert bool(people) == folder.name.startswith("msp")
+    (folder,) = folders.glob("msp-*")
+    trained_on = {line["person_id"] for line in map(json.loads, (sample_data / "train.jsonl").open(encoding="utf-8"))}
+    assert load_people(folder).keys() <= trained_on
+
+
+def test_another_folder_is_no_system(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert not is_baseline(str(tmp_path))
+    with pytest.raises(ValueError, match=r"holds none of frequency, percvae, bob, dhap, msp, clv"):
+        load_baseline(str(tmp_path))
+    with pytest.raises(ValueError, match=r"system='gpt' is unknown\. The systems are: frequency, "):
+        BaselineArguments(output_dir=str(tmp_path), system="gpt")
+
+
+def test_a_prompt_is_profile_past_and_turns():
+    prompt = [
+        {"role": "system", "content": "a profile"},
+        *({"role": role, "content": text} for role, text in zip(["user", "assistant"] * 3, "abcdef", strict=True)),
+        {"role": "user", "content": "g"},
+    ]
+    past = [Exchange("a", "b"), Exchange("c", "d"), Exchange("e", "f")]
+    assert known_of(prompt) == Known("a profile", past, list("abcdefg"))
+    assert known_of(prompt[-1:]) == Known("", [], ["g"])
+
+
+def test_each_reply_of_a_row_is_an_example_and_an_inconsistency_denies():
+    says = [
+        {"role": "assistant", "content": "x"},
+        {"role": "user", "content": "y"},
+        {"role": "assistant", "content": "z"},
+    ]
+    asked = [{"role": "user", "content": "w"}]
+    msl = {"person_id": "ann", "prompt": asked, "completion": says}
+    first, second = examples_of([msl])
+    assert (first.reply, first.known.turns, second.reply, second.known.turns) == ("x", ["w"], "z", ["w", "x", "y"])
+    assert second.known.past == [Exchange("w", "x")]
+    denied = [{"role": "assistant", "content": "not x"}]
+    dpoc = {"person_id": "ann", "prompt": asked, "chosen": says[:1], "criterion": denied}
+    (one,), (other,) = (
+        list(examples_of([{**dpoc, "criterion_type": kind}])) for kind in ("inconsistency", "inversion")
+    )
+    assert (one.denial, other.denial) == ("not x", "")
+
+
+def test_the_refiners_take_people_alike_and_posts_near_by():
+    vectors = {"pets ?": [1, 0, 0], "dogs": [1, 0, 0], "cats": [0.9, 0.1, 0], "job ?": [0, 1, 0], "cook": [0, 1, 0]}
+    people = {
+        "ann": [Exchange("pets ?", "dogs"), Exchange("job ?", "cook")],
+        "bob": [Exchange("job ?", "cook")],
+        "cy": [],
+    }
+    refiner = Refiner(people, lambda texts: np.array([vectors[text] for text in texts]), lines=3, similar=1)
+    cats, cook = Exchange("pets ?", "cats"), Exchange("job ?", "cook")
+    found = refiner.refine(Known("a profile", [cats], ["pets ?"]))
+    assert found == Known("a profile", [Exchange("pets ?", "dogs"), cats], ["pets ?"])
+    assert refiner.refine(Known("", [cats], ["pets ?"]), "ann").past == [cook, cats]  # of bob, since ann is the person
+    both = refiner.refine(Known("", [cats, cook, cook], ["pets ?"])).past
+    assert both == [cook, cook, cats]  # of bob, who talks most alike, then the person's own, the nearest post last
+    assert refiner.refine(Known("", [], ["pets ?"])).past == []
