@@ -38,6 +38,7 @@ class BoB(Baseline):
     """The model."""
 
     config_class = BoBConfig
+    stacks = ("encoder", "first")
 
     def __init__(self, config: BoBConfig) -> None:
         super().__init__(config)
@@ -145,6 +146,8 @@ def unlikelihood(log_probs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _bert(config: BoBConfig, **more: Any) -> BertConfig:
+    if config.backbone:
+        return BertConfig(**{**config.backbone, **more, "pad_token_id": None})
     sizes = config.limits
     return BertConfig(
         vocab_size=config.vocab_size,

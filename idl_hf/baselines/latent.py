@@ -37,7 +37,9 @@ def kl(of: tuple[Tensor, Tensor], against: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def stack(config: BaselineConfig) -> GPT2Model:
-    """Return a GPT-2 of the config's size, from scratch. Attention is the plain one: masks have gaps."""
+    """Return a GPT-2 of the config's size, or like its backbone, with random weights."""
+    if config.backbone:
+        return GPT2Model(GPT2Config(**{**config.backbone, "use_cache": False}))
     sizes = config.limits
     made = GPT2Config(
         vocab_size=config.vocab_size,
@@ -87,6 +89,8 @@ class BagOfWords(nn.Module):
 
 class LatentBaseline(Baseline):
     """A shared encoder of texts, and a decoder that is shown a latent, the last turns, and the reply so far."""
+
+    stacks = ("encoder", "decoder")
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__(config)

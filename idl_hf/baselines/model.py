@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from idl_hf.baselines.inputs import IGNORED, Batch, Sizes
+from idl_hf.models.identity import refuse_pickles
 
 
 class BaselineConfig(PretrainedConfig):
@@ -28,13 +29,18 @@ class BaselineConfig(PretrainedConfig):
         heads: int = 4,
         dropout: float = 0.1,
         ramp_steps: int = 100,
+        backbone: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """end_token_id: begins and ends a reply. sizes: fields of `Sizes`. ramp_steps: over which the weight of a KL
-        term rises to 1."""
+        term rises to 1. backbone: the config of what its stacks are like, instead of hidden, layers and heads."""
         self.vocab_size, self.end_token_id, self.sizes = vocab_size, end_token_id, dict(sizes or {})
         self.hidden, self.layers, self.heads, self.dropout = hidden, layers, heads, dropout
-        self.ramp_steps = ramp_steps
+        self.ramp_steps, self.backbone = ramp_steps, dict(backbone or {})
+        if backbone:
+            self.hidden = backbone.get("n_embd", backbone.get("hidden_size", hidden))
+            self.layers = backbone.get("n_layer", backbone.get("num_hidden_layers", layers))
+            self.heads = backbone.get("n_head", backbone.get("num_attention_heads", heads))
         super().__init__(**kwargs)
 
     @property
@@ -59,11 +65,21 @@ class Baseline(PreTrainedModel):
     steps: Tensor
     base_model_prefix = "baseline"
     main_input_name = "context"
+    stacks: tuple[str, ...] = ()  # the modules that may begin with a backbone's weights
     accepts_loss_kwargs = False  # a loss is a mean of its own
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__(config)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # that were trained
+
+    def begin_with(self, name: str) -> None:
+        """Load a backbone's weights into all stacks, which its config made. Raises OSError for pickles alone."""
+        refuse_pickles(name)
+        weights = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False).state_dict()
+        for stack in self.stacks:
+            module = getattr(self, stack)
+            known = module.state_dict().keys()
+            module.load_state_dict({key: value for key, value in weights.items() if key in known}, strict=False)
 
     @abstractmethod
     def log_probs(self, batch: Batch, replies: Tensor) -> Tensor:

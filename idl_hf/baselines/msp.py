@@ -36,6 +36,7 @@ class MSP(Baseline):
     """The model."""
 
     config_class = MSPConfig
+    stacks = ("generator",)
 
     def __init__(self, config: MSPConfig) -> None:
         super().__init__(config)

@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import AutoConfig, PreTrainedTokenizerBase, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from idl_hf.baselines.inputs import Encoder, Exchange, Known, known_of
+from idl_hf.baselines.model import Baseline
 from idl_hf.baselines.refiner import Refiner
 from idl_hf.baselines.systems import SYSTEMS, save_people
 from idl_hf.encoding import SentenceEncoder
@@ -28,11 +29,16 @@ class BaselineArguments(TrainingArguments):
 
     system: str = field(default="", metadata={"help": f"One of {', '.join(SYSTEMS)}."})
     tokenizer: str = field(default="offline", metadata={"help": "Whose tokens it reads and writes."})
+    backbone: str = field(
+        default="", metadata={"help": "GPT-2 or, of bob, BERT by name, whose weights and tokens it begins with."}
+    )
     network: dict[str, Any] = field(default_factory=dict, metadata={"help": "Fields of its config, such as hidden."})
 
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
             raise ValueError(f"system='{self.system}' is unknown. The systems are: {', '.join(SYSTEMS)}.")
+        if self.backbone and not SYSTEMS[self.system].model.stacks:
+            raise ValueError(f"'{self.system}' begins with no other model's weights. Leave backbone out.")
         self.remove_unused_columns = False
         settle_precision(self)
         super().__post_init__()
@@ -55,26 +61,16 @@ def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
     examples = list(examples_of(data.load(system.rows, data.train_split)))
     if not examples:
         raise ValueError(f"The {system.rows} rows of '{data.dataset_name}' hold no reply to learn from.")
-    tokenizer = load_tokenizer(args.tokenizer)
-    set_seed(args.seed)
-    of_step = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    steps = args.max_steps if args.max_steps > 0 else int(len(examples) * args.num_train_epochs) // of_step
-    ramp = max(1, steps // _RAMP)
-    config = system.config(
-        vocab_size=len(tokenizer), end_token_id=tokenizer.eos_token_id, ramp_steps=ramp, **args.network
-    )
-    encoder = Encoder(tokenizer, config.limits)
-    people: dict[str, list[Exchange]] = {}
-    if args.system == "msp":
-        people = exchanges_of(examples)
+    tokenizer = load_tokenizer(args.backbone or args.tokenizer)
+    model = _model(args, tokenizer, len(examples))
+    encoder = Encoder(tokenizer, model.config.limits)
+    people = exchanges_of(examples) if args.system == "msp" else {}
+    if people:
         vectors = SentenceEncoder(data.row_options()["encoder"], show_progress=False)
-        refiner = Refiner(people, vectors.encode, config.limits.exchanges)
-        examples = [
-            Example(example.person_id, refiner.refine(example.known, example.person_id), example.reply)
-            for example in examples
-        ]
+        refiner = Refiner(people, vectors.encode, encoder.sizes.exchanges)
+        examples = [replace(example, known=refiner.refine(example.known, example.person_id)) for example in examples]
     encoded = [encoder.encode(example.known, example.reply, example.denial) for example in examples]
-    trainer = Trainer(system.model(config), args, train_dataset=encoded, data_collator=encoder.collate)
+    trainer = Trainer(model, args, train_dataset=encoded, data_collator=encoder.collate)
     folder = Path(str(args.output_dir))
     # Whoever asks for the last checkpoint has named the folder by all that makes the model
     last = get_last_checkpoint(folder) if args.resume_from_checkpoint == "last" and folder.is_dir() else None
@@ -85,6 +81,28 @@ def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
         save_people(folder, people)
     save_recipe(folder, data.row_options(), data.max_prompt_tokens, is_public_corpus(data.dataset_name))
     return trainer
+
+
+def _model(args: BaselineArguments, tokenizer: PreTrainedTokenizerBase, examples: int) -> Baseline:
+    """Return the system as it begins: with random weights, or with those of its backbone."""
+    set_seed(args.seed)
+    of_step = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    steps = args.max_steps if args.max_steps > 0 else int(examples * args.num_train_epochs) // of_step
+    network = {"end_token_id": _end(tokenizer), "vocab_size": len(tokenizer), "ramp_steps": max(1, steps // _RAMP)}
+    if args.backbone:
+        network["backbone"] = AutoConfig.from_pretrained(args.backbone, trust_remote_code=False).to_dict()
+    system = SYSTEMS[args.system]
+    model = system.model(system.config(**{**network, **args.network}))
+    if args.backbone:
+        model.begin_with(args.backbone)
+    return model
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the token that ends a reply: BERT's tokenizer has one under another name. It becomes its eos_token."""
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.sep_token
+    return int(tokenizer.eos_token_id)
 
 
 def examples_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Example]:

@@ -4,13 +4,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
 
 from idl_hf.baselines.inputs import Exchange, Known, known_of
 from idl_hf.baselines.refiner import Refiner
 from idl_hf.baselines.responder import BaselineResponder
 from idl_hf.baselines.systems import SYSTEMS, is_baseline, load_baseline, load_people
-from idl_hf.baselines.train import BaselineArguments, examples_of
+from idl_hf.baselines.train import BaselineArguments, _model, examples_of
 from idl_hf.cli import main
 from idl_hf.evaluation.conditions import CONDITIONS
 from idl_hf.models.responder import Sampling
@@ -143,3 +145,22 @@ def test_the_refiners_take_people_alike_and_posts_near_by():
     both = refiner.refine(Known("", [cats, cook, cook], ["pets ?"])).past
     assert both == [cook, cook, cats]  # of bob, who talks most alike, then the person's own, the nearest post last
     assert refiner.refine(Known("", [], ["pets ?"])).past == []
+
+
+@pytest.mark.parametrize("name", ["percvae", "clv", "msp", "bob"])
+def test_a_system_begins_with_the_weights_of_its_backbone(name, tokenizer, tmp_path):
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    gpt2 = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2)
+    made = BertModel(BertConfig(**sizes)) if name == "bob" else GPT2Model(gpt2)
+    made.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    args = BaselineArguments(output_dir=str(tmp_path / "out"), system=name, backbone=str(tmp_path))
+    model = _model(args, tokenizer, 8)
+    assert model.config.hidden == 16
+    for stack in model.stacks:
+        found = getattr(model, stack).state_dict()
+        for key, weight in made.state_dict().items():
+            if key in found and "pooler" not in key:
+                assert torch.equal(found[key], weight), key
+    with pytest.raises(ValueError, match="'dhap' begins with no other model's weights"):
+        BaselineArguments(output_dir=str(tmp_path / "out"), system="dhap", backbone=str(tmp_path))
