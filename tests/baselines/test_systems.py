@@ -18,6 +18,7 @@ from idl_hf.baselines.systems import SYSTEMS, load_baseline
 
 SIZES = {"profile": 16, "exchanges": 3, "line": 10, "context": 16, "reply": 12}
 PETS = ["dogs", "cats", "horses", "birds", "fish", "snakes", "mice", "goats"]
+LEARNERS = [name for name in SYSTEMS if name != "frequency"]
 NETWORK = {"hidden": 48, "heads": 2, "dropout": 0.0, "ramp_steps": 40}
 
 
@@ -87,11 +88,20 @@ def learnt(encoder, trained):
     return cache(lambda name: trained(name, batch_of(encoder, name)))
 
 
+def test_frequency_counts_the_tokens_of_replies(encoder, tokenizer):
+    system, batch = SYSTEMS["frequency"], batch_of(encoder, "frequency")
+    model = system.model(system.config(vocab_size=len(tokenizer), end_token_id=0, sizes=SIZES)).train()
+    model(**vars(batch)).loss.backward()
+    labels = batch.labels[batch.labels != -100]
+    shares = (torch.bincount(labels, minlength=len(tokenizer)) + 1) / (len(labels) + len(tokenizer))
+    assert model.eval()(**vars(batch)).loss == pytest.approx(-shares[labels].log().mean())
+
+
 def written(model, batch: Batch, tokenizer) -> list[str]:
     return [tokenizer.decode(ids).strip() for ids in model.write(batch, 12)]
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_eight_replies_are_learnt_by_heart(learnt, encoder, tokenizer, name):
     model = learnt(name)
     assert written(model, batch_of(encoder, name, replies=False), tokenizer) == [reply(pet) for pet in PETS]
