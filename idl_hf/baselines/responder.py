@@ -42,7 +42,7 @@ class BaselineResponder:
         if people:
             encoder = SentenceEncoder(load_recipe(folder)["options"]["encoder"], show_progress=False)
             refiner = Refiner(people, encoder.encode, model.config.limits.exchanges)
-        return cls(model, AutoTokenizer.from_pretrained(folder), refiner, batch_size)
+        return cls(model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), refiner, batch_size)
 
     def replies(
         self, prompts: Sequence[Sequence[Message]], sampling: Sampling, label: str = ""

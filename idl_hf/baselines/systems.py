@@ -50,7 +50,7 @@ def load_baseline(folder: str) -> Baseline:
     system = _system_of(folder)
     if system is None:
         raise ValueError(f"'{folder}' holds none of {', '.join(SYSTEMS)}: its config.json names no such model.")
-    return system.model.from_pretrained(folder, use_safetensors=True).eval()
+    return system.model.from_pretrained(folder, use_safetensors=True, trust_remote_code=False).eval()
 
 
 def save_people(folder: str | Path, people: Mapping[str, list[Exchange]]) -> None:

@@ -10,7 +10,6 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from idl_hf.baselines.clv import CLV
 from idl_hf.baselines.inputs import Batch, Encoder, Exchange, Known, Sizes
 from idl_hf.baselines.latent import LatentBaseline
 from idl_hf.baselines.percvae import PerCVAE
@@ -66,14 +65,20 @@ def trained(tokenizer):
         system = SYSTEMS[name]
         layers = {} if name == "dhap" else {"layers": 2}
         config = system.config(
-            vocab_size=len(tokenizer), end_token_id=tokenizer.eos_token_id, sizes=SIZES, **NETWORK, **layers
+            vocab_size=len(tokenizer),
+            end_token_id=tokenizer.eos_token_id,
+            sizes=SIZES,
+            **NETWORK,
+            **layers,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = system.model(config).train()
+            model = system.model(config)
             optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-            for _ in range(200):
-                loss = model(**vars(batch)).loss
+            for step in range(1000):  # how many it takes differs by processor
+                if step % 25 == 0 and model.eval()(**vars(batch)).loss < 0.03:
+                    break
+                loss = model.train()(**vars(batch)).loss
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -161,16 +166,6 @@ def test_percvae_knows_nothing_of_the_person_without_its_latent(learnt, encoder,
     monkeypatch.setattr(PerCVAE, "decoded", lambda self, token, *rest: LatentBaseline.decoded(self, token * 0, *rest))
     with torch.inference_mode():
         assert model(**vars(batch)).loss > 0.3  # and was below 0.1
-
-
-def test_the_latents_of_clv_hold_what_the_last_turn_does_not_say(trained, encoder, monkeypatch):
-    batch = batch_of(encoder, "percvae")  # the same last turn for all
-    model = trained("clv", batch)
-    model.train()
-    with torch.no_grad():
-        known_by_latents = model.losses(batch)["nll"]
-        monkeypatch.setattr(CLV, "decoded", lambda self, token, *rest: LatentBaseline.decoded(self, token * 0, *rest))
-        assert model.losses(batch)["nll"] > known_by_latents + 0.1
 
 
 def test_dhap_copies_a_word_that_no_reply_had(learnt, encoder, tokenizer, monkeypatch):

@@ -92,7 +92,8 @@ def test_a_condition_with_a_recipe_of_its_own_has_its_name_for_a_key(tmp_path):
 
 def test_the_conditions_are_the_papers():
     assert list(CONDITIONS) == [
-        "idl", "icl", "ft", "system", "gold", "wo_criterion", "wo_dpa", "wo_spi", "wo_dpi", "gpt2",
+        "idl", "icl", "ft", "system", "gold", "wo_criterion", "wo_dpa", "wo_spi", "wo_dpi", "frequency", "percvae",
+        "bob", "dhap", "msp", "clv", "gpt2",
     ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 # Ours end in a call that the table below sees; PEFT has no code beside its weights, a generation config is JSON alone
 WITHOUT_CODE = {
     "PersonaChat", "PersonaExtractor", "LocalModel", "PromptCounter", "PeftModel", "PeftConfig", "GenerationConfig",
+    "BaselineResponder",
 }  # fmt: skip
 CODE = "from pathlib import Path\nPath(r'{marker}').touch()\nfrom transformers import LlamaConfig as Custom\n"
 
