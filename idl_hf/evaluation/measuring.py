@@ -198,6 +198,8 @@ class ExperimentRun:
             sorted(_row_options(condition, variation).items()),
             (self._experiment.columns, self._scale.max_new_tokens),
             (device, str(fast_precision(device)), code, provenance(self.data)["code"]),
+            # Whose tokens likelihoods are per, where the condition has another model: its own may be left out
+            *([model_identity(self._scale.model_name_or_path)] if condition.model else []),
         )
 
     def report(self, seconds: float, settings: Mapping[str, Any], texts: bool = True) -> Report:
