@@ -103,8 +103,7 @@ class DHAP(Baseline):
         """Return the log-probs (B, R, V) of copying a token of the past answers."""
         there = batch.replies_mask.flatten(1)
         scores = self.to_copy(states) @ answers.flatten(1, 2).transpose(1, 2)
-        shares = scores.masked_fill(~there[:, None], -math.inf if there.any(1).all() else _NOT_THERE).softmax(-1)
-        shares = shares * there[:, None]
+        shares = scores.masked_fill(~there[:, None], _NOT_THERE).softmax(-1) * there[:, None]
         places = batch.replies.flatten(1)[:, None].expand_as(shares)
         of_words = states.new_zeros(*states.shape[:2], self.config.vocab_size).scatter_add(-1, places, shares)
         return of_words.clamp_min(1e-12).log()

@@ -223,12 +223,17 @@ def headlines(table: Table, cells: Cells) -> list[str]:
             name = " ".join(filter(None, (line.group, line.name)))
             if line.x is not None:
                 name = f"{line.curve}, {line.x:g} {table.x_label}".rstrip()
-            sentences.append(f"{name}, against the best baseline: {'; '.join(told)}.")
+            sentences.append(f"{name}, against {_best(table)}: {'; '.join(told)}.")
     return sentences
 
 
+def _best(table: Table) -> str:
+    """Return what lines of ours are compared with."""
+    return "the best baseline" + " or line of theirs" * any(line.role == "theirs" for line in table.lines)
+
+
 def _verdicts(cells: Iterable[Cell]) -> list[str]:
-    """Return what the tests of a line's cells say, "" without any."""
+    """Return what the tests of a line's cells say, nothing without any."""
     better, worse, alike = [], [], []
     for cell in cells:
         if (test := cell.comparison) is not None:
@@ -292,7 +297,7 @@ def legend(table: Table, cells: Cells) -> list[str]:
         lines.append(f"Bold: best, underlined: second best of the lines{among}, bounds aside.")
     if comparisons:
         theirs = any(line.role == "theirs" for line in table.lines)
-        best = "the best baseline" + " or line of theirs (a line of theirs: than the best of ours)" * theirs
+        best = _best(table) + " (a line of theirs: than the best of ours)" * theirs
         seeds = " and seeds" if _has_seeds(table) else ""
         lines.append(
             f"†: better than {best} in the column, over the same people{seeds} (paired t-test, p < {LEVEL} after "

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from idl_hf.cli import main
+from idl_hf.evaluation.conditions import CONDITIONS, Condition
 from idl_hf.evaluation.kept_lines import KeptLine, KeptLines
 
 LISTED = {"reference_turns": "self"}
@@ -118,3 +119,20 @@ def test_a_damaged_line_is_named(tmp_path, content):
     file.write_text(content)
     with pytest.raises(ValueError, match=rf"'{file}' is no line as .* Delete it, and it is measured anew\."):
         lines.read("it")
+
+
+def test_a_model_of_its_own_is_measured_anew_beside_another_scale_s(
+    tiny, tiny_llama, tokenizer, tmp_path, capsys, monkeypatch
+):
+    """Its likelihoods are in the line or not by whether the tokens are those of the scale's model."""
+    other = tmp_path / "other"
+    tiny_llama(seed=2).save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    own = Condition("own", "baseline", prompt={"conditioning": "none"}, model=tiny)
+    monkeypatch.setitem(CONDITIONS, "gpt2", own)
+    name = experiment(tmp_path / "own.yaml", {"condition": "gpt2"}, columns=("nll",))
+    told = []
+    for model in (tiny, str(other), str(other)):
+        ask(name, model, tmp_path / "runs", tmp_path / "out")
+        told.append("Measured before: own" in capsys.readouterr().out)
+    assert told == [False, False, True]
