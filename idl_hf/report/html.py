@@ -5,24 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from html import escape
 
-from idl_hf.report.layout import (
-    ALL_LINES,
-    Cell,
-    Cells,
-    Grid,
-    about_differences,
-    difference_grids,
-    grids,
-    headlines,
-    legend,
-    measure,
-    number,
-)
+from idl_hf.report.layout import ALL_LINES, Cell, Cells, Grid, difference_grids, grids, measure, number
 from idl_hf.report.markdown import as_json, example_names, markdown, settings, took
 from idl_hf.report.page_frame import frame
 from idl_hf.report.page_frame import table as table_markup
 from idl_hf.report.plots import plots
 from idl_hf.report.results import Conversation, Highlighted, Report, Span, Table
+from idl_hf.report.sentences import about_differences, headlines, legend
 
 _BEFORE_ARROW = re.compile(" (?=[↑↓])")
 _WORD = re.compile(r"\S(?:.*\S)?", re.DOTALL)

@@ -6,18 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
-from idl_hf.report.layout import (
-    ALL_LINES,
-    Cell,
-    Cells,
-    Grid,
-    about_differences,
-    difference_grids,
-    grids,
-    headlines,
-    legend,
-)
+from idl_hf.report.layout import ALL_LINES, Cell, Cells, Grid, difference_grids, grids
 from idl_hf.report.results import Report, Table
+from idl_hf.report.sentences import about_differences, headlines, legend
 from idl_hf.report.statistics import Place, differences
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~])")

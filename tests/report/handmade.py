@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from idl_hf.report.layout import measure
+from idl_hf.report.markdown import markdown
 from idl_hf.report.results import Column, Conversation, Highlighted, Line, Report, Span, Table, Utterance
 
 HOSTILE = "<script>alert(1)</script><img src=https://example.org/x.png onerror='alert(2)'>"
@@ -101,3 +103,7 @@ def report() -> Report:
         seconds=5230.4,
         conversations=[Conversation(f"Ann and {HOSTILE}", "Both speak for themselves.", turns)],
     )
+
+
+def text_of(*tables: Table, **about) -> str:
+    return markdown(Report("A report", "", list(tables), **about), [measure(table) for table in tables])

@@ -3,23 +3,29 @@
 import json
 import math
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idl_hf.report.layout import _told, difference_grids, grids, headlines, legend, measure
+from idl_hf.report.layout import _told, difference_grids, grids, measure
 from idl_hf.report.markdown import as_json, markdown, plain, settings
 from idl_hf.report.results import Column, Conversation, Line, Report, Table, Utterance, over_seeds
 from idl_hf.report.statistics import mean_over_people
-from tests.report.handmade import COLUMNS, HOSTILE, PEOPLE, corpora_table, curve_table, line, main_table, report
+from tests.report.handmade import (
+    COLUMNS,
+    HOSTILE,
+    PEOPLE,
+    corpora_table,
+    curve_table,
+    line,
+    main_table,
+    report,
+    text_of,
+)
 
 SCORE, LOSS = Column("score", "Score"), Column("loss", "Loss", 1, lower_is_better=True)
-
-
-def text_of(*tables: Table, **about) -> str:
-    return markdown(Report("A report", "", list(tables), **about), [measure(table) for table in tables])
 
 
 def rows_of(text: str) -> list[list[str]]:
@@ -114,32 +120,6 @@ def test_what_all_cells_share_is_told_once_and_what_rows_share_at_the_rows():
     assert (told.by_column, told.by_cell) == (["a", ""], [["", "b"], ["", "c"]])
 
 
-def test_a_table_says_in_a_sentence_what_it_shows():
-    lines = [line("FT", "baseline", 0.3, 1), line("IDL", "ours", 0.4, 2), line("a bound", "bound", 0.9, 3)]
-    table = Table("t", [COLUMNS[0], COLUMNS[7], COLUMNS[5]], lines)
-    lines[1].values["p_f1"] = dict(lines[0].values["p_f1"])  # the same
-    cells = measure(table)
-    values = {key: [cells[i, key].value for i in (1, 0)] for key in ("bleu_1", "nll")}
-    expected = (
-        f"IDL, against the best baseline: better in BLEU-1 ({' against '.join(values['bleu_1'])}) and NLL "
-        f"({' against '.join(values['nll'])}); no difference beyond chance in P-F1."
-    )
-    assert headlines(table, cells) == [expected]
-    assert f"\n\n{expected}\n\n### Differences\n" in text_of(table)
-    swapped = replace(table, lines=[replace(lines[0], role="ours"), replace(lines[1], role="baseline")])
-    (sentence,) = headlines(swapped, measure(swapped))
-    assert sentence.startswith("FT, against the best baseline: worse in BLEU-1 (")
-    assert headlines(replace(table, lines=lines[1:]), measure(replace(table, lines=lines[1:]))) == []
-
-
-def test_of_curves_and_corpora_the_sentence_says_which():
-    table = curve_table()
-    (sentence,) = headlines(table, measure(table))
-    assert sentence.startswith("IDL, 5 reference dialogues, against the best baseline: better in P-F1 (")
-    found = headlines(corpora_table(), measure(corpora_table()))
-    assert [sentence.partition(",")[0] for sentence in found] == ["Movie IDL", "LIGHT IDL"]
-
-
 def test_differences_from_all_other_lines_have_an_interval():
     table = main_table()
     (grid,) = difference_grids(table)
@@ -165,27 +145,6 @@ def test_curves_are_a_table_by_x_for_each_column():
     assert [row[0] for row in one[2:]] == [row[0] for row in other[2:]] == ["0", "1", "5"]
     line = next(line for line in curve_table().lines if line.name == "ICL, 1 references")
     assert one[3][2].startswith(f"{100 * mean_over_people(line.values['p_f1']).mean:.1f} ")
-
-
-def test_the_legend_says_only_what_is_there():
-    bare = simple(SCORE, a=0.1)
-    assert legend(bare, measure(bare)) == []
-    full = "\n".join(legend(main_table(), measure(main_table())))
-    for part in (
-        "95 % bootstrap",
-        "n: how many",
-        "bounds aside",
-        "the 8 comparisons",
-        "the paper's figure",
-        "BLEU-1: Of words",
-    ):
-        assert part in full
-    assert "theirs" not in full
-    table = main_table()
-    with_theirs = replace(table, lines=[*table.lines, line("they", "theirs", 0.3, 7)])
-    said = "\n".join(legend(with_theirs, measure(with_theirs)))
-    assert "†: better than the best baseline or line of theirs (a line of theirs: than the best of ours)" in said
-    assert "the 16 comparisons" in said
 
 
 def test_seeds_are_told_wherever_means_are():
