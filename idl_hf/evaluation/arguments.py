@@ -15,7 +15,9 @@ class EvaluateArguments:
     dataset_name: str = option("idl_hf/convai2_idl", f"Of --models: {DATASET_HELP}")
     data_dir: str | None = option(None, f"Of --models: {DATA_DIR_HELP}")
     split: str = option("validation", "Of --models: split of people whom no model trained on.")
-    max_prompt_tokens: int = option(2048, "Of --models: longer prompts lose whole reference dialogues.")
+    max_prompt_tokens: int | None = option(
+        None, "Of --models: longer prompts lose whole reference dialogues; default as in training, else 2048."
+    )
     dialogues_per_person: int | None = option(None, "Of --models: scores at most this many; default all.")
     generated_replies: int = option(0, "Of --models: replies to generate and score per model, spread over people.")
     engine: str | None = option(
@@ -49,7 +51,9 @@ class EvaluateArguments:
         None,
         'Of --experiment: folders with raw files as JSON, {"convai2_idl": "path"}; what is not named is downloaded.',
     )
-    encoder: str | None = option(None, "Sentence encoder, or 'offline'; default the paper's, or that of the scale.")
+    encoder: str | None = option(
+        None, "Sentence encoder, or 'offline'; default that of the training, else the paper's."
+    )
     dataset_options: dict | str | None = option(None, OPTIONS_HELP)
     output_dir: str | None = option(
         None,

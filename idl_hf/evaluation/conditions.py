@@ -62,9 +62,19 @@ def condition(name: str) -> Condition:
     return CONDITIONS[name]
 
 
-def conditions_of_models(models: Mapping[str, str]) -> dict[str, Condition]:
-    """Return a condition for each model, by its label: the first is the baseline that the others are compared with."""
+def conditions_of_models(
+    models: Mapping[str, str], prompts: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Condition]:
+    """Return a condition for each model, by its label: the first is the baseline that the others are compared with.
+
+    prompts: by label, the row options by which a model's prompts are made.
+    """
     return {
-        label: Condition(label, "ours" if place or len(models) == 1 else "baseline", model=name)
+        label: Condition(
+            label,
+            "ours" if place or len(models) == 1 else "baseline",
+            model=name,
+            prompt=(prompts or {}).get(label, {}),
+        )
         for place, (label, name) in enumerate(models.items())
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from idl_hf.chat.recipe import DEFAULT_BUDGET, trained_options
 from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import Condition, condition, conditions_of_models
@@ -22,6 +23,7 @@ from idl_hf.evaluation.provenance import NO_RESULT, SAMPLE_DATA, Files, provenan
 from idl_hf.evaluation.scores import AUTHOR, WORDS
 from idl_hf.evaluation.written import finish, write_report
 from idl_hf.models.endpoint import Endpoint
+from idl_hf.models.identity import load_recipe
 from idl_hf.registration import dataset_names
 from idl_hf.report.results import Report
 from idl_hf.shown import without_paths
@@ -29,6 +31,10 @@ from idl_hf.training.data import DataArguments, parse_options
 
 _EXPERIMENTS = "runs/experiments"
 _LIKELIHOODS = ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "nll_none", "nll_profile"]
+_OF_PROMPTS = {  # the options of rows that say what a prompt shows
+    "clusters", "min_dialogues_to_cluster", "references", "reference_turns", "scale", "order", "spi", "dpi",
+    "conditioning", "encoder", "extractor",
+}  # fmt: skip
 _ABOUT_MODELS = (
     "Models side by side on people none of them trained on. Persona gain is NLL given another person's dialogues "
     "minus NLL given the person's own: zero for a model that ignores the person, whatever else it learnt."
@@ -44,10 +50,18 @@ def evaluate(args: EvaluateArguments) -> Path:
     return _evaluate_models(args) if args.experiment is None else _run_experiment(args)
 
 
-def models_experiment(models: Mapping[str, str], test: str, columns: list[str]) -> Experiment:
-    """Return the experiment that compares models, by label, on one dataset."""
+def models_experiment(
+    models: Mapping[str, str],
+    test: str,
+    columns: list[str],
+    prompts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Experiment:
+    """Return the experiment that compares models, by label, on one dataset.
+
+    prompts: by label, the row options by which a model's prompts are made.
+    """
     title = f"{', '.join(models)} on {test}"
-    return Experiment(title, _ABOUT_MODELS, test, [test], conditions_of_models(models), columns)
+    return Experiment(title, _ABOUT_MODELS, test, [test], conditions_of_models(models, prompts), columns)
 
 
 def measure(
@@ -76,21 +90,49 @@ def measure(
 def _evaluate_models(args: EvaluateArguments) -> Path:
     started = time.perf_counter()
     models = {name: name for name in args.models or []}
+    reader = next(iter(models)) if args.engine is None else _tokenizer(args.engine, list(models), args)
+    recipes = {name: load_recipe(reader if args.engine else name) for name in models}
+    given = parse_options(args.dataset_options) | ({"encoder": args.encoder} if args.encoder else {})
+    prompts = _prompts(recipes, given)
+    budgets = [recipe["max_prompt_tokens"] for recipe in recipes.values() if recipe.get("max_prompt_tokens")]
+    budget = args.max_prompt_tokens or min(budgets, default=DEFAULT_BUDGET)
     test = args.dataset_name.removeprefix("idl_hf/")
-    experiment = models_experiment(models, test, _LIKELIHOODS + ([*WORDS, *AUTHOR] if args.generated_replies else []))
-    options = {"encoder": args.encoder or default_encoder(), **parse_options(args.dataset_options)}
-    data = EvaluationData(args.dataset_name, args.data_dir, args.split, args.max_prompt_tokens, options)
+    columns = _LIKELIHOODS + ([*WORDS, *AUTHOR] if args.generated_replies else [])
+    experiment = models_experiment(models, test, columns, prompts)
+    options = {
+        "encoder": next((made["encoder"] for made in prompts.values() if "encoder" in made), default_encoder()),
+        **given,
+    }
+    data = EvaluationData(args.dataset_name, args.data_dir, args.split, budget, options)
     scale = Scale(
-        model_name_or_path=next(iter(models)) if args.engine is None else _tokenizer(args.engine, list(models), args),
+        model_name_or_path=reader,
         encoder=options["encoder"],
-        max_prompt_tokens=args.max_prompt_tokens,
+        max_prompt_tokens=budget,
         max_new_tokens=40,
         dialogues_per_person=args.dialogues_per_person,
         generated=args.generated_replies,
     )
     folder = Path(args.output_dir or "runs/evaluation")
     run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name), args.engine)
-    return finish(folder, measure(experiment, run, folder, {"arguments": _given(args)}, started))
+    settings = {"arguments": _given(args), "max_prompt_tokens": budget, "prompts": prompts}
+    return finish(folder, measure(experiment, run, folder, settings, started))
+
+
+def _prompts(recipes: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the row options by which each model's prompts are made: as in its training, and where a model tells of
+    none, as those of the first that does. What is given goes for all."""
+    trained = {
+        name: {
+            option: value
+            for option, value in trained_options(f"The options saved with '{name}'", recipe["options"]).items()
+            if option in _OF_PROMPTS and option not in given
+        }
+        for name, recipe in recipes.items()
+        if recipe.get("options")
+    }
+    first = next(iter(trained.values()), {})
+    shared = {option: value for option, value in first.items() if option != "conditioning"}
+    return {name: trained.get(name, shared) for name in recipes}
 
 
 def _tokenizer(engine: str, models: list[str], args: EvaluateArguments) -> str:

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +22,8 @@ from idl_hf.evaluation.conditions import CONDITIONS
 from idl_hf.evaluation.experiment import load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
 from idl_hf.evaluation.provenance import NO_RESULT
-from idl_hf.evaluation.run import evaluate
+from idl_hf.evaluation.run import _prompts, evaluate
+from idl_hf.models.identity import save_recipe
 from idl_hf.training.data import DataArguments
 
 
@@ -140,6 +142,42 @@ def test_models_are_compared_side_by_side(tiny, tiny_llama, tokenizer, sample_da
         gain, own, others = (line["values"][key] for key in ("gain", "nll", "nll_other"))
         assert gain == pytest.approx({person: others[person] - own[person] for person in own})
     assert not list((tmp_path / "report").glob("so_far*"))
+
+
+def test_prompts_are_made_as_each_model_was_trained_unless_said_otherwise():
+    listed = {"reference_turns": "self", "references": 12, "encoder": "offline"}
+    recipes = {
+        "base": {},
+        "lists": {"options": {**listed, "targets": "one", "reply": "last", "seed": 3}},
+        "none": {"options": {"conditioning": "none", "encoder": "offline"}},
+    }
+    made = {"base": listed, "lists": listed, "none": {"conditioning": "none", "encoder": "offline"}}
+    assert _prompts(recipes, {}) == made
+    given = {name: {k: v for k, v in options.items() if k != "encoder"} for name, options in made.items()}
+    assert _prompts(recipes, {"encoder": "x", "targets": "all"}) == given
+    last = {"none": recipes["none"], "base": {}}
+    assert _prompts(last, {})["base"] == {"encoder": "offline"}  # which knows of the person what it can
+    with pytest.raises(ValueError, match="'odd' has unknown options: goats"):
+        _prompts({"odd": {"options": {"goats": 2}}}, {})
+
+
+def test_an_adapter_is_measured_with_the_prompts_that_it_learnt_from(tiny, sample_data, tmp_path):
+    listed = shutil.copytree(tiny, tmp_path / "listed")
+    save_recipe(listed, {"reference_turns": "self", "references": 2, "encoder": "offline"}, 300)
+
+    def measured(*more: str) -> dict:
+        where = ["--dataset_name", "idl_hf/dialogues_idl", "--data_dir", str(sample_data), *more]
+        output = ["--dialogues_per_person", "1", "--output_dir", str(tmp_path / "report")]
+        assert main(["evaluate", "--models", str(listed), *where, *output]) == 0
+        return json.loads((tmp_path / "report" / "report.json").read_text())
+
+    own, whole = measured(), measured("--dataset_options", '{"reference_turns": "all"}')
+    assert own["settings"]["max_prompt_tokens"] == whole["settings"]["max_prompt_tokens"] == 300
+    assert own["settings"]["prompts"][str(listed)]["reference_turns"] == "self"
+    assert "reference_turns" not in whole["settings"]["prompts"][str(listed)]
+    nll = [found["tables"][0]["lines"][0]["values"]["nll"] for found in (own, whole)]
+    assert nll[0].keys() == nll[1].keys()
+    assert nll[0] != nll[1]
 
 
 def test_conditions_can_be_chosen_on_any_model(tiny, tmp_path):
