@@ -125,6 +125,7 @@ VERBS = {
         "an adapter as a plain model folder or GGUF file, and a person as the prompt and Modelfile for Ollama",
         "idl_hf.export.export:export",
     ),
+    "env": Verb("versions and machine, for a report of a fault", "idl_hf.evaluation.environment:show_environment"),
     "accelerate-config": Verb(
         "print where an accelerate config of this package lies",
         "idl_hf.training.launch:print_config_path",

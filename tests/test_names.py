@@ -23,7 +23,17 @@ NAMES = {
     "idl_hf.models.responder": ["Responder"],
     "idl_hf.rows.options": ["RowOptions"],
     "idl_hf.training.data": ["DataArguments"],
-    "idl_hf.training.stages": ["train_msl", "train_contrast", "train_dpoc"],
+    "idl_hf.training.stages": [
+        "train_msl",
+        "train_contrast",
+        "train_dpoc",
+        "MSLConfig",
+        "ContrastConfig",
+        "DPOCConfig",
+    ],
+    "idl_hf.evaluation.run": ["evaluate"],
+    "idl_hf.evaluation.arguments": ["EvaluateArguments"],
+    "idl_hf.hub.push": ["push_adapter", "PushAdapterArguments", "push_dataset", "PushDatasetArguments"],
     "idl_hf.cache": ["code_identity"],
     "idl_hf.evaluation.conditions": ["CONDITIONS"],
 }
@@ -56,8 +66,8 @@ METHODS = {
     "idl_hf.models.responder.Responder": ["replies", "logprobs"],
 }
 VERBS = [
-    "build", "show", "stats", "extract", "msl", "contrast", "dpoc", "evaluate", "score", "chat", "demo",
-    "push-dataset", "push-metric", "push-adapter", "accelerate-config",
+    "import", "fit", "build", "show", "stats", "extract", "msl", "contrast", "dpoc", "evaluate", "score", "chat",
+    "app", "serve", "demo", "export", "push-dataset", "push-metric", "push-adapter", "accelerate-config", "env",
 ]  # fmt: skip
 DATASETS = ["convai2_idl", "dialogues_idl", "light_idl", "movie_idl", "msc_idl"]
 METRICS = [

@@ -48,7 +48,6 @@ def test_the_lines_of_python_build_train_evaluate_chat_and_push(logs, tiny_llama
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "IDL_HF_CACHE": str(tmp_path / "cache"),
-            "IDL_HF_ENCODER": "offline",
             "NO_PROXY": "127.0.0.1",
         }
         command = [sys.executable, "-c", block.text]

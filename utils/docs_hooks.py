@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -41,11 +40,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for place, source in _PAGES.items():
         _add(files, config, place, _moved((ROOT / source).read_text(encoding="utf-8"), source, place))
     _add(files, config, "reference/commands.md", _commands())
-    _add(files, config, "reference/options.md", _options())
     for card in _cards():
         source, place = card.relative_to(ROOT).as_posix(), f"reference/metrics/{card.parent.name}.md"
         _add(files, config, place, _moved(_without_metadata(card.read_text(encoding="utf-8")), source, place))
-    _add(files, config, "reference/metrics.md", _metrics())
     for page in list(files.documentation_pages()):
         for target in _outside(page, config):
             _add(files, config, _published(target), (ROOT / target).read_bytes())
@@ -144,25 +141,5 @@ def _commands() -> str:
     return "\n".join(parts)
 
 
-def _options() -> str:
-    """Return the options of the rows as a page."""
-    from idl_hf.dataset_scripts.convai2_idl import Convai2Config
-    from idl_hf.rows.options import option_table
-
-    about = (
-        "Keyword arguments of `load_dataset`, fields of `RowOptions`, and `--dataset_options '{...}'` of a command. "
-        "Why each default is what it is: [where we differ](../deviations.md)."
-    )
-    return f"# Options of the rows\n\n{about}\n\n{option_table(Convai2Config)}\n"
-
-
 def _cards() -> list[Path]:
     return sorted(ROOT.glob("metrics/*/README.md"))
-
-
-def _metrics() -> str:
-    lines = ["# Metrics", "", "`import evaluate, idl_hf`, then `evaluate.load(NAME)`.", ""]
-    for card in _cards():
-        told = yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])["description"]
-        lines.append(f"- [{card.parent.name}](metrics/{card.parent.name}.md): {' '.join(told.split())}")
-    return "\n".join(lines) + "\n"

@@ -6,6 +6,11 @@ With `--check` nothing is written; the files that differ are named, and the exit
 import argparse
 from pathlib import Path
 
+import yaml
+
+from idl_hf.dataset_scripts.convai2_idl import Convai2Config
+from idl_hf.rows.options import option_table
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -14,7 +19,28 @@ def generated(root: Path = ROOT) -> dict[Path, str]:
     rows = (root / "metrics" / "_rows.py").read_text(encoding="utf-8")
     metrics = [path for path in sorted(root.glob("metrics/*/*.py")) if path.stem == path.parent.name]
     users = [path for path in metrics if "from ._rows import" in path.read_text(encoding="utf-8")]
-    return {path.with_name("_rows.py"): rows for path in users}
+    reference = root / "docs" / "reference"
+    pages = {reference / "options.md": _options(), reference / "metrics.md": _metrics(root)}
+    return {path.with_name("_rows.py"): rows for path in users} | pages
+
+
+def _options() -> str:
+    """Return the options of the rows as a page."""
+    about = (
+        "Keyword arguments of `load_dataset`, fields of `RowOptions`, and `--dataset_options '{...}'` of a command. "
+        "Why each default is what it is: [where we differ](../deviations.md)."
+    )
+    return f"# Options of the rows\n\n{about}\n\n{option_table(Convai2Config)}\n"
+
+
+def _metrics(root: Path) -> str:
+    """Return a page that lists the metrics."""
+    lines = ["# Metrics", "", "`import evaluate, idl_hf`, then `evaluate.load(NAME)`.", ""]
+    for card in sorted(root.glob("metrics/*/README.md")):
+        told = yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])["description"]
+        name = card.parent.name
+        lines.append(f"- [{name}](../../metrics/{name}/README.md): {' '.join(told.split())}")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -28,6 +54,7 @@ def main() -> int:
     for path in differing:
         print(f"{'differs' if args.check else 'wrote'}: {path.relative_to(args.root).as_posix()}")
         if not args.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(contents[path])
     return int(args.check and bool(differing))
 

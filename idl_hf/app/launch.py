@@ -50,7 +50,7 @@ def open_app(args: AppArguments, judge: JudgeArguments) -> None:
             import gradio  # noqa: F401
         except ImportError as error:
             raise ImportError(
-                "The browser app needs the package 'gradio', which is not installed. Run: pip install 'idl-hf[app]'"
+                "The browser app needs the package 'gradio', which is not installed. Run: pip install gradio"
             ) from error
         ratings = open_ratings(judge, args.data_dir, args.encoder)
         _serve(None if args.model is None else _load(args, args.model), ratings, args.port)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from idl_hf.schema import Message, Person
 
 _GRACE = 3.0  # seconds that a reply has to end in once the server is asked to
-_NEEDS = "`idl-hf serve` needs {name}, which is not installed. Install it with `pip install 'idl-hf[serve]'`."
+_NEEDS = "`idl-hf serve` needs {name}, which is not installed. Install it with `pip install fastapi uvicorn`."
 
 
 @dataclass

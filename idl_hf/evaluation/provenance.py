@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import os
-import platform
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,17 +12,13 @@ from pathlib import Path
 from datasets import load_dataset_builder
 
 from idl_hf.cache import code_identity
+from idl_hf.evaluation.environment import libraries, machine
 from idl_hf.registration import dataset_names
 from idl_hf.rows.builder import IDLBuilder
 
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
 NO_RESULT = "This is no result: its dialogues are the package's sample, which was written to show that all of it runs."
 _CODE = ("idl_hf", "dataset_scripts", "metrics", "examples", "setup.cfg")  # of a checkout, what an evaluation runs
-_LIBRARIES = (
-    "accelerate", "datasets", "numpy", "peft", "scikit-learn", "scipy", "sentence-transformers", "tokenizers", "torch",
-    "transformers", "trl",
-)  # fmt: skip
-
 Files = dict[str, str]  # the sha256 of files by their name
 
 
@@ -59,8 +54,8 @@ def provenance(data: Mapping[str, Files]) -> dict[str, object]:
             "measuring": code_identity("idl_hf.evaluation.scores"),
         },
         "data": {name: dict(files) for name, files in data.items()},
-        "libraries": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
-        "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "libraries": libraries(),
+        "machine": machine(),
     }
 
 
@@ -81,10 +76,3 @@ def _git(folder: Path, *words: str) -> str:
     except FileNotFoundError:  # git is not installed
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -40,5 +40,5 @@ def test_without_gradio_it_says_what_to_install(unused_port):
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
-    assert "pip install 'idl-hf[app]'" in done.stderr
+    assert "pip install gradio" in done.stderr
     assert "Traceback" not in done.stderr

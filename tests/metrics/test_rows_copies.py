@@ -27,8 +27,9 @@ def fix_copies(monkeypatch, capsys):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Copy the metrics' folders to where a test may change them."""
-    shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
+    """Copy the metrics' folders, and the pages made from them, to where a test may change them."""
+    for folder in ("metrics", "docs/reference"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
 

@@ -39,7 +39,7 @@ class Mask:
         except ImportError as error:
             raise ImportError(
                 "--mask finds phone numbers with the package 'phonenumbers', which is not installed. "
-                "Run: pip install 'idl-hf[import]'"
+                "Run: pip install phonenumbers"
             ) from error
         self._phones = phonenumbers
         if region and region.upper() not in phonenumbers.SUPPORTED_REGIONS:

@@ -1,0 +1,16 @@
+"""What a report of a fault should tell."""
+
+import platform
+from importlib.metadata import version
+
+from idl_hf.cli import main
+
+
+def test_the_versions_and_the_machine_are_printed(capsys, monkeypatch):
+    monkeypatch.setenv("IDL_HF_PRECISION", "float32")
+    assert main(["env"]) == 0
+    about, machine, libraries = capsys.readouterr().out.splitlines()
+    assert about.startswith(f"idl-hf {version('idl-hf')}, {platform.system()} ")
+    assert "computes in float32" in machine
+    assert f"python {platform.python_version()}, " in libraries
+    assert f", trl {version('trl')}" in libraries
