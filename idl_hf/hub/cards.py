@@ -125,11 +125,24 @@ def complete_adapter_card(card: "ModelCard", repo_id: str, base: str, trained_fr
     tags = [tag for tag in card.data.get("tags") or [] if not tag.startswith("base_model:")]
     card.data["tags"] = sorted({*tags, "dialogue", "persona", "in-dialogue-learning", "peft"})
     card.data["library_name"] = "peft"
+    card.data["licence"] = None  # TRL's "license"; which one is for who publishes to say
     card.data["pipeline_tag"] = "text-generation"
     card.data["base_model"] = None if base == OFFLINE else base  # None is left out
     card.text = put_chat_first(card.text, repo_id.partition("/")[2], repo_id, base)
     if report:
         card.text = put_section(card.text, "measured", f"## Measured\n\n{_as_section(report)}")
+
+
+def say_whose_dialogues(card: "ModelCard", corpus: str, info: "DatasetInfo") -> None:
+    """Add to the card of an adapter which corpus it learnt from, under which licence, and how to cite it."""
+    parts = [
+        "## Whose dialogues",
+        f"It learnt from `{corpus}`: {scrub((info.description or '').partition(_RECIPE)[0]).strip()}",
+        f"Licence of the dialogues: {info.license or 'not stated by the corpus'}."
+        + (f" Home: {info.homepage}" if info.homepage else ""),
+        f"```bibtex\n{info.citation.strip()}\n```" if info.citation else "",
+    ]
+    card.text = put_section(card.text, "dialogues", "\n\n".join(filter(None, parts)))
 
 
 def _as_section(report: str) -> str:

@@ -162,6 +162,10 @@ def push_adapter(args: PushAdapterArguments) -> str:
     readme = source / "README.md"
     card = ModelCard.load(readme) if readme.is_file() else ModelCard(f"# {args.repo_id}\n")
     cards.complete_adapter_card(card, args.repo_id, base, trained_from, report)
+    if is_public_corpus(corpus := str(card.data.get("datasets"))):
+        from datasets import load_dataset_builder
+
+        cards.say_whose_dialogues(card, corpus, load_dataset_builder(corpus, "sessions").info)
     contents: dict[str, Path | bytes] = {
         name: source / name for name in (*_ADAPTER_FILES, *_OTHER_FILES) if (source / name).is_file()
     }

@@ -72,6 +72,8 @@ json.dump({**config, "base_model_name_or_path": None}, open(nameless + "/adapter
 corpus = shutil.copytree(folder, folder + "-corpus")
 recipe = {"options": {}, "max_prompt_tokens": None, "public_corpus": True}
 json.dump(recipe, open(corpus + "/idl_config.json", "w"))
+front = ["---", "datasets: idl_hf/convai2_idl", "licence: license", "---", "# corpus", ""]
+open(corpus + "/README.md", "w").write(chr(10).join(front))
 print(json.dumps({
     "corpus": attempt(adapter, "ruth/corpus", corpus, base_model="ruth/base"),
     "user": api.whoami()["name"],
@@ -400,6 +402,15 @@ def test_a_report_names_the_adapter_by_its_repository_and_other_folders_by_their
     assert third == f"| offline{role} | 3.9 |"
     assert note == f"- 5 past dialogues a prompt: {msl}; ruth/adapter."
     assert setting.endswith(f'"{msl}", "my{escape}dpoc-2"] |')  # another one, which is gone
+
+
+def test_an_adapter_of_a_corpus_names_its_licence(hub, pushed):
+    text = card(hub, "models/ruth/corpus")
+    assert text.count("## Whose dialogues\n\nIt learnt from `idl_hf/convai2_idl`: ConvAI2: ") == 1
+    assert "\nLicence of the dialogues: CC BY 4.0. Home: https://" in text
+    assert "@" in text.partition("## Whose dialogues")[2]
+    assert "licence" not in ModelCard(text).data
+    assert "Whose dialogues" not in card(hub, "models/ruth/adapter")  # of a folder
 
 
 def test_an_adapter_that_names_no_base_model_gets_one(hub, pushed):
