@@ -25,7 +25,7 @@ PAGES = sorted(
     if "results" not in file.parts
 )
 _BLOCK = re.compile(r"((?:^<!--(?:(?!-->).)*-->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r"<!-- (run|not run|before|file)(?:: (.*?))? -->", re.DOTALL)
+_COMMENT = re.compile(r"<!-- (run|not run|before|file|prints)(?:: (.*?))? -->", re.DOTALL)
 _CODE = ("python", "bash")
 
 
@@ -121,15 +121,23 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, sample_data, tmp_path,
         shutil.copytree(sample_data, tmp_path / "logs")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     names: dict = {}
+    printed = ""
     for block in blocks(page):
         if "file" in block.said:
             Path(block.said["file"]).write_text(block.text, encoding="utf-8")
         if "before" in block.said:
             exec(block.said["before"], names)
         if "run" in block.said and block.language == "bash":
-            subprocess.run(["bash", "-euc", block.text], check=True, env={**os.environ, "PATH": path})
+            done = subprocess.run(
+                ["bash", "-euc", block.text], check=True, env={**os.environ, "PATH": path}, stdout=-1, text=True
+            )
+            printed = done.stdout
         elif "run" in block.said:
             exec(compile(block.text, page, "exec"), names)
+        if "prints" in block.said:  # the lines shown, with others left out where "..." stands
+            for part in filter(None, re.split(r"^\.\.\.\n", block.text, flags=re.MULTILINE)):
+                before, found, printed = printed.partition(part)
+                assert found, f"{page} shows what is not printed: {part!r}, but after it {before!r}"
 
 
 @pytest.mark.docs

@@ -1,0 +1,22 @@
+"""The lowest versions that are promised are those that are tested."""
+
+import configparser
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_each_floor_is_what_the_tests_of_the_lowest_versions_install():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = [text for name, text in config["options.extras_require"].items() if name not in ("docs", "deepspeed")]
+    asked = "\n".join([config["options"]["install_requires"], *extras])
+    floors = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=([\d.]+)", asked, re.MULTILINE))
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints-min.txt").read_text(), re.MULTILINE))
+    assert floors.keys() <= pins.keys()
+
+    def parts(version: str) -> list[int]:
+        return [int(part) for part in re.sub(r"(\.0)+$", "", version).split(".")]
+
+    assert {name: parts(pins[name]) for name in floors} == {name: parts(floor) for name, floor in floors.items()}
