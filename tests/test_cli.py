@@ -89,7 +89,12 @@ def said(capsys, *words):
     return error[0]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_without_options_takes_none(capsys):
+    assert "The option --nonsense is unknown." in said(capsys, "env", "--nonsense", "3")
+    assert "'stray'" in said(capsys, "env", "stray")
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "env"])
 def test_each_verb_says_in_a_line_what_is_wrong_with_its_options(verb, capsys, tmp_path):
     kinds = VERBS[verb].kinds(whole=True)
     option = next(
