@@ -129,7 +129,11 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, sample_data, tmp_path,
             exec(block.said["before"], names)
         if "run" in block.said and block.language == "bash":
             done = subprocess.run(
-                ["bash", "-euc", block.text], check=True, env={**os.environ, "PATH": path}, stdout=-1, text=True
+                ["bash", "-euc", block.text],
+                check=True,
+                env={**os.environ, "PATH": path},
+                stdout=subprocess.PIPE,
+                text=True,
             )
             printed = done.stdout
         elif "run" in block.said:

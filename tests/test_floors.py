@@ -1,4 +1,4 @@
-"""The lowest versions that are promised install together."""
+"""The lowest versions that setup.cfg promises are the pins of constraints-min.txt."""
 
 import configparser
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_each_floor_is_the_pin_of_the_lowest_versions():
+def test_each_floor_is_a_pin():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = [text for name, text in config["options.extras_require"].items() if name not in ("docs", "deepspeed")]

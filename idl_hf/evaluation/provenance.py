@@ -6,11 +6,11 @@ import os
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from datasets import load_dataset_builder
 
+from idl_hf import __version__
 from idl_hf.cache import code_identity
 from idl_hf.evaluation.environment import libraries, machine
 from idl_hf.registration import dataset_names
@@ -19,6 +19,7 @@ from idl_hf.rows.builder import IDLBuilder
 SAMPLE_DATA = Path(__file__).parents[1] / "sample_data"
 NO_RESULT = "This is no result: its dialogues are the package's sample, which was written to show that all of it runs."
 _CODE = ("idl_hf", "dataset_scripts", "metrics", "examples", "setup.cfg")  # of a checkout, what an evaluation runs
+
 Files = dict[str, str]  # the sha256 of files by their name
 
 
@@ -47,7 +48,7 @@ def provenance(data: Mapping[str, Files]) -> dict[str, object]:
     return {
         "is_result": not is_of_sample_data(data),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "idl_hf": {"version": version("idl-hf"), "commit": commit(Path(__file__).parents[2])},
+        "idl_hf": {"version": __version__, "commit": commit(Path(__file__).parents[2])},
         "code": {
             "rows": {name: code_identity(f"idl_hf.dataset_scripts.{name}") for name in built_in},
             "training": code_identity("idl_hf.training.stages"),

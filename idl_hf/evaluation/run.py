@@ -114,7 +114,8 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     )
     folder = Path(args.output_dir or "runs/evaluation")
     run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name), args.engine)
-    settings = {"arguments": _given(args), "max_prompt_tokens": budget, "prompts": prompts}
+    made = [{"model": name, **options} for name, options in prompts.items()]
+    settings = {"arguments": _given(args), "max_prompt_tokens": budget, "prompts": made}
     return finish(folder, measure(experiment, run, folder, settings, started))
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from huggingface_hub import DatasetCard, ModelCard
 
 _DEFAULT_CONFIG = "msl"
+_FILES_BESIDE = re.compile(r"\| tests\.\S+\.(places|replies)\b")  # of a report, which are not pushed
 _RECIPE = "Made with: "  # divides a description into what is said of the corpus and how the rows were made
 # The Hub refuses a card whose licence is none of its identifiers
 _LICENSES = {"cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0", "mit", "apache-2.0"}
@@ -142,14 +143,14 @@ def say_whose_dialogues(card: "ModelCard", corpus: str, info: "DatasetInfo") -> 
         + (f" Home: {info.homepage}" if info.homepage else ""),
         f"```bibtex\n{info.citation.strip()}\n```" if info.citation else "",
     ]
-    card.text = put_section(card.text, "dialogues", "\n\n".join(filter(None, parts)))
+    card.text = put_section(card.text, f"dialogues of {corpus}", "\n\n".join(filter(None, parts)))
 
 
 def _as_section(report: str) -> str:
     """Return a report without its title and without what anybody said, its headings one level down."""
     begin, *sections = re.split(r"^(?=## )", report, flags=re.MULTILINE)
     kept = "".join([begin, *filter(_is_in_numbers, sections)])
-    lines = [line for line in kept.splitlines() if not line.startswith("# ")]
+    lines = [line for line in kept.splitlines() if not line.startswith("# ") and not _FILES_BESIDE.match(line)]
     return "\n".join(f"#{line}" if line.startswith("##") else line for line in lines).strip()
 
 

@@ -162,10 +162,7 @@ def push_adapter(args: PushAdapterArguments) -> str:
     readme = source / "README.md"
     card = ModelCard.load(readme) if readme.is_file() else ModelCard(f"# {args.repo_id}\n")
     cards.complete_adapter_card(card, args.repo_id, base, trained_from, report)
-    if is_public_corpus(corpus := str(card.data.get("datasets"))):
-        from datasets import load_dataset_builder
-
-        cards.say_whose_dialogues(card, corpus, load_dataset_builder(corpus, "sessions").info)
+    _say_whose_dialogues(card)
     contents: dict[str, Path | bytes] = {
         name: source / name for name in (*_ADAPTER_FILES, *_OTHER_FILES) if (source / name).is_file()
     }
@@ -177,6 +174,15 @@ def push_adapter(args: PushAdapterArguments) -> str:
     with _hub_errors_in_sentences(args.repo_id):
         api.create_commit(args.repo_id, operations, commit_message="Upload adapter")
     return _address(api, args.repo_id)
+
+
+def _say_whose_dialogues(card: ModelCard) -> None:
+    """Add to a card what the built-in corpora among its datasets are, which may be one name or several."""
+    from datasets import load_dataset_builder
+
+    named = card.data.get("datasets") or []
+    for corpus in filter(is_public_corpus, [named] if isinstance(named, str) else named):
+        cards.say_whose_dialogues(card, corpus, load_dataset_builder(corpus, "sessions").info)
 
 
 def _check_recipe(source: Path) -> None:

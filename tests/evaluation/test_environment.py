@@ -3,6 +3,7 @@
 import platform
 from importlib.metadata import version
 
+import idl_hf
 from idl_hf.cli import main
 
 
@@ -10,7 +11,7 @@ def test_the_versions_and_the_machine_are_printed(capsys, monkeypatch):
     monkeypatch.setenv("IDL_HF_PRECISION", "float32")
     assert main(["env"]) == 0
     about, machine, libraries = capsys.readouterr().out.splitlines()
-    assert about.startswith(f"idl-hf {version('idl-hf')}, {platform.system()} ")
+    assert about.startswith(f"idl-hf {idl_hf.__version__}, {platform.system()} ")
     assert "computes in float32" in machine
     assert f"python {platform.python_version()}, " in libraries
     assert f", trl {version('trl')}" in libraries

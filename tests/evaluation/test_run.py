@@ -173,8 +173,9 @@ def test_an_adapter_is_measured_with_the_prompts_that_it_learnt_from(tiny, sampl
 
     own, whole = measured(), measured("--dataset_options", '{"reference_turns": "all"}')
     assert own["settings"]["max_prompt_tokens"] == whole["settings"]["max_prompt_tokens"] == 300
-    assert own["settings"]["prompts"][str(listed)]["reference_turns"] == "self"
-    assert "reference_turns" not in whole["settings"]["prompts"][str(listed)]
+    (made,), (given,) = own["settings"]["prompts"], whole["settings"]["prompts"]
+    assert made == {"model": "listed", "reference_turns": "self", "references": 2, "encoder": "offline"}
+    assert given == {"model": "listed", "references": 2, "encoder": "offline"}
     nll = [found["tables"][0]["lines"][0]["values"]["nll"] for found in (own, whole)]
     assert nll[0].keys() == nll[1].keys()
     assert nll[0] != nll[1]

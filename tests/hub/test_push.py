@@ -5,6 +5,7 @@ HF_ENDPOINT is read when huggingface_hub is imported, so each machine is a proce
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from idl_hf.hub.push import (
     PushMetricArguments,
     _hub_errors_in_sentences,
     _rows,
+    _say_whose_dialogues,
 )
 from idl_hf.registration import dataset_names, is_public_corpus
 from idl_hf.schema import CONFIGS, features
@@ -470,6 +472,7 @@ Bold: keywords. The page shows the weights.
 | setting | value |
 |---|---|
 | seed | 0 |
+| tests.dialogues\\_idl.replies.runs/mine | replies/mine.jsonl |
 
 ## Notes
 
@@ -478,8 +481,19 @@ Bold: keywords. The page shows the weights.
     section = _as_section(report)
     assert said not in section
     assert "Chat with mia" not in section
+    assert "runs/mine" not in section  # beside files of the report, which are not pushed
     for kept in ("Intro.", "| mine | 3.0 |", "lower is better", "| seed | 0 |", "- a note"):
         assert kept in section
+
+
+def test_a_card_says_whose_dialogues_of_one_corpus_or_several():
+    made = ModelCard("---\ndatasets:\n- idl_hf/convai2_idl\n- idl_hf/movie_idl\n- ruth/rows\n---\n# mine\n")
+    _say_whose_dialogues(made)
+    _say_whose_dialogues(made)  # a second push
+    assert re.findall("It learnt from `(.*)`", made.text) == ["idl_hf/convai2_idl", "idl_hf/movie_idl"]
+    bare = ModelCard("# mine\n")
+    _say_whose_dialogues(bare)
+    assert bare.text == ModelCard("# mine\n").text
 
 
 # What is refused
