@@ -26,6 +26,14 @@ def test_a_table_says_in_a_sentence_what_it_shows():
     assert headlines(replace(table, lines=lines[1:]), measure(replace(table, lines=lines[1:]))) == []
 
 
+def test_a_difference_that_chance_makes_is_told_as_none():
+    lines = [line("FT", "baseline", 0.3, 1), line("IDL", "ours", 0.3, 2)]
+    table = Table("t", [COLUMNS[0]], lines)
+    assert lines[0].values["bleu_1"] != lines[1].values["bleu_1"]
+    (sentence,) = headlines(table, measure(table))
+    assert sentence == "IDL, against the best baseline: no difference beyond chance in BLEU-1."
+
+
 def test_of_curves_and_corpora_the_sentence_says_which():
     table = curve_table()
     (sentence,) = headlines(table, measure(table))
