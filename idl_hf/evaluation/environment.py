@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from idl_hf import __version__
+import idl_hf
 
 _LIBRARIES = (
     "accelerate", "datasets", "numpy", "peft", "scikit-learn", "scipy", "sentence-transformers", "tokenizers", "torch",
@@ -38,7 +38,7 @@ def show_environment(_: EnvironmentArguments) -> None:
     device = default_device()
     name = torch.cuda.get_device_name() if device == "cuda" else "none"
     precision = str(fast_precision(device)).removeprefix("torch.")
-    print(f"idl-hf {__version__}, {platform.system()} {platform.release()}")
+    print(f"idl-hf {idl_hf.__version__}, {platform.system()} {platform.release()}")
     print(f"processor: {machine()['processor']}, {machine()['cores']} cores; GPU: {name}; computes in {precision}")
     print(", ".join(f"{library} {number}" for library, number in libraries().items()))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets import load_dataset_builder
 
-from idl_hf import __version__
+import idl_hf
 from idl_hf.cache import code_identity
 from idl_hf.evaluation.environment import libraries, machine
 from idl_hf.registration import dataset_names
@@ -48,7 +48,7 @@ def provenance(data: Mapping[str, Files]) -> dict[str, object]:
     return {
         "is_result": not is_of_sample_data(data),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "idl_hf": {"version": __version__, "commit": commit(Path(__file__).parents[2])},
+        "idl_hf": {"version": idl_hf.__version__, "commit": commit(Path(__file__).parents[2])},
         "code": {
             "rows": {name: code_identity(f"idl_hf.dataset_scripts.{name}") for name in built_in},
             "training": code_identity("idl_hf.training.stages"),
