@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2Model
 
 from idl_hf.baselines.inputs import IGNORED, Batch
-from idl_hf.baselines.model import Baseline, BaselineConfig, last_state
+from idl_hf.baselines.model import Baseline, BaselineConfig, first_spread, last_state
 
 
 class Gaussian(nn.Module):
@@ -36,8 +36,8 @@ def kl(of: tuple[Tensor, Tensor], against: tuple[Tensor, Tensor]) -> Tensor:
     return 0.5 * (other - log_variance + ratio + (mean - other_mean) ** 2 * torch.exp(-other) - 1).sum(-1)
 
 
-def stack(config: BaselineConfig) -> GPT2Model:
-    """Return a GPT-2 of the config's size, or like its backbone, with random weights."""
+def stack(config: BaselineConfig, spread: float = 0.02) -> GPT2Model:
+    """Return a GPT-2 of the config's size, or like its backbone, with random weights of that standard deviation."""
     if config.backbone:
         return GPT2Model(GPT2Config(**{**config.backbone, "use_cache": False}))
     sizes = config.limits
@@ -50,6 +50,7 @@ def stack(config: BaselineConfig) -> GPT2Model:
         resid_pdrop=config.dropout,
         embd_pdrop=config.dropout,
         attn_pdrop=config.dropout,
+        initializer_range=spread,
         bos_token_id=config.end_token_id,
         eos_token_id=config.end_token_id,
         use_cache=False,
@@ -94,7 +95,7 @@ class LatentBaseline(Baseline):
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__(config)
-        self.encoder = stack(config)
+        self.encoder = stack(config, first_spread(config.hidden))
         self.decoder = stack(config)
 
     def vector(self, ids: Tensor, mask: Tensor) -> Tensor:
