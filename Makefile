@@ -12,10 +12,11 @@ export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PYTHONWARNINGS = ignore::FutureWarning
 
-.PHONY: help setup demo test test-browser test-slow docs quality format fix-copies wheel clean
+.PHONY: help setup demo adapter test test-browser test-slow docs quality format fix-copies wheel clean
 
 help:
 	@echo "make demo [DATA=folder]   train, evaluate and chat on the sample data, or on raw ConvAI2 files"
+	@echo "make adapter [DATA=...]   an adapter to publish, with its figures and what it says"
 	@echo "make test                 the fast tests, style and type checks"
 	@echo "make test-browser         pages and the app, in a headless Chromium"
 	@echo "make docs                 the documentation as a site in build/site, its code run"
@@ -35,6 +36,16 @@ $(VENV)/.ready: setup.cfg constraints.txt
 
 demo: setup
 	$(BIN)/idl-hf demo $(if $(DATA),--data_dir $(DATA) --max_prompt_tokens 1024 --msl_rows 200 --dpoc_rows 96 --evaluated_dialogues 50 --generated_replies 30)
+
+# From dialogues that may be given on: the package's own or, in DATA, those of ConvAI2 (CC BY 4.0)
+adapter: setup
+	$(BIN)/idl-hf msl --config examples/recipes/adapter_smollm2_cpu.yaml $(if $(DATA),--dataset_name idl_hf/convai2_idl --data_dir $(DATA) --max_rows 500 --num_train_epochs 1)
+	$(BIN)/idl-hf evaluate --models offline runs/adapter --output_dir runs/adapter_report $(if $(DATA),--dialogues_per_person 2 --data_dir $(DATA),--dataset_name idl_hf/dialogues_idl --data_dir idl_hf/sample_data)
+	for person in leroy kit; do \
+	    echo "what do you do for a living?" | $(BIN)/idl-hf chat --model runs/adapter --person $$person \
+	        --dialogues idl_hf/sample_data/validation.jsonl --temperature 0 || exit 1; \
+	done
+	@echo "To publish it: idl-hf push-adapter --repo_id <user>/<name> --adapter runs/adapter --report runs/adapter_report/report.md --public"
 
 # A file is tested by one process, which shares the cores with the others
 test: setup quality
