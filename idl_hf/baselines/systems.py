@@ -1,4 +1,4 @@
-"""Each system by name: its model, what its prompts know of the person, and which rows it learns from."""
+"""Each system by name: its model, its config, and whether it learns from what denies a profile."""
 
 import json
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ class System(NamedTuple):
 
     model: type[Baseline]
     config: type[BaselineConfig]
-    rows: str = "msl"
+    denials: bool = False
 
 
 SYSTEMS = {
     "frequency": System(Frequency, FrequencyConfig),
     "percvae": System(PerCVAE, PerCVAEConfig),
-    "bob": System(BoB, BoBConfig, "dpoc"),  # which have replies that deny the profile
+    "bob": System(BoB, BoBConfig, denials=True),
     "dhap": System(DHAP, DHAPConfig),
     "msp": System(MSP, MSPConfig),
     "clv": System(CLV, CLVConfig),

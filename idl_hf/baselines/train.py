@@ -18,7 +18,7 @@ from idl_hf.machine import settle_precision
 from idl_hf.models.identity import save_recipe
 from idl_hf.models.loading import load_tokenizer
 from idl_hf.registration import is_public_corpus
-from idl_hf.training.data import DataArguments
+from idl_hf.training.data import DataArguments, parse_options
 
 _RAMP = 5  # a KL term's weight rises over one in so many of the steps
 
@@ -58,9 +58,11 @@ def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
     """Train a system on the replies of the rows and save it to `args.output_dir`, with its tokenizer and how its
     prompts were made. Raises ValueError where the rows hold no reply."""
     system = SYSTEMS[args.system]
-    examples = list(examples_of(data.load(system.rows, data.train_split)))
+    examples = list(examples_of(data.load("msl", data.train_split)))
     if not examples:
-        raise ValueError(f"The {system.rows} rows of '{data.dataset_name}' hold no reply to learn from.")
+        raise ValueError(f"The msl rows of '{data.dataset_name}' hold no reply to learn from.")
+    if system.denials:
+        examples = with_denials(examples, data)
     tokenizer = load_tokenizer(args.backbone or args.tokenizer)
     model = _model(args, tokenizer, len(examples))
     encoder = Encoder(tokenizer, model.config.limits)
@@ -106,15 +108,28 @@ def _end(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def examples_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Example]:
-    """Yield each reply of msl or dpoc rows with what was said before it."""
+    """Yield each reply of msl rows with what was said before it."""
     for row in rows:
-        completion = row["completion"] if "completion" in row else row["chosen"]
-        denies = row.get("criterion_type") == "inconsistency"
-        for i, message in enumerate(completion):
+        for i, message in enumerate(row["completion"]):
             if message["role"] == "assistant":
-                known = known_of([*row["prompt"], *completion[:i]])
-                denial = row["criterion"][0]["content"] if denies else ""
-                yield Example(row["person_id"], known, message["content"], denial)
+                known = known_of([*row["prompt"], *row["completion"][:i]])
+                yield Example(row["person_id"], known, message["content"])
+
+
+def with_denials(examples: Iterable[Example], data: DataArguments) -> list[Example]:
+    """Return the examples, each with what denies the profile in place of its reply where there is such a text: the
+    criterion reply of the kind inconsistency, which few replies have, those that state something."""
+    options = {key: value for key, value in parse_options(data.dataset_options).items() if key != "reply"}
+    options["criterion_type"] = "inconsistency"
+    rows = replace(data, dataset_options=options, max_rows=None).load("dpoc", data.train_split)
+    denials = {
+        (row["person_id"], row["prompt"][-1]["content"], row["chosen"][0]["content"]): row["criterion"][0]["content"]
+        for row in rows
+    }
+    return [
+        replace(example, denial=denials.get((example.person_id, example.known.turns[-1], example.reply), ""))
+        for example in examples
+    ]
 
 
 def exchanges_of(examples: Iterable[Example]) -> dict[str, list[Exchange]]:

@@ -41,8 +41,8 @@ _STAGES = {
     "contrast": _Stage(ContrastConfig, train_contrast, "msl"),
     "dpoc": _Stage(DPOCConfig, train_dpoc, "dpoc"),
     **{
-        name: _Stage(BaselineArguments, lambda data, args, _: train_baseline(data, args), system.rows, _BASELINES)
-        for name, system in SYSTEMS.items()
+        name: _Stage(BaselineArguments, lambda data, args, _: train_baseline(data, args), "msl", _BASELINES)
+        for name in SYSTEMS
     },
 }
 

@@ -1,6 +1,7 @@
 """From rows to lines of a table: each system is trained by the Trainer, saved, loaded and measured as a model is."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from idl_hf.baselines.inputs import Exchange, Known, known_of
 from idl_hf.baselines.refiner import Refiner
 from idl_hf.baselines.responder import BaselineResponder
 from idl_hf.baselines.systems import SYSTEMS, is_baseline, load_baseline, load_people
-from idl_hf.baselines.train import BaselineArguments, _model, examples_of
+from idl_hf.baselines.train import BaselineArguments, _model, examples_of, with_denials
 from idl_hf.cli import main
 from idl_hf.evaluation.conditions import CONDITIONS
 from idl_hf.models.responder import Sampling
+from idl_hf.training.data import DataArguments
 
 NETWORK = {"hidden": 16, "heads": 2, "layers": 1, "sizes": {"exchanges": 4, "line": 8, "context": 24, "reply": 16}}
 
@@ -111,7 +113,7 @@ def test_a_prompt_is_profile_past_and_turns():
     assert known_of(prompt[-1:]) == Known("", [], ["g"])
 
 
-def test_each_reply_of_a_row_is_an_example_and_an_inconsistency_denies():
+def test_each_reply_of_a_row_is_an_example():
     says = [
         {"role": "assistant", "content": "x"},
         {"role": "user", "content": "y"},
@@ -122,12 +124,20 @@ def test_each_reply_of_a_row_is_an_example_and_an_inconsistency_denies():
     first, second = examples_of([msl])
     assert (first.reply, first.known.turns, second.reply, second.known.turns) == ("x", ["w"], "z", ["w", "x", "y"])
     assert second.known.past == [Exchange("w", "x")]
-    denied = [{"role": "assistant", "content": "not x"}]
-    dpoc = {"person_id": "ann", "prompt": asked, "chosen": says[:1], "criterion": denied}
-    (one,), (other,) = (
-        list(examples_of([{**dpoc, "criterion_type": kind}])) for kind in ("inconsistency", "inversion")
-    )
-    assert (one.denial, other.denial) == ("not x", "")
+
+
+def test_what_denies_a_profile_stands_beside_the_reply_that_it_takes_the_place_of(sample_data):
+    options = {"encoder": "offline", "conditioning": "profile", "targets": "all", "reply": "all"}
+    data = DataArguments("idl_hf/dialogues_idl", str(sample_data), options, max_rows=20)
+    examples = list(examples_of(data.load("msl", "train")))
+    found = with_denials(examples, data)
+    assert [replace(example, denial="") for example in found] == examples
+    denied = [example for example in found if example.denial]
+    assert len(denied) > 2  # most replies state nothing that could be denied
+    for example in denied:
+        kept = set(example.reply.split()) & set(example.denial.split())
+        assert example.denial != example.reply
+        assert kept  # it is the reply, but for what it states
 
 
 def test_the_refiners_take_people_alike_and_posts_near_by():

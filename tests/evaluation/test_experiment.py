@@ -71,11 +71,13 @@ def test_every_experiment_has_a_line_to_test_against_a_baseline(name):
 def test_the_training_settings_of_a_scale_are_fields_of_their_trainers(name):
     from trl import ModelConfig, SFTConfig
 
+    from idl_hf.baselines.train import BaselineArguments
     from idl_hf.dpoc.config import DPOCConfig
 
     scale = load_scale(name)
     assert {*scale.training, *scale.msl} <= {f.name for f in fields(SFTConfig)}
     assert {*scale.training, *scale.dpoc} <= {f.name for f in fields(DPOCConfig)}
+    assert {*scale.training, *scale.baseline} <= {f.name for f in fields(BaselineArguments)}
     assert set(scale.model) <= {f.name for f in fields(ModelConfig)}
 
 
