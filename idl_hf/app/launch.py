@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from idl_hf.arguments import option
 from idl_hf.evaluation.judging import JudgeArguments, open_ratings
+from idl_hf.models.known_templates import CHAT_TEMPLATE_HELP
 
 if TYPE_CHECKING:
     from idl_hf.app.visitors import Shared
@@ -29,6 +30,7 @@ class AppArguments:
     encoder: str | None = option(None, "Sentence encoder, or 'offline'; default that of the adapter's training.")
     references: int | None = option(None, "How many past dialogues the model is shown; default as in training.")
     max_prompt_tokens: int | None = option(None, "Longer ones lose whole reference dialogues; default as in training.")
+    chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
 
 
 def open_app(args: AppArguments, judge: JudgeArguments) -> None:
@@ -64,7 +66,11 @@ def _load(args: AppArguments, model: str) -> "Shared":
 
     people = [] if args.data_dir is None else read_people(args.data_dir)  # first, since its mistakes cost no wait
     chat = PersonaChat.from_pretrained(
-        model, encoder=args.encoder, references=args.references, max_prompt_tokens=args.max_prompt_tokens
+        model,
+        encoder=args.encoder,
+        references=args.references,
+        max_prompt_tokens=args.max_prompt_tokens,
+        chat_template=args.chat_template,
     )
     chat.generation = as_in_chat(chat.generation)
     return Shared(chat, people, Path(args.data_dir).expanduser().resolve() if args.data_dir else None)

@@ -16,6 +16,7 @@ from idl_hf.baselines.systems import SYSTEMS, save_people
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.machine import settle_precision
 from idl_hf.models.identity import save_recipe
+from idl_hf.models.known_templates import PLAIN
 from idl_hf.models.loading import load_tokenizer
 from idl_hf.registration import is_public_corpus
 from idl_hf.training.data import DataArguments, parse_options
@@ -63,7 +64,7 @@ def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
         raise ValueError(f"The msl rows of '{data.dataset_name}' hold no reply to learn from.")
     if system.denials:
         examples = with_denials(examples, data)
-    tokenizer = load_tokenizer(args.backbone or args.tokenizer)
+    tokenizer = load_tokenizer(args.backbone or args.tokenizer, chat_template=PLAIN)  # it reads no messages
     model = _model(args, tokenizer, len(examples))
     encoder = Encoder(tokenizer, model.config.limits)
     people = exchanges_of(examples) if args.system == "msp" else {}

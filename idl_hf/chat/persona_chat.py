@@ -96,15 +96,17 @@ class PersonaChat:
         person_id: str = "person",
         partner_id: str = "",
         choose_every: int | None = None,
+        chat_template: str | None = None,
     ) -> "PersonaChat":
         """Load an adapter or a model: on the Hub, in a folder, or "offline".
 
         What is not given is as in the training of the adapter, if that was saved with it (`idl_config.json`), else the
         default of `RowOptions` and 2,048 tokens. Replies are written as the adapter's generation_config.json says, if
-        it has one, else greedily. Raises OSError where the model cannot be had, ValueError where what was saved with
-        it holds anything but options of the rows, or settings of other types.
+        it has one, else greedily. chat_template: a file in Jinja or "plain", for a model that has none and is unknown
+        by name. Raises OSError where the model cannot be had, ValueError where its chat template is unknown, or what
+        was saved with it holds anything but options of the rows, or settings of other types.
         """
-        model, tokenizer = load_model(name)
+        model, tokenizer = load_model(name, chat_template=chat_template)
         recipe = recipe_of(
             name, encoder=encoder, references=references, options=options, max_prompt_tokens=max_prompt_tokens
         )
@@ -122,12 +124,20 @@ class PersonaChat:
         )
 
     @classmethod
-    def load(cls, folder: str | Path, *, model: str | None = None, like: "PersonaChat | None" = None) -> "PersonaChat":
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        model: str | None = None,
+        like: "PersonaChat | None" = None,
+        chat_template: str | None = None,
+    ) -> "PersonaChat":
         """Return the chat that was saved in a folder, with its conversation.
 
         model: a name to take instead of the one that was saved. like: a chat whose model and encoder are taken where
-        they are those that are wanted, so that nothing is loaded twice. Raises ValueError, with what is wrong, for a
-        file that is no saved persona, OSError where there is none or the model cannot be had.
+        they are those that are wanted, so that nothing is loaded twice. chat_template: as `from_pretrained` takes it.
+        Raises ValueError, with what is wrong, for a file that is no saved persona, OSError where there is none or the
+        model cannot be had.
         """
         saved = read_persona(folder)
         options = RowOptions(**trained_options(f"'{Path(folder, PERSONA_FILE)}'", saved.options))
@@ -135,7 +145,7 @@ class PersonaChat:
         if like is not None and name in (None, like._name):
             loaded = LoadedModel(like._model.model, like._model.tokenizer)
         elif name is not None:
-            loaded = load_model(name)
+            loaded = load_model(name, chat_template=chat_template)
         else:
             raise ValueError(f"The persona in '{folder}' names no model. Pass model=, a name or a folder.")
         known = like is not None and like._encoder.name == options.encoder

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil
 
 from idl_hf.arguments import option, required
+from idl_hf.models.known_templates import CHAT_TEMPLATE_HELP
 from idl_hf.shown import visible
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class ServeArguments:
     encoder: str | None = option(None, "Sentence encoder, or 'offline'; default that of the adapter's training.")
     references: int | None = option(None, "How many past dialogues a prompt shows; default as in training.")
     max_prompt_tokens: int | None = option(None, "Longer ones lose whole reference dialogues; default as in training.")
+    chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
     max_running: int = option(32, "Replies that are written at once.")
     max_queued: int = option(64, "Requests that may wait besides; further ones are refused with status 429.")
     cache_gib: float | None = option(
@@ -137,7 +139,7 @@ def _load(args: ServeArguments) -> Served:
     )
     if args.engine:
         return serve_endpoint(args, people, recipe)
-    return serve_model(args, people, recipe, load_model(args.model))
+    return serve_model(args, people, recipe, load_model(args.model, chat_template=args.chat_template))
 
 
 def serve_model(
@@ -170,7 +172,8 @@ def serve_endpoint(args: ServeArguments, people: "Mapping[str, Person]", recipe:
     from idl_hf.models.loading import load_config, load_tokenizer
 
     assert args.engine is not None
-    endpoint, tokenizer = Endpoint(args.engine, args.engine_model or args.model), load_tokenizer(args.model)
+    endpoint = Endpoint(args.engine, args.engine_model or args.model)
+    tokenizer = load_tokenizer(args.model, chat_template=args.chat_template)
     if endpoint.model not in (names := endpoint.models()):
         raise ValueError(
             f"The engine at {endpoint.url} has no model '{endpoint.model}'. Its models are: "

@@ -13,6 +13,7 @@ from idl_hf.chat.commands import Talk, answer, describe_settings
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.models.generation import SAMPLED, as_in_chat, setting_names
+from idl_hf.models.known_templates import CHAT_TEMPLATE_HELP
 from idl_hf.schema import Person, group_by_person
 from idl_hf.shown import visible
 
@@ -49,6 +50,7 @@ class ChatArguments:
         f"Above 1: words of the conversation's replies are seldom said again; {_SAVED} {SAMPLED.repetition_penalty}.",
     )
     seed: int | None = option(None, "The same words are drawn again; default: others each time.")
+    chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
     history: str | None = option(None, "File that keeps what was typed, for the arrow keys; default: nothing is kept.")
 
 
@@ -62,7 +64,7 @@ def chat_in_terminal(args: ChatArguments) -> None:
     from idl_hf.chat.persona_chat import PersonaChat  # here, since `chat --help` would pay for torch
 
     if person is None:
-        chat = PersonaChat.load(args.dialogues, model=args.model)
+        chat = PersonaChat.load(args.dialogues, model=args.model, chat_template=args.chat_template)
     else:
         chat = PersonaChat.from_pretrained(
             args.model,
@@ -71,6 +73,7 @@ def chat_in_terminal(args: ChatArguments) -> None:
             max_prompt_tokens=args.max_prompt_tokens,
             partner_id=args.partner,
             choose_every=args.choose_every,
+            chat_template=args.chat_template,
         ).with_person(person)
     chat.generation = _settings(args, chat, saved)
     file = None if saved else _file(args.dialogues)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from idl_hf.arguments import option, required
+from idl_hf.models.known_templates import CHAT_TEMPLATE_HELP
 from idl_hf.training.data import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP
 
 
@@ -51,6 +52,7 @@ class EvaluateArguments:
         None,
         'Of --experiment: folders with raw files as JSON, {"convai2_idl": "path"}; what is not named is downloaded.',
     )
+    chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
     encoder: str | None = option(
         None, "Sentence encoder, or 'offline'; default that of the training, else the paper's."
     )
@@ -88,7 +90,7 @@ class EvaluateArguments:
         of_models += ["engine", "tokenizer"]
         of_experiment = ["scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs"]
         of_experiment += ["runs_dir", "texts"]
-        of_both = ("generated_replies", "encoder", "dataset_options")
+        of_both = ("generated_replies", "chat_template", "encoder", "dataset_options")
         if given == ["--experiment"]:
             self._refuse(of_models, "--experiment", "--models")
         else:

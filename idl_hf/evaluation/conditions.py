@@ -20,6 +20,7 @@ class Condition:
     dpoc_options: Mapping[str, Any] = field(default_factory=dict)  # of its rows, over those of the first stage
     prompt: Mapping[str, Any] = field(default_factory=dict)  # row options when it is evaluated
     model: str | None = None  # instead of the experiment's
+    optional: bool = False  # left out, with a note, where that model cannot be had
     dialogues: int | None = None  # that the first stage learns from, instead of the scale's
     training: Mapping[str, Any] = field(default_factory=dict)  # of the first stage, over the scale's
     baseline: str = ""  # which system of idl_hf.baselines learns those rows instead of the model, "" for none
@@ -52,6 +53,10 @@ CONDITIONS = {
     "msp": Condition("MSP", "baseline", msl={}, baseline="msp"),
     "clv": Condition("CLV", "baseline", msl=_PROFILE, prompt=_PROFILE, baseline="clv"),
     "gpt2": Condition("GPT-2, profile", "baseline", msl=_PROFILE, prompt=_PROFILE, model="openai-community/gpt2"),
+    # The models that Table 2 compares with, in the sizes of which the paper's appendix has one more row each
+    "vicuna": Condition("Vicuna", "baseline", model="lmsys/vicuna-7b-v1.3", optional=True),
+    "wizardlm": Condition("WizardLM", "baseline", model="WizardLMTeam/WizardLM-13B-V1.2", optional=True),
+    "llama2_chat": Condition("LLaMA-2-Chat", "baseline", model="meta-llama/Llama-2-7b-chat-hf", optional=True),
 }
 
 

@@ -14,7 +14,7 @@ from idl_hf.report.results import Role
 
 T = TypeVar("T")
 # What makes a condition another one, which has its name for a key
-_RECIPE = {"msl", "contrast", "dpoc", "dpoc_options", "prompt", "dialogues", "training", "baseline"}
+_RECIPE = {"msl", "contrast", "dpoc", "dpoc_options", "prompt", "dialogues", "training", "baseline", "model"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Experiment:
             few = one.dialogues
             if few is not None and (type(few) is not int or few < 1):
                 raise ValueError(f"dialogues of the condition '{key}' must be a whole number from 1, found {few!r}.")
+            if not isinstance(one.model, str | None):
+                raise ValueError(f"model of the condition '{key}' must be a name or a folder, found {one.model!r}.")
         roles: list[Role] = [condition.role for condition in self.conditions.values()]
         roles += [variation.role for variation in self.variations if variation.role]
         for test, lines in self.paper.items():
@@ -84,6 +86,7 @@ class Scale:
     generated: int | None = None  # replies of each line, spread over the dialogues; None: all
     batch_size: int = 8  # of generation
     nli_model: str | None = None
+    chat_template: str | None = None  # of models that have none and are trained on nothing: see `load_tokenizer`
     sample_data: bool = False  # train and test on the package's own dialogues, whatever the experiment says
     seeds: list[int] = field(default_factory=lambda: [0])  # trains what is trained once with each
 

@@ -17,9 +17,11 @@ class MeasuredEndpoint(MeasuredModel):
     """A model as an engine calls it. Its replies are kept by URL, name, messages and sampling: what else the engine
     has behind that name, nobody here can know."""
 
-    def __init__(self, endpoint: Endpoint, tokenizer: str, cache: Cache) -> None:
-        """tokenizer: a model or adapter, as `load_model` takes it, by whose tokenizer prompts are cut to length."""
+    def __init__(self, endpoint: Endpoint, tokenizer: str, cache: Cache, chat_template: str | None = None) -> None:
+        """tokenizer, chat_template: of a model or adapter, as `load_tokenizer` takes them, by which prompts are cut to
+        length."""
         self._endpoint, self._name, self._cache = endpoint, tokenizer, cache
+        self._chat_template = chat_template
         self._served = (endpoint.url, endpoint.model, code_identity("idl_hf.models.endpoint"))
 
     def scores(self, rows: Dataset, label: str) -> NoReturn:

@@ -55,16 +55,17 @@ class MeasuredModel:
     experiments.
     """
 
-    def __init__(self, name: str, cache: Cache, batch_size: int = 8) -> None:
-        """name: as `load_model` takes it."""
+    def __init__(self, name: str, cache: Cache, batch_size: int = 8, chat_template: str | None = None) -> None:
+        """name, chat_template: as `load_model` takes them."""
         code = code_identity("idl_hf.models", "torch", "transformers", "peft")
         self._name, self._cache, self._batch_size = name, cache, batch_size
+        self._chat_template = chat_template
         self._identity = (model_identity(name), str(fast_precision(default_device())), default_device(), code)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, which is loaded without the model."""
-        return load_tokenizer(self._name)
+        return load_tokenizer(self._name, chat_template=self._chat_template)
 
     @cached_property
     def positions(self) -> int | None:
@@ -73,7 +74,7 @@ class MeasuredModel:
 
     @cached_property
     def _model(self) -> LocalModel:
-        return LocalModel.from_pretrained(self._name, self._batch_size)
+        return LocalModel.from_pretrained(self._name, self._batch_size, self._chat_template)
 
     def nll(self, rows: Dataset, label: str) -> dict[str, float]:
         """Return each person's nats per token of all replies in the rows' completions."""

@@ -24,6 +24,7 @@ from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
 from idl_hf.machine import default_device, fast_precision
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.identity import model_identity
+from idl_hf.models.known_templates import PLAIN
 from idl_hf.models.loading import load_model, load_tokenizer
 from idl_hf.registration import ORGANIZATION
 from idl_hf.report.results import Highlighted, Line, Report, Table, over_seeds
@@ -69,7 +70,7 @@ class ExperimentRun:
         self._adapters = Adapters(folder / "adapters", scale, data)
         self._cache = Cache(folder / "measured.sqlite")
         self._judge = None if scale.nli_model is None else kept_judge(scale.nli_model, self._cache)
-        self._vocabulary = load_tokenizer(scale.model_name_or_path).get_vocab()
+        self._vocabulary = load_tokenizer(scale.model_name_or_path, chat_template=PLAIN).get_vocab()
         self._lines: dict[str, dict[_Place, dict[int, Line]]] = {test: {} for test in tests}  # of each seed
         self._replies: dict[str, dict[str, list[Reply]]] = {test: {} for test in tests}  # by line
         self._highlighted: list[Highlighted] = []
@@ -121,12 +122,14 @@ class ExperimentRun:
     def measure(self, step: Step) -> None:
         """Add a line for each test and variation.
 
-        A base model that a trained condition needs and that cannot be had is noted, and the other conditions go on.
+        A model that a trained or optional condition needs and that cannot be had is noted, and the other conditions go
+        on.
         """
         condition = self._experiment.conditions[step.condition]
-        if condition.model is not None and condition.msl is not None:
+        trained = condition.is_trained
+        if condition.model is not None and (condition.optional or trained):
             try:
-                load_model(condition.model)
+                load_model(condition.model, trainable=trained, chat_template=self._scale.chat_template)
             except OSError as error:
                 self._notes.add(f"{condition.name} was not run: {scrub(str(error))}")
                 print(visible(f"{condition.name} is not run: {error}"), flush=True)
@@ -196,7 +199,7 @@ class ExperimentRun:
             (data.dataset_name, data.split, data.max_prompt_tokens, sorted(data.options.items())),
             sorted(data.only or ()),
             sorted(_row_options(condition, variation).items()),
-            (self._experiment.columns, self._scale.max_new_tokens),
+            (self._experiment.columns, self._scale.max_new_tokens, self._scale.chat_template),
             (device, str(fast_precision(device)), code, provenance(self.data)["code"]),
             # Whose tokens likelihoods are per, where the condition has another model: its own may be left out
             *([model_identity(self._scale.model_name_or_path)] if condition.model else []),
@@ -234,11 +237,13 @@ class ExperimentRun:
         return {**about, "places": places, "replies": files}
 
     def _model(self, name: str) -> MeasuredModel:
+        template = self._scale.chat_template
         if is_baseline(name):
             return MeasuredBaseline(name, self._cache, self._scale.batch_size)
         if self._engine is None:
-            return MeasuredModel(name, self._cache, self._scale.batch_size)
-        return MeasuredEndpoint(Endpoint(self._engine, name), self._scale.model_name_or_path, self._cache)
+            return MeasuredModel(name, self._cache, self._scale.batch_size, template)
+        endpoint = Endpoint(self._engine, name)
+        return MeasuredEndpoint(endpoint, self._scale.model_name_or_path, self._cache, template)
 
     def _line(self, line: Line, condition: Condition, test: str, variation: Variation) -> Line:
         """Return a line of figures as the experiment shows it."""

@@ -111,6 +111,7 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
         max_new_tokens=40,
         dialogues_per_person=args.dialogues_per_person,
         generated=args.generated_replies,
+        chat_template=args.chat_template,
     )
     folder = Path(args.output_dir or "runs/evaluation")
     run = ExperimentRun(experiment, scale, folder, {test: data}, DataArguments(args.dataset_name), args.engine)
@@ -215,7 +216,7 @@ def _experiment_run(
 
 def _scale(args: EvaluateArguments) -> Scale:
     scale = load_scale("quick" if args.quick else args.scale)
-    given = {name: getattr(args, name) for name in ("model_name_or_path", "encoder", "nli_model")}
+    given = {name: getattr(args, name) for name in ("model_name_or_path", "encoder", "nli_model", "chat_template")}
     return replace(scale, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -59,9 +59,9 @@ class LocalModel:
         self._worker: Thread | None = None
 
     @classmethod
-    def from_pretrained(cls, name: str, batch_size: int = 8) -> "LocalModel":
-        """Load a model or adapter: a Hub id, a folder, or "offline"."""
-        return cls(*load_model(name), batch_size=batch_size)
+    def from_pretrained(cls, name: str, batch_size: int = 8, chat_template: str | None = None) -> "LocalModel":
+        """Load a model or adapter: a Hub id, a folder, or "offline". chat_template: as `load_model` takes it."""
+        return cls(*load_model(name, chat_template=chat_template), batch_size=batch_size)
 
     def replies(
         self, prompts: Sequence[Sequence[Message]], sampling: Sampling, label: str = ""

@@ -83,19 +83,21 @@ def test_the_training_settings_of_a_scale_are_fields_of_their_trainers(name):
 
 def test_a_condition_with_a_recipe_of_its_own_has_its_name_for_a_key(tmp_path):
     listed = {"reference_turns": "self", "references": 12}
-    conditions = ["wo_dpa", {"condition": "wo_dpa", "name": "listed", "msl": listed, "prompt": listed}]
+    larger = {"condition": "vicuna", "name": "Vicuna 13B", "model": "lmsys/vicuna-13b-v1.3"}
+    conditions = ["wo_dpa", {"condition": "wo_dpa", "name": "listed", "msl": listed, "prompt": listed}, larger]
     about = {"title": "t", "about": "a", "trained_on": "convai2_idl", "tests": ["convai2_idl"], "columns": ["nll"]}
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump({**about, "conditions": conditions}))
-    first, second = load_experiment(str(file)).conditions.items()
+    first, second, third = load_experiment(str(file)).conditions.items()
     assert first == ("wo_dpa", condition("wo_dpa"))
     assert second == ("listed", replace(condition("wo_dpa"), name="listed", msl=listed, prompt=listed))
+    assert third == ("Vicuna 13B", replace(condition("vicuna"), name="Vicuna 13B", model="lmsys/vicuna-13b-v1.3"))
 
 
 def test_the_conditions_are_the_papers():
     assert list(CONDITIONS) == [
         "idl", "icl", "ft", "system", "gold", "wo_criterion", "wo_dpa", "wo_spi", "wo_dpi", "frequency", "percvae",
-        "bob", "dhap", "msp", "clv", "gpt2",
+        "bob", "dhap", "msp", "clv", "gpt2", "vicuna", "wizardlm", "llama2_chat",
     ]  # fmt: skip
 
 
@@ -109,6 +111,10 @@ def test_the_conditions_are_the_papers():
         ({"conditions": [{"condition": "idl", "dialogue": 2}]}, "Unknown field of a condition of .*: dialogue"),
         ({"conditions": [{"condition": "idl", "dialogues": 0}]}, "dialogues of the condition 'IDL' .*from 1, found 0"),
         ({"conditions": [{"condition": "idl", "dialogues": "all"}]}, "from 1, found 'all'"),
+        (
+            {"conditions": [{"condition": "icl", "model": 13}]},
+            "model of the condition 'ICL' .*found 13",
+        ),
         ({"conditions": []}, "has no conditions. Expected some of: idl, icl"),
         ({"paper": {"movie_idl": {"IDL": {"nl": 1}}}}, "Unknown column of the paper's figures: nl"),
         ({"paper": {"light_idl": {}}}, "Unknown test of the paper's figures: light_idl"),

@@ -317,10 +317,11 @@ def test_figure_5_reads_attention_and_figure_4_counts_references(tiny, tmp_path)
 def test_a_model_that_cannot_be_had_is_noted_and_one_without_a_template_is_trained(
     tiny, tokenizer, tmp_path, monkeypatch
 ):
-    assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "system")) == 0  # tests reach no Hub
+    assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "vicuna", "system")) == 0  # tests reach no Hub
     found = report(tmp_path, "table1-quick-model")
     assert [line["name"] for line in found["tables"][0]["lines"]] == ["System"]
-    assert any(note.startswith("GPT-2, profile was not run: ") for note in found["notes"])
+    for name in ("GPT-2, profile", "Vicuna"):
+        assert any(note.startswith(f"{name} was not run: ") for note in found["notes"])
     folder = tmp_path / "gpt2"
     GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4)).save_pretrained(folder)
     bare = copy.deepcopy(tokenizer)

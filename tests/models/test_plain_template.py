@@ -24,7 +24,7 @@ def loaded(tokenizer, tmp_path_factory):
     bare = copy.deepcopy(tokenizer)
     bare.chat_template = None
     bare.save_pretrained(folder)
-    return load_model(str(folder))
+    return load_model(str(folder), chat_template="plain")
 
 
 def test_messages_become_lines_that_end_with_whose_turn_it_is(loaded):
