@@ -329,7 +329,7 @@ def test_a_model_that_cannot_be_had_is_noted_and_one_without_a_template_is_train
     bare.add_tokens(["<a token of its own>"])
     bare.save_pretrained(folder)
     monkeypatch.setitem(CONDITIONS, "gpt2", replace(CONDITIONS["gpt2"], model=str(folder)))
-    assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "system")) == 0
+    assert main(quick("table1", tiny, tmp_path, "--conditions", "gpt2", "vicuna", "system")) == 0
     lines = report(tmp_path, "table1-quick-model")["tables"][0]["lines"]
     assert [line["name"] for line in lines] == ["GPT-2, profile", "System"]
     assert ["nll" in line["values"] for line in lines] == [False, True]  # a token is another thing to GPT-2
