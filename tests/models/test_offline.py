@@ -1,6 +1,7 @@
 """The chat model of the package index, as it is converted the first time."""
 
 import json
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def converted(tmp_path, monkeypatch):
 
     def convert(source: Path, target: Path) -> None:
         made.append(target)
-        write(target, "5.6.0")
+        write(target, "5.18.0")
 
     monkeypatch.setattr(offline, "_convert_gguf", convert)
     return made
@@ -30,12 +31,19 @@ def write(folder: Path, version: str) -> None:
     (folder / "config.json").write_text(json.dumps({"transformers_version": version}), encoding="utf-8")
 
 
-@pytest.mark.parametrize(("version", "conversions"), [("5.4.0", 1), ("5.6.0", 0), ("5.23.0", 0), ("5.24.0.dev0", 0)])
+@pytest.mark.parametrize(("version", "conversions"), [("5.17.0", 1), ("5.18.0", 0), ("5.23.0", 0), ("5.24.0.dev0", 0)])
 def test_what_a_version_made_that_misread_the_tokenizer_is_made_anew(converted, version, conversions):
     write(offline_folder(), version)
     for _ in range(2):
         assert resolve_model("offline") == str(offline_folder())
         assert len(converted) == conversions
+
+
+def test_processes_that_want_it_at_once_convert_it_once(converted):
+    write(offline_folder(), "5.17.0")
+    with ThreadPool(8) as pool:
+        assert set(pool.map(resolve_model, ["offline"] * 8)) == {str(offline_folder())}
+    assert len(converted) == 1
 
 
 def test_it_is_converted_once(converted):
