@@ -75,6 +75,9 @@ def chat_in_terminal(args: ChatArguments) -> None:
             choose_every=args.choose_every,
             chat_template=args.chat_template,
         ).with_person(person)
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # the encoder is loaded for the first reply, and would draw its bar within it
     chat.generation = _settings(args, chat, saved)
     file = None if saved else _file(args.dialogues)
     talk = Talk(chat, people, file, {setting.name: setting.metadata["help"] for setting in fields(args)})

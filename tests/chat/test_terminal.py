@@ -225,6 +225,7 @@ def test_through_a_pipe(model, logs, tmp_path):
     assert "There is no command /nothing." in told
     assert told == done[1].stdout.decode()  # by the same seed
     assert b"Traceback" not in done[0].stderr
+    assert done[0].stderr.count(b" 0/") <= 1  # the bar of the model, and none of the encoder within a reply
     assert history.stat().st_mode & 0o777 == 0o600
 
 
