@@ -32,6 +32,12 @@ def is_path(text: str) -> bool:
     return looks is not None or ("\0" not in text and os.path.exists(text))
 
 
+def from_here(path: str | None) -> str:
+    """Return a path as it is called from the current folder, if it lies in it; anything else as it is."""
+    here = f"{os.getcwd()}{os.sep}"
+    return str(path).removeprefix(here)
+
+
 def last_part(path: str) -> str:
     """Return the last part of a path, "" of one that has none but a home or a root."""
     is_windows = re.match(r"[A-Za-z]:|\\\\", path) or "/" not in path  # else a backslash may be Markdown's
