@@ -27,7 +27,9 @@ def main() -> None:
         file=SAMPLE_DATA / "train.jsonl", utterances=128, batch_sizes=[8, 32, 64], repeats=3,
     )  # fmt: skip
     texts = list(dict.fromkeys(read_utterances(args.file)))[: args.utterances]
-    model, tokenizer = tiny_model(num_key_value_heads=2) if args.quick else load_merged(args.model, args.dtype)
+    model, tokenizer = (
+        tiny_model(num_key_value_heads=2) if args.quick else load_merged(args.model, args.dtype, plain=True)
+    )
     prompts = [text_ids(tokenizer, format_prompt([text])) for text in texts]
     ends = end_ids(tokenizer, model.generation_config)
 

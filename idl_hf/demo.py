@@ -150,6 +150,7 @@ def _measure(settings: DemoSettings, folder: Path, started: float) -> "Report":
         max_new_tokens=40,
         dialogues_per_person=max(1, settings.evaluated_dialogues // people),
         generated=settings.generated_replies,
+        chat_template="plain",  # of a model that has none, which is what the two others learn
     )
     experiment = models_experiment(models, test, _COLUMNS)
     run = ExperimentRun(experiment, scale, folder, {test: data}, _data(settings, settings.msl_rows))

@@ -32,10 +32,9 @@ def is_path(text: str) -> bool:
     return looks is not None or ("\0" not in text and os.path.exists(text))
 
 
-def from_here(path: str | None) -> str:
+def path_from_here(path: str) -> str:
     """Return a path as it is called from the current folder, if it lies in it; anything else as it is."""
-    here = f"{os.getcwd()}{os.sep}"
-    return str(path).removeprefix(here)
+    return path.removeprefix(f"{os.getcwd()}{os.sep}")
 
 
 def last_part(path: str) -> str:

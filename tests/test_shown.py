@@ -24,7 +24,7 @@ from idl_hf.models.generation import GenerationSettings
 from idl_hf.report.html import render
 from idl_hf.report.markdown import plain
 from idl_hf.report.page_frame import frame
-from idl_hf.shown import from_here, is_path, visible, without_paths
+from idl_hf.shown import is_path, path_from_here, visible, without_paths
 from tests.report.handmade import report as handmade_report
 
 NASTY = [
@@ -222,9 +222,9 @@ def test_what_is_no_path_stays(text):
 
 def test_a_path_is_called_as_it_is_from_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert from_here(str(tmp_path / "runs" / "mia")) == "runs/mia"
-    assert from_here(f"{tmp_path}-other/mia") == f"{tmp_path}-other/mia"
-    assert [from_here(name) for name in ("offline", "ruth/mia", None)] == ["offline", "ruth/mia", "None"]
+    assert path_from_here(str(tmp_path / "runs" / "mia")) == "runs/mia"
+    assert path_from_here(f"{tmp_path}-other/mia") == f"{tmp_path}-other/mia"
+    assert [path_from_here(name) for name in ("offline", "ruth/mia")] == ["offline", "ruth/mia"]
 
 
 LABELS = ["$", "$x_{$", "a$b^c_", "\\frac{", "_left", "^", "$$", "\\$", *NASTY, "<b>", "&"]

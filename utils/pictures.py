@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--person", default="leroy", help="of the sample dialogues")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "docs" / "pictures")
     args = parser.parse_args()
+    if not args.report.is_file():
+        raise SystemExit(f"There is no report '{args.report}'. Run `make adapter` first, or pass --report.")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, app(args.model) as address:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
@@ -50,14 +52,14 @@ def app(model: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "idl_hf.cli", "app", "--model", model, "--encoder", "offline", "--port", str(port)]
-    command += ["--data_dir", str(ROOT / "idl_hf" / "sample_data")]
+    command = [sys.executable, "-m", "idl_hf.cli", "app", "--model", model, "--encoder", "offline"]
+    command += ["--port", str(port), "--data_dir", str(ROOT / "idl_hf" / "sample_data")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         while "Open http" not in (line := process.stdout.readline()):
             if not line:
-                raise SystemExit("The app ended before it began.")
+                raise SystemExit("The app ended instead of opening; what it printed above says why.")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

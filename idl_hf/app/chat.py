@@ -15,7 +15,7 @@ from idl_hf.app.visitors import Shared, Visitor
 from idl_hf.chat.persona_chat import PersonaChat
 from idl_hf.models.generation import GenerationSettings, parsed_setting
 from idl_hf.schema import Turn
-from idl_hf.shown import from_here
+from idl_hf.shown import path_from_here
 
 _SETTINGS = ("temperature", "top_p", "max_new_tokens", "repetition_penalty", "seed")
 _ROLES = {"partner": "user", "self": "assistant"}
@@ -103,7 +103,7 @@ def _show(visitor: Visitor) -> tuple[object, ...]:
 def _about(chat: PersonaChat) -> str:
     number = len(chat.dialogues)
     known = f"known from {number} dialogue{'s'[: number != 1]}"
-    return sentence(f"You talk to {chat.person_id}, {known}, by the model '{from_here(chat.name)}'.")
+    return sentence(f"You talk to {chat.person_id}, {known}, by the model '{path_from_here(str(chat.name))}'.")
 
 
 def _box(text: str) -> gr.Textbox:

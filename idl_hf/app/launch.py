@@ -54,7 +54,7 @@ def open_app(args: AppArguments, judge: JudgeArguments) -> None:
             raise ImportError(
                 "The browser app needs the package 'gradio', which is not installed. Run: pip install gradio"
             ) from error
-        ratings = open_ratings(judge, args.data_dir, args.encoder)
+        ratings = open_ratings(judge, args.data_dir, args.encoder, args.chat_template)
         _serve(None if args.model is None else _load(args, args.model), ratings, args.port)
 
 

@@ -16,7 +16,6 @@ from idl_hf.baselines.systems import SYSTEMS, save_people
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.machine import settle_precision
 from idl_hf.models.identity import save_recipe
-from idl_hf.models.known_templates import PLAIN
 from idl_hf.models.loading import load_tokenizer
 from idl_hf.registration import is_public_corpus
 from idl_hf.training.data import DataArguments, parse_options
@@ -64,7 +63,7 @@ def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
         raise ValueError(f"The msl rows of '{data.dataset_name}' hold no reply to learn from.")
     if system.denials:
         examples = with_denials(examples, data)
-    tokenizer = load_tokenizer(args.backbone or args.tokenizer, chat_template=PLAIN)  # it reads no messages
+    tokenizer = load_tokenizer(args.backbone or args.tokenizer, plain=True)  # it reads no messages
     model = _model(args, tokenizer, len(examples))
     encoder = Encoder(tokenizer, model.config.limits)
     people = exchanges_of(examples) if args.system == "msp" else {}
@@ -118,8 +117,8 @@ def examples_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Example]:
 
 
 def with_denials(examples: Iterable[Example], data: DataArguments) -> list[Example]:
-    """Return the examples, each with what denies the profile in place of its reply where there is such a text: the
-    criterion reply of the kind inconsistency, which few replies have, those that state something."""
+    """Return the examples, each with a text that denies the profile beside its reply, if there is one: the criterion
+    reply of the kind inconsistency, which those few replies have that state something."""
     options = {key: value for key, value in parse_options(data.dataset_options).items() if key != "reply"}
     options["criterion_type"] = "inconsistency"
     rows = replace(data, dataset_options=options, max_rows=None).load("dpoc", data.train_split)

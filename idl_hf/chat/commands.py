@@ -14,7 +14,7 @@ from idl_hf.cache import cache_folder
 from idl_hf.command_line import did_you_mean
 from idl_hf.models.generation import GenerationSettings, parsed_setting, setting_names
 from idl_hf.schema import Dialogue, Person
-from idl_hf.shown import from_here, visible
+from idl_hf.shown import path_from_here, visible
 
 if TYPE_CHECKING:
     from idl_hf.chat.forgetting import Forgotten
@@ -176,7 +176,7 @@ def _persona(talk: Talk, words: str) -> None:
         if words != talk.chat.person_id:
             _turn_to(talk, talk.chats.get(words) or talk.chat.with_person(talk.people[words]))
     chat = talk.chat
-    print(visible(f"Talking to {_who(chat)}, by the model '{from_here(chat.name)}'."))
+    print(visible(f"Talking to {_who(chat)}, by the model '{path_from_here(str(chat.name))}'."))
     if chat.partner_id:
         print(visible(f"Past dialogues with '{chat.partner_id}' are preferred."))
     if others := sorted(set(talk.people) - {chat.person_id}):

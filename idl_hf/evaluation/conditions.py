@@ -53,7 +53,7 @@ CONDITIONS = {
     "msp": Condition("MSP", "baseline", msl={}, baseline="msp"),
     "clv": Condition("CLV", "baseline", msl=_PROFILE, prompt=_PROFILE, baseline="clv"),
     "gpt2": Condition("GPT-2, profile", "baseline", msl=_PROFILE, prompt=_PROFILE, model="openai-community/gpt2"),
-    # The models that Table 2 compares with, in the sizes of which the paper's appendix has one more row each
+    # Whom Table 2 compares with; docs/baselines.md says why these versions
     "vicuna": Condition("Vicuna", "baseline", model="lmsys/vicuna-7b-v1.3", optional=True),
     "wizardlm": Condition("WizardLM", "baseline", model="WizardLMTeam/WizardLM-13B-V1.2", optional=True),
     "llama2_chat": Condition("LLaMA-2-Chat", "baseline", model="meta-llama/Llama-2-7b-chat-hf", optional=True),

@@ -52,8 +52,13 @@ class Experiment:
             few = one.dialogues
             if few is not None and (type(few) is not int or few < 1):
                 raise ValueError(f"dialogues of the condition '{key}' must be a whole number from 1, found {few!r}.")
-            if not isinstance(one.model, str | None):
+            if one.model is not None and (not isinstance(one.model, str) or not one.model):
                 raise ValueError(f"model of the condition '{key}' must be a name or a folder, found {one.model!r}.")
+            if one.model is not None and one.baseline:
+                raise ValueError(
+                    f"The condition '{key}' is a system of its own, which takes no model. What it begins with is "
+                    "training: {backbone: NAME}."
+                )
         roles: list[Role] = [condition.role for condition in self.conditions.values()]
         roles += [variation.role for variation in self.variations if variation.role]
         for test, lines in self.paper.items():
@@ -86,7 +91,7 @@ class Scale:
     generated: int | None = None  # replies of each line, spread over the dialogues; None: all
     batch_size: int = 8  # of generation
     nli_model: str | None = None
-    chat_template: str | None = None  # of models that have none and are trained on nothing: see `load_tokenizer`
+    chat_template: str | None = None  # of models that have none and are measured as they are: see `load_tokenizer`
     sample_data: bool = False  # train and test on the package's own dialogues, whatever the experiment says
     seeds: list[int] = field(default_factory=lambda: [0])  # trains what is trained once with each
 

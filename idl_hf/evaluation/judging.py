@@ -51,8 +51,12 @@ class JudgeArguments:
             raise ValueError(f"--items must be 1 or more, found {self.items}.")
 
 
-def open_ratings(args: JudgeArguments, data_dir: str | None = None, encoder: str | None = None) -> RatingsFile | None:
+def open_ratings(
+    args: JudgeArguments, data_dir: str | None = None, encoder: str | None = None, chat_template: str | None = None
+) -> RatingsFile | None:
     """Return the file of ratings of a study that is begun or goes on, None where nothing is to be judged.
+
+    chat_template: as `load_model` takes it.
 
     Both systems have replied to all before the first rater comes, so that no reply tells by its time whose it is.
     Raises ValueError for a file of another study, and for what cannot be judged.
@@ -66,7 +70,7 @@ def open_ratings(args: JudgeArguments, data_dir: str | None = None, encoder: str
 
         options = {"encoder": encoder or default_encoder(), **parse_options(args.dataset_options)}
         data = EvaluationData(args.dataset_name, data_dir, args.split, _MAX_PROMPT_TOKENS, options)
-        _begin(path, (args.judge_a, args.judge_b), args.items, data)
+        _begin(path, (args.judge_a, args.judge_b), args.items, data, chat_template)
     ratings = RatingsFile(path)
     systems = ratings.study.systems
     if args.judge_a is not None and (args.judge_a, args.judge_b) != systems:
@@ -84,14 +88,16 @@ def open_ratings(args: JudgeArguments, data_dir: str | None = None, encoder: str
     return ratings
 
 
-def _begin(path: Path, systems: tuple[str, str], count: int, data: "EvaluationData") -> None:
+def _begin(
+    path: Path, systems: tuple[str, str], count: int, data: "EvaluationData", chat_template: str | None
+) -> None:
     """Write the file of a new study. What models write is kept beside it until then, for a run that is interrupted."""
     from idl_hf.cache import Cache
     from idl_hf.evaluation.pairs import make_pairs
 
     seed = secrets.randbits(32)  # so that nobody can work out which side is whose
     written = Cache(path.with_name(f".{path.name}.written.sqlite"))
-    pairs, notes = make_pairs(systems, data, count, _MAX_NEW_TOKENS, written)
+    pairs, notes = make_pairs(systems, data, count, _MAX_NEW_TOKENS, written, chat_template)
     made_from = {
         "dataset_name": data.dataset_name,
         "data_dir": data.data_dir,
@@ -99,6 +105,7 @@ def _begin(path: Path, systems: tuple[str, str], count: int, data: "EvaluationDa
         "options": dict(data.options),
         "max_prompt_tokens": data.max_prompt_tokens,
         "max_new_tokens": _MAX_NEW_TOKENS,
+        "chat_template": chat_template,
     }
     create(path, Study(systems, tuple(pairs), seed, made_from, tuple(notes)))
     written.path.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from idl_hf.evaluation.scores import SCORES, as_line, kept_judge, score_line
 from idl_hf.machine import default_device, fast_precision
 from idl_hf.models.endpoint import Endpoint
 from idl_hf.models.identity import model_identity
-from idl_hf.models.known_templates import PLAIN
+from idl_hf.models.known_templates import read_template
 from idl_hf.models.loading import load_model, load_tokenizer
 from idl_hf.registration import ORGANIZATION
 from idl_hf.report.results import Highlighted, Line, Report, Table, over_seeds
@@ -70,7 +70,7 @@ class ExperimentRun:
         self._adapters = Adapters(folder / "adapters", scale, data)
         self._cache = Cache(folder / "measured.sqlite")
         self._judge = None if scale.nli_model is None else kept_judge(scale.nli_model, self._cache)
-        self._vocabulary = load_tokenizer(scale.model_name_or_path, chat_template=PLAIN).get_vocab()
+        self._vocabulary = load_tokenizer(scale.model_name_or_path, plain=True).get_vocab()
         self._lines: dict[str, dict[_Place, dict[int, Line]]] = {test: {} for test in tests}  # of each seed
         self._replies: dict[str, dict[str, list[Reply]]] = {test: {} for test in tests}  # by line
         self._highlighted: list[Highlighted] = []
@@ -129,8 +129,8 @@ class ExperimentRun:
         trained = condition.is_trained
         if condition.model is not None and (condition.optional or trained):
             try:
-                load_model(condition.model, trainable=trained, chat_template=self._scale.chat_template)
-            except OSError as error:
+                load_model(condition.model, plain=trained, chat_template=self._scale.chat_template)
+            except (OSError, ImportError) as error:
                 self._notes.add(f"{condition.name} was not run: {scrub(str(error))}")
                 print(visible(f"{condition.name} is not run: {error}"), flush=True)
                 return
@@ -161,6 +161,20 @@ class ExperimentRun:
                     made = {key: provenance(self.data)[key] for key in _MADE}
                     figures = KeptLine(line.name, line.values, line.whole, line.rows, measured.notes.texts, made)
                     self._kept.write(figures, *self._made_of(step, test, variation))
+
+    def refuse_unknown_templates(self) -> None:
+        """Raise ValueError for a model that is measured as it is and of which it is not known how it reads messages:
+        before anything is trained."""
+        for condition in self._experiment.conditions.values():
+            if not condition.is_trained and not condition.optional and self._engine is None:
+                name = condition.model or self._scale.model_name_or_path
+                if not is_baseline(name):
+                    load_tokenizer(name, chat_template=self._scale.chat_template)
+
+    def _template_of(self, condition: Condition) -> str | None:
+        """Return the text of the template that is given for models without one, None for what is trained."""
+        given = self._scale.chat_template
+        return None if given is None or condition.is_trained else read_template(given)
 
     def _take_kept(self, step: Step, condition: Condition) -> bool:
         """Add the lines of a step from what was kept of earlier runs, all of them or none, and tell whether it did."""
@@ -199,7 +213,7 @@ class ExperimentRun:
             (data.dataset_name, data.split, data.max_prompt_tokens, sorted(data.options.items())),
             sorted(data.only or ()),
             sorted(_row_options(condition, variation).items()),
-            (self._experiment.columns, self._scale.max_new_tokens, self._scale.chat_template),
+            (self._experiment.columns, self._scale.max_new_tokens, self._template_of(condition)),
             (device, str(fast_precision(device)), code, provenance(self.data)["code"]),
             # Whose tokens likelihoods are per, where the condition has another model: its own may be left out
             *([model_identity(self._scale.model_name_or_path)] if condition.model else []),

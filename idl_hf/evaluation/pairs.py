@@ -28,7 +28,14 @@ class Pairs(NamedTuple):
     notes: list[str]
 
 
-def make_pairs(systems: tuple[str, str], data: EvaluationData, count: int, max_new_tokens: int, cache: Cache) -> Pairs:
+def make_pairs(
+    systems: tuple[str, str],
+    data: EvaluationData,
+    count: int,
+    max_new_tokens: int,
+    cache: Cache,
+    chat_template: str | None = None,
+) -> Pairs:
     """Return so many pairs, or as many as there are, spread over people and then over their dialogues.
 
     systems: each a file of replies, or a model or adapter as `load_model` takes it. cache: of what models write, so
@@ -48,7 +55,7 @@ def make_pairs(systems: tuple[str, str], data: EvaluationData, count: int, max_n
     replies = [
         [texts[name][target] for target in chosen]
         if name in texts
-        else _written(name, data, chosen, max_new_tokens, cache)
+        else _written(name, data, chosen, max_new_tokens, cache, chat_template)
         for name in systems
     ]
     asked = data.rows("references")
@@ -97,10 +104,15 @@ def _in_turn(lists: Iterable[Sequence[_T]]) -> list[_T]:
 
 
 def _written(
-    name: str, data: EvaluationData, chosen: Sequence[Target], max_new_tokens: int, cache: Cache
+    name: str,
+    data: EvaluationData,
+    chosen: Sequence[Target],
+    max_new_tokens: int,
+    cache: Cache,
+    chat_template: str | None,
 ) -> list[str]:
     """Return what a model replies, with the conversation before as it really went."""
-    model = MeasuredModel(name, cache)
+    model = MeasuredModel(name, cache, chat_template=chat_template)
     positions = model.positions and model.positions - max_new_tokens
     rows = fit_rows(data.rows("references"), model.tokenizer, data.max_prompt_tokens, positions)
     by_dialogue = dict(zip(keys_of(rows), rows, strict=True))

@@ -74,7 +74,8 @@ def measure(
 ) -> Report:
     """Measure all conditions under all seeds, writing after each what there is to `folder`/so_far.md and last all
     replies, and return the report. texts: whether it shows replies and dialogues."""
-    run.choose_dialogues()  # what cannot be compared is said before the first training
+    run.refuse_unknown_templates()  # what cannot be compared is said before the first training
+    run.choose_dialogues()
     made = provenance(run.data)
     settings = without_paths({**settings, "measured": run.extent, "made": made})
     for step in run.steps:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from idl_hf.arguments import option
-from idl_hf.models.offline import hub_errors_name_offline, resolve_model
 from idl_hf.prompting import token_counter
 from idl_hf.rows.arguments import DatasetArguments
 from idl_hf.rows.options import option_names
@@ -38,10 +37,9 @@ class PromptCounter:
         """Return one that counts the model's tokens, or words where no model is named."""
         if model_name_or_path is None:
             return cls(_words, "words (no --model_name_or_path was given)")
-        from transformers import AutoTokenizer
+        from idl_hf.models.loading import load_tokenizer
 
-        with hub_errors_name_offline(model_name_or_path, "--model_name_or_path offline"):
-            tokenizer = AutoTokenizer.from_pretrained(resolve_model(model_name_or_path), trust_remote_code=False)
+        tokenizer = load_tokenizer(model_name_or_path, plain=True)  # as it would be trained
         return cls(token_counter(tokenizer), f"tokens ({model_name_or_path})")
 
 

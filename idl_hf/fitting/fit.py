@@ -179,11 +179,10 @@ def _data(settings: FitSettings, folder: Path, rows: int | None = None) -> "Data
 def _make_plan(settings: FitSettings, folder: Path, cast: Cast, end: float) -> Plan:
     """Return what fits into the time that is left, from the time that one step takes here."""
     from idl_hf import prompting
-    from idl_hf.models.known_templates import PLAIN
     from idl_hf.models.loading import load_tokenizer
     from idl_hf.training.data import fit_rows
 
-    tokenizer = load_tokenizer(settings.model_name_or_path, chat_template=PLAIN)  # as it is trained
+    tokenizer = load_tokenizer(settings.model_name_or_path, plain=True)  # as it is trained
     fitted = fit_rows(_data(settings, folder).load("msl", "train"), tokenizer, settings.max_prompt_tokens)
     encoded = [prompting.encode(tokenizer, row["prompt"], row["completion"]) for row in fitted]
     lengths = sorted((len(row["input_ids"]), sum(row["completion_mask"])) for row in encoded)

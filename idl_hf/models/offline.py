@@ -75,7 +75,8 @@ def _offline_model() -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):
             if not _is_converted(target):  # by another process, while this one waited
-                shutil.rmtree(target, ignore_errors=True)
+                if target.exists():
+                    shutil.rmtree(target)
                 _convert_gguf(source, target)
     return target
 
@@ -83,10 +84,10 @@ def _offline_model() -> Path:
 def _is_converted(folder: Path) -> bool:
     """Tell whether the converted model is there, by a version that reads its tokenizer as it is."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        made_with = json.loads((folder / "config.json").read_text(encoding="utf-8"))["transformers_version"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return False
-    return (folder / "model.safetensors").exists() and Version(config["transformers_version"]) >= _READ_SINCE
+    return (folder / "model.safetensors").exists() and Version(made_with) >= _READ_SINCE
 
 
 def _convert_gguf(source: Path, target: Path) -> None:

@@ -83,10 +83,9 @@ class PersonaExtractor:
         model too large for float32, at the price named above. device: a GPU if there is one."""
 
         def load() -> "LoadedModel":
-            from idl_hf.models.known_templates import PLAIN
             from idl_hf.models.loading import load_merged
 
-            return load_merged(name, dtype, device, PLAIN)  # its texts are no messages
+            return load_merged(name, dtype, device, plain=True)  # its texts are no messages
 
         return cls(load, f"{model_identity(name)} {dtype}", **settings)
 

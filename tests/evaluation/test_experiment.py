@@ -115,6 +115,10 @@ def test_the_conditions_are_the_papers():
             {"conditions": [{"condition": "icl", "model": 13}]},
             "model of the condition 'ICL' .*found 13",
         ),
+        (
+            {"conditions": [{"condition": "bob", "model": "gpt2"}]},
+            "'BoB' is a system of its own, which takes no model",
+        ),
         ({"conditions": []}, "has no conditions. Expected some of: idl, icl"),
         ({"paper": {"movie_idl": {"IDL": {"nl": 1}}}}, "Unknown column of the paper's figures: nl"),
         ({"paper": {"light_idl": {}}}, "Unknown test of the paper's figures: light_idl"),

@@ -1,13 +1,18 @@
 """Models whose tokenizers have no chat template: known by name, given, or refused; never guessed."""
 
 import copy
+import logging
 
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from idl_hf import PersonaChat, prompting
+from idl_hf.cache import Cache
 from idl_hf.chat_template import PLAIN_TEMPLATE
 from idl_hf.cli import main
+from idl_hf.evaluation.data import EvaluationData
+from idl_hf.evaluation.pairs import make_pairs
+from idl_hf.explore.dataset import PromptCounter
 from idl_hf.models.known_templates import known_template
 from idl_hf.models.loading import load_model, load_tokenizer
 
@@ -42,6 +47,8 @@ NAMES = {
     "lmsys/vicuna-7b-v1": False,
     "WizardLMTeam/WizardLM-13B-V1.2": True,
     "WizardLM/WizardLM-70B-V1.0": True,
+    "somebody/WizardLM-13B-Uncensored": False,
+    "somebody/vicuna-7b-v1.5-tuned": False,
     "WizardLM/WizardLM-7B-V1.0": False,  # which was taught another form
     "somebody/my-vicuna-7b-v1.5": False,
     "openai-community/gpt2": False,
@@ -121,7 +128,44 @@ def test_what_is_given_is_taken_where_nothing_else_is_known(unknown, save, tmp_p
     with pytest.raises(ValueError, match=r"'no\.jinja' is neither 'plain' nor a file"):
         load_tokenizer(unknown, chat_template="no.jinja")
     named = save("vicuna-13b-v1.1")
-    assert load_tokenizer(named, chat_template="plain").chat_template == known_template("vicuna-13b-v1.1")
+    assert load_tokenizer(named, chat_template="plain").chat_template == PLAIN_TEMPLATE  # whoever says so knows better
+    assert load_tokenizer(named, plain=True).chat_template == known_template("vicuna-13b-v1.1")
+
+
+def test_a_template_of_its_own_is_kept_and_what_was_given_told(unknown, tmp_path, caplog, monkeypatch):
+    tokenizer = load_tokenizer(unknown, chat_template="plain")
+    tokenizer.chat_template = "{{ messages }}"
+    tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    assert load_tokenizer(str(tmp_path), chat_template="plain").chat_template == "{{ messages }}"
+    assert "has a chat template of its own, which is used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "words", [["evaluate", "--models"], ["evaluate", "--experiment", "table1", "--quick"]], ids=str
+)
+def test_an_evaluation_is_told_before_anything_is_measured(unknown, sample_data, tmp_path, capsys, words):
+    where = ["--output_dir", str(tmp_path / "out"), "--encoder", "offline"]
+    if "--models" in words:
+        words = [*words, unknown, "--dataset_name", "idl_hf/dialogues_idl", "--data_dir", str(sample_data)]
+        words += ["--dialogues_per_person", "1", "--max_prompt_tokens", "128"]
+    else:
+        words = [*words, "--conditions", "icl", "idl", "--model_name_or_path", unknown, "--runs_dir", str(tmp_path)]
+    assert main([*words, *where]) == 1
+    assert "has no chat template" in capsys.readouterr().err
+    assert not list(tmp_path.glob("adapters/*"))
+    if "--models" in words:
+        assert main([*words, *where, "--chat_template", "plain"]) == 0
+
+
+def test_what_counts_and_what_judges_takes_a_template_too(unknown, save, sample_data, tmp_path):
+    assert PromptCounter.from_pretrained(unknown).count([HI]) > 3
+    data = EvaluationData("idl_hf/dialogues_idl", str(sample_data), "validation", 256, {"encoder": "offline"})
+    other = save("another")
+    with pytest.raises(ValueError, match="has no chat template"):
+        make_pairs((unknown, other), data, 1, 2, Cache(tmp_path / "a.sqlite"))
+    pairs, _ = make_pairs((unknown, other), data, 1, 2, Cache(tmp_path / "b.sqlite"), "plain")
+    assert len(pairs) == 1
 
 
 def test_what_is_trained_may_learn_plain_lines_and_keeps_them(unknown, tmp_path):

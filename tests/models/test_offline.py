@@ -1,6 +1,7 @@
 """The chat model of the package index, as it is converted the first time."""
 
 import json
+import time
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def converted(tmp_path, monkeypatch):
     made = []
 
     def convert(source: Path, target: Path) -> None:
+        time.sleep(0.05)  # time for another one to begin
         made.append(target)
         write(target, "5.18.0")
 
@@ -43,6 +45,15 @@ def test_processes_that_want_it_at_once_convert_it_once(converted):
     write(offline_folder(), "5.17.0")
     with ThreadPool(8) as pool:
         assert set(pool.map(resolve_model, ["offline"] * 8)) == {str(offline_folder())}
+    assert len(converted) == 1
+
+
+@pytest.mark.parametrize("content", ["{}", "{", None])
+def test_one_that_is_damaged_is_made_anew(converted, content):
+    write(offline_folder(), "5.18.0")
+    config = offline_folder() / "config.json"
+    config.unlink() if content is None else config.write_text(content, encoding="utf-8")
+    assert resolve_model("offline") == str(offline_folder())
     assert len(converted) == 1
 
 
