@@ -5,7 +5,10 @@ A verb is one entry of VERBS. What it names is imported only when it is needed, 
 
 import argparse
 import logging
+import os
 import re
+import select
+import signal
 import sqlite3
 import sys
 import warnings
@@ -136,6 +139,32 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb, or print help, and return the exit status."""
+    try:
+        status = _run_or_help(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+    if _reader_has_gone():  # `idl-hf ... | head` has seen what it wanted, and Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return status
+
+
+def _reader_has_gone() -> bool:
+    """Tell whether nobody reads what is printed any more."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # no file, such as in a test
+        return False
+    if not hasattr(select, "poll"):  # on Windows
+        return False
+    waiting = select.poll()
+    waiting.register(output, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in waiting.poll(0))
+
+
+def _run_or_help(arguments: Sequence[str] | None) -> int:
     verb, *words = (sys.argv[1:] if arguments is None else arguments) or _HELP
     if verb in _HELP:
         print("usage: idl-hf VERB [options]        idl-hf VERB --help tells a verb's options\n")
@@ -160,6 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(verb, words)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            raise
         reason = _what_can_be_mended(error)
         if reason is None:
             raise  # with its traceback

@@ -289,6 +289,20 @@ def test_every_recipe_has_only_known_fields(recipe, tmp_path, monkeypatch):
     assert args.lr_scheduler_type == "cosine"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["env"], ["stats", "--help"]], ids=" ".join)
+def test_a_reader_that_goes_away_is_no_error(words):
+    code = f"import sys; from idl_hf.cli import main; sys.exit(main({words}))"
+    for unbuffered in ([], ["-u"]):  # found at a print, or at the end alone
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, *unbuffered, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True
+        )
+        os.close(writer)
+        assert done.returncode == 141
+        assert "pipe" not in done.stderr.lower()
+
+
 def test_a_verb_of_two_words_says_which_is_missing(capsys):
     assert main(["import", "chat.zip", "--person", "mia", "--output_dir", "logs"]) == 1
     assert "Expected FORMAT FILE, found no FILE after 'chat.zip'." in capsys.readouterr().err
