@@ -34,12 +34,12 @@ class EvaluateArguments:
     experiment: str | None = option(
         None,
         "Instead of --models: table1, table2, table3, table5, figure4, figure5, low_resource, generalize, references, "
-        "second_stage, learning_curve, reference_curve, or a YAML file. Trains what is missing.",
+        "selection, second_stage, learning_curve, reference_curve, or a YAML file. Trains what is missing.",
     )
     scale: str = option(
         "paper",
-        "Of --experiment: which models and how much: paper (LLaMA-2-7B on a GPU), smollm2_cpu, smollm2_probe, "
-        "smollm2_power, or a YAML file.",
+        "Of --experiment: which models and how much: paper (LLaMA-2-7B on a GPU), smollm2_cpu, smollm2_short, "
+        "smollm2_probe, smollm2_power, or a YAML file.",
     )
     human: str | None = option(
         None, "Instead of --models: a file of ratings that people gave in `idl-hf app` (docs/judge.md)."

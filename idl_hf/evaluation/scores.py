@@ -214,7 +214,7 @@ _ALL = (
     Score("nll", "NLL", _likelihoods, "Negative log-likelihood of the person's own replies, nats per token. It "
           "compares models of one tokenizer.", 1, True),
     Score("nll_other", "NLL, other person", _among_strangers, "The same given another person's dialogues, the mean of "
-          "four drawn at random.", 1, True),
+          "four drawn at random.", 1, None),
     Score("nll_none", "NLL, none", _likelihoods, "The same given no past dialogue.", 1, True),
     Score("nll_profile", "NLL, profile", _likelihoods, "The same given the person's profile instead.", 1, True),
     Score("gain", "persona gain", _among_strangers, "NLL given another person's dialogues instead, minus NLL; 0 for a "

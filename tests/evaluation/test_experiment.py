@@ -19,12 +19,13 @@ NAMES = [
     "reference_curve",
     "references",
     "second_stage",
+    "selection",
     "table1",
     "table2",
     "table3",
     "table5",
 ]
-SCALES = ["paper", "quick", "smollm2_cpu", "smollm2_power", "smollm2_probe"]
+SCALES = ["paper", "quick", "smollm2_cpu", "smollm2_power", "smollm2_probe", "smollm2_short"]
 
 
 def test_all_experiments_are_there_and_in_the_help():
