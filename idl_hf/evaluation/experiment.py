@@ -134,9 +134,14 @@ def load_experiment(name: str) -> Experiment:
 
 
 def load_scale(name: str) -> Scale:
-    """Read a scale by name, or from a YAML file. Raises ValueError for an unknown name or word."""
+    """Read a scale by name, or from a YAML file. What a file does not say is as in the scale that it names with
+    `like`, or as `Scale` has it. Raises ValueError for an unknown name or word."""
     scales = folder("experiments") / "scales"
-    return _filled(Scale, _read(name, scales, "scale", sorted(file.stem for file in scales.glob("*.yaml"))), name)
+    known = sorted(file.stem for file in scales.glob("*.yaml"))
+    found = _read(name, scales, "scale", known)
+    if "like" in found:
+        found = _read(str(found.pop("like")), scales, "scale", known) | found
+    return _filled(Scale, found, name)
 
 
 def _read(name: str, place: Path, kind: str, known: list[str]) -> dict[str, Any]:

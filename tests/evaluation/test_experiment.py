@@ -151,6 +151,15 @@ def test_seeds_of_a_scale_are_different_whole_numbers(tmp_path, seeds):
     assert load_scale(str(file)).seeds == [0]
 
 
+def test_a_scale_is_like_another_but_for_what_it_says(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("like: smollm2_power\npeople: 3\n")
+    assert load_scale(str(file)) == replace(load_scale("smollm2_power"), people=3)
+    file.write_text("like: nowhere\n")
+    with pytest.raises(ValueError, match=r"There is no scale 'nowhere'\. There are: paper, quick, "):
+        load_scale(str(file))
+
+
 def test_an_unknown_experiment_is_answered_with_the_known():
     with pytest.raises(ValueError, match=r"There is no experiment 'table9'\. There are: figure4, .*table5"):
         load_experiment("table9")
