@@ -39,7 +39,7 @@ class EvaluateArguments:
     scale: str = option(
         "paper",
         "Of --experiment: which models and how much: paper (LLaMA-2-7B on a GPU), smollm2_cpu, smollm2_short, "
-        "smollm2_probe, smollm2_power, or a YAML file.",
+        "smollm2_probe, smollm2_whole, smollm2_power, or a YAML file.",
     )
     human: str | None = option(
         None, "Instead of --models: a file of ratings that people gave in `idl-hf app` (docs/judge.md)."

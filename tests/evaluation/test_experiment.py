@@ -25,7 +25,7 @@ NAMES = [
     "table3",
     "table5",
 ]
-SCALES = ["paper", "quick", "smollm2_cpu", "smollm2_power", "smollm2_probe", "smollm2_short"]
+SCALES = ["paper", "quick", "smollm2_cpu", "smollm2_power", "smollm2_probe", "smollm2_short", "smollm2_whole"]
 
 
 def test_all_experiments_are_there_and_in_the_help():
