@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SAMPLE_DATA = Path(__file__).parent / "sample_data"
 _QUESTIONS = ("hi , how is your day going ?", "what do you do for a living ?", "do you have any pets ?")
 _COLUMNS = ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "bleu_1", "rouge_l", "distinct_1", "p_f1", "p_co"]
+_PROMPTS = {"reference_turns": "self", "references": 12, "clusters": 1}  # the best that was measured, docs/results.md
 _TRAINING: dict[str, Any] = {  # of both stages
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 2,
@@ -95,7 +96,7 @@ def _data(settings: DemoSettings, rows: int, **options: Any) -> "DataArguments":
     return DataArguments(
         dataset_name=settings.dataset_name,
         data_dir=settings.data_folder,
-        dataset_options={"encoder": settings.encoder, "targets": "all", **options},
+        dataset_options={"encoder": settings.encoder, "targets": "all", **_PROMPTS, **options},
         max_rows=rows,
         max_prompt_tokens=settings.max_prompt_tokens,
     )
@@ -129,7 +130,7 @@ def _train(settings: DemoSettings, folder: Path) -> None:
 def _held_out(settings: DemoSettings) -> "EvaluationData":
     from idl_hf.evaluation.data import EvaluationData
 
-    options = {"encoder": settings.encoder}
+    options = {"encoder": settings.encoder, **_PROMPTS}
     return EvaluationData(
         settings.dataset_name, settings.data_folder, max_prompt_tokens=settings.max_prompt_tokens, options=options
     )
@@ -165,16 +166,10 @@ def _chat(settings: DemoSettings, adapter: Path) -> "Conversation":
 
     from idl_hf.chat.persona_chat import PersonaChat
     from idl_hf.report.results import Conversation, Utterance
-    from idl_hf.rows.options import RowOptions
 
     sessions = _held_out(settings).sessions()
     person = sessions[0]["person_id"]
-    chat = PersonaChat.from_pretrained(
-        str(adapter),
-        encoder=settings.encoder,
-        options=RowOptions(encoder=settings.encoder),
-        max_prompt_tokens=settings.max_prompt_tokens,
-    )
+    chat = PersonaChat.from_pretrained(str(adapter))  # whose prompts are as in its training
     set_seed(settings.seed)  # the chat draws words at a temperature; a model this small repeats itself otherwise
     own = [session for session in sessions if session["person_id"] == person]
     for session in own:
