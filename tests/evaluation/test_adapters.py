@@ -98,5 +98,6 @@ def test_the_second_stage_is_shown_what_the_first_was_but_for_what_table_3_leave
     adapters.adapter(replace(condition("idl"), msl=msl, dpoc_options={"criterion_type": "inversion"}), 0)
     (first, _), (second, _), _, (alone, _) = asked
     assert msl.items() <= first.dataset_options.items()
-    assert second.dataset_options == {"encoder": "offline", "reference_turns": "self", "references": 12}
+    shown = {"encoder": "offline", "reference_turns": "self", "references": 12}
+    assert second.dataset_options == {**shown, "targets": "all"}  # the last is the scale's
     assert alone.dataset_options == {**second.dataset_options, "criterion_type": "inversion"}
