@@ -3,7 +3,7 @@
     python benchmarks/second_stage.py --adapter runs/msl --output_dir runs/sampled --rejected sample \
         --data_dir <ConvAI2 files> --dataset_options '{"on_error": "skip"}'
 
-trains one from an MSL adapter, on the prompts that it was trained on and the settings of the scale smollm2_short. What
+trains one from an MSL adapter, on the prompts that it was trained on and the settings of the scale smollm2_power. What
 it is worth is told by `idl-hf evaluate`, beside other lines, as a condition {condition: icl, model: runs/sampled,
 prompt: ...} of an experiment.
 
@@ -92,7 +92,7 @@ def with_samples(rows: Dataset, adapter: str, seed: int = 0) -> Dataset:
 def main() -> None:
     """Train one variant."""
     (settings,) = TrlParser((Settings,)).parse_args_and_config()
-    scale, recipe = load_scale("smollm2_short"), load_recipe(settings.adapter)
+    scale, recipe = load_scale("smollm2_power"), load_recipe(settings.adapter)
     options = {**recipe["options"], **scale.dpoc_options, **parse_options(settings.dataset_options)}
     options.pop("reply", None)  # a dpoc row predicts each reply
     data = DataArguments(
