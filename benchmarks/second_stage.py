@@ -9,8 +9,7 @@ prompt: ...} of an experiment.
 
 rejected: "sample" is what the adapter itself replies, drawn at temperature 1, so that the order is real > criterion >
 own sample; "row" is that of the row. penalty_form: "smooth" puts softplus(x) for max(0, x) in the paper's penalty,
-"per_token" divides log-ratios by the number of tokens first. Two CPU cores: 7 minutes of training, and as many to draw
-430 replies.
+"per_token" divides log-ratios by the number of tokens first.
 """
 
 from dataclasses import dataclass

@@ -136,12 +136,18 @@ def load_experiment(name: str) -> Experiment:
 def load_scale(name: str) -> Scale:
     """Read a scale by name, or from a YAML file. What a file does not say is as in the scale that it names with
     `like`, or as `Scale` has it. Raises ValueError for an unknown name or word."""
+    return _filled(Scale, _fields_of_scale(name), name)
+
+
+def _fields_of_scale(name: str, *like_it: str) -> dict[str, Any]:
     scales = folder("experiments") / "scales"
-    known = sorted(file.stem for file in scales.glob("*.yaml"))
-    found = _read(name, scales, "scale", known)
-    if "like" in found:
-        found = _read(str(found.pop("like")), scales, "scale", known) | found
-    return _filled(Scale, found, name)
+    found = _read(name, scales, "scale", sorted(file.stem for file in scales.glob("*.yaml")))
+    like = found.pop("like", None)
+    if like is None:
+        return found
+    if like in (name, *like_it):
+        raise ValueError(f"The scale '{name}' is like '{like}', which is itself like '{name}'. Take one `like` out.")
+    return _fields_of_scale(str(like), name, *like_it) | found
 
 
 def _read(name: str, place: Path, kind: str, known: list[str]) -> dict[str, Any]:

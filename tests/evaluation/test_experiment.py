@@ -155,6 +155,11 @@ def test_a_scale_is_like_another_but_for_what_it_says(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text("like: smollm2_power\npeople: 3\n")
     assert load_scale(str(file)) == replace(load_scale("smollm2_power"), people=3)
+    file.write_text("like: smollm2_short\npeople: 3\n")  # which is like another itself
+    assert load_scale(str(file)) == replace(load_scale("smollm2_short"), people=3)
+    file.write_text(f"like: {file}\n")
+    with pytest.raises(ValueError, match=r"is itself like .*Take one `like` out"):
+        load_scale(str(file))
     file.write_text("like: nowhere\n")
     with pytest.raises(ValueError, match=r"There is no scale 'nowhere'\. There are: paper, quick, "):
         load_scale(str(file))
