@@ -13,6 +13,7 @@ own sample; "row" is that of the row. penalty_form: "smooth" puts softplus(x) fo
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
@@ -28,12 +29,12 @@ from idl_hf.dpoc.loss import dpoc_penalty
 from idl_hf.dpoc.scores import completion_labels
 from idl_hf.dpoc.trainer import DPOCTrainer
 from idl_hf.evaluation.experiment import load_scale
-from idl_hf.models.identity import load_recipe
+from idl_hf.models.identity import RECIPE_FILE, load_recipe
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.training.data import DataArguments, fit_rows, parse_options
 from idl_hf.training.stages import model_to_train, train_on
 
-FORMS = ("paper", "smooth", "per_token")
+FORMS = ("paper", "smooth", "per_token")  # of TRAINERS
 
 
 @dataclass
@@ -54,23 +55,26 @@ class Settings:
     max_steps: int = option(-1, "Fewer steps than once over the rows.")
 
 
-class VariantTrainer(DPOCTrainer):
-    """DPOCTrainer with the penalty in another form."""
+class SmoothTrainer(DPOCTrainer):
+    """DPOCTrainer whose penalty has no kink."""
 
-    form = "paper"
+    def _penalty(self, chosen: Tensor, criterion: Tensor, rejected: Tensor) -> Tensor:
+        return self.args.penalty * (F.softplus(criterion - chosen) + F.softplus(rejected - criterion))
+
+
+class PerTokenTrainer(DPOCTrainer):
+    """DPOCTrainer whose penalty compares means over tokens, so that long replies weigh no more than short ones."""
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
-        self._lengths = (completion_labels(inputs) != -100).sum(dim=1).chunk(3)
+        self._lengths = (completion_labels(inputs) != -100).sum(dim=1).clamp(min=1).chunk(3)
         return super()._compute_loss(model, inputs, return_outputs)
 
     def _penalty(self, chosen: Tensor, criterion: Tensor, rejected: Tensor) -> Tensor:
-        weight = self.args.penalty
-        if self.form == "smooth":
-            return weight * (F.softplus(criterion - chosen) + F.softplus(rejected - criterion))
-        if self.form == "per_token":
-            pairs = zip((chosen, criterion, rejected), self._lengths, strict=True)
-            chosen, criterion, rejected = (ratio / count for ratio, count in pairs)
-        return dpoc_penalty(chosen, criterion, rejected, weight)
+        pairs = zip((chosen, criterion, rejected), self._lengths, strict=True)
+        return dpoc_penalty(*[ratio / length for ratio, length in pairs], penalty=self.args.penalty)
+
+
+TRAINERS = {"paper": DPOCTrainer, "smooth": SmoothTrainer, "per_token": PerTokenTrainer}
 
 
 def with_samples(rows: Dataset, adapter: str, seed: int = 0) -> Dataset:
@@ -91,6 +95,8 @@ def with_samples(rows: Dataset, adapter: str, seed: int = 0) -> Dataset:
 def main() -> None:
     """Train one variant."""
     (settings,) = TrlParser((Settings,)).parse_args_and_config()
+    if not Path(settings.adapter, RECIPE_FILE).is_file():
+        raise SystemExit(f"--adapter '{settings.adapter}' is no folder of an adapter that `idl-hf msl` made.")
     scale, recipe = load_scale("smollm2_power"), load_recipe(settings.adapter)
     options = {**recipe["options"], **scale.dpoc_options, **parse_options(settings.dataset_options)}
     options.pop("reply", None)  # a dpoc row predicts each reply
@@ -103,13 +109,12 @@ def main() -> None:
     )
     given = {"learning_rate": settings.learning_rate, "penalty": settings.penalty, "max_steps": settings.max_steps}
     args = DPOCConfig(**{**scale.training, **scale.dpoc, **given}, output_dir=settings.output_dir)
-    model = ModelConfig(model_name_or_path=settings.adapter, **scale.model)
+    model = ModelConfig(model_name_or_path=settings.adapter)
     loaded = model_to_train(args, model)
     rows = fit_rows(data.load("dpoc", data.train_split), loaded.tokenizer, data.max_prompt_tokens, per_dialogue=True)
     if settings.rejected == "sample":
         rows = with_samples(rows, settings.adapter)
-    VariantTrainer.form = settings.penalty_form
-    train_on(VariantTrainer, loaded, {"train": rows}, data, args, model)
+    train_on(TRAINERS[settings.penalty_form], loaded, {"train": rows}, data, args, model)
 
 
 if __name__ == "__main__":
