@@ -2,8 +2,9 @@
 
 Each folder of docs/results holds one report as `idl-hf evaluate --experiment ... --output_dir docs/results` writes it
 and nothing else, but for lines/, from which reports go on. It is of real dialogues, tells what it was made from and
-with, and all that one page quotes were made by the same code. What is wrong is named, and the exit status is 1 if
-anything is.
+with, and all that one page quotes were made by the same code. A figure with an interval on that page, in the README or
+in that of the recipes stands in a report, or on the page of earlier results. What is wrong is named, and the exit
+status is 1 if anything is.
 """
 
 import argparse
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 FILES = {"report.html", "report.json", "report.md"}
 _LINK = re.compile(r"\]\((results/[^)#\s]*)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FIGURE = re.compile(r"-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\]")
 _TEXTS = ("examples", "highlighted", "conversations")
 _TOLD = ("date", "idl_hf", "code", "data", "libraries", "machine")
 
@@ -41,7 +43,7 @@ def problems(root: Path = ROOT) -> list[str]:
         wrong += _wrong(content.get("settings", {}), sample)
         wrong += ["shows text of a corpus (pass --texts false)"] * any(map(content.get, _TEXTS))
         found += [f"{report.relative_to(root)} {what}. Write it anew with `idl-hf evaluate`." for what in wrong]
-    return [*found, *_of_page(root / "docs" / "results.md", reports)]
+    return [*found, *_of_page(root / "docs" / "results.md", reports), *_unheard_of(root, reports)]
 
 
 def _belongs(file: Path, reports: list[Path]) -> bool:
@@ -97,6 +99,21 @@ def _of_page(page: Path, reports: list[Path]) -> Iterator[str]:
                 f"docs/{page.name} quotes reports of different code for {what}: {', '.join(sorted(of_report))}. Make "
                 "all by the same code, or quote the older ones on a page of their own."
             )
+
+
+def _unheard_of(root: Path, reports: list[Path]) -> Iterator[str]:
+    """Yield the figures with intervals that no report holds, of pages that show such."""
+    sources = [*(report / "report.md" for report in reports), root / "docs" / "earlier_results.md"]
+    known = {figure for file in sources if file.is_file() for figure in _figures(file)}
+    for name in ("README.md", "docs/results.md", "examples/recipes/README.md"):
+        page = root / name
+        for figure in _figures(page) if page.is_file() else ():
+            if figure not in known:
+                yield f"{name} shows {figure}, which stands in no report. Take it from one."
+
+
+def _figures(page: Path) -> list[str]:
+    return _FIGURE.findall(re.sub("[*†]", "", page.read_text(encoding="utf-8")))  # of the best and the better
 
 
 def main() -> int:
