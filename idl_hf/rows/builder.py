@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import datasets
-from datasets.data_files import DataFilesDict
+from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.fingerprint import Hasher
 
 from idl_hf.arguments import option
@@ -111,12 +111,14 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
             raise ValueError("Pass either data_dir or data_files, not both.")
         config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
         if data_dir is not None:
-            # As data files, so that the cache notices when one of them changes
+            # As data files, so that the cache tells folders apart
             by_split = self.split_files(data_dir, config)
             escaped = {split: [glob.escape(file) for file in files] for split, files in by_split.items()}
-            data_files = DataFilesDict.from_patterns(escaped, base_path="")
+            found = DataFilesDict.from_patterns(escaped, base_path="")
+            # Without their times, which a copy changes: hours of training go by the name of the rows
+            data_files = DataFilesDict({split: DataFilesList(list(files), []) for split, files in found.items()})
         if data_files is not None:
-            # `datasets` looks at the time of a file, which a copy or a backup may have kept
+            # `datasets` would look at the time of a file, which a copy or a backup may have kept
             read = contents_identity(data_files), negatives_identity(AUTO)
             kwargs["hash"] = Hasher.hash((kwargs.get("hash"), read))
         self._default_files = data_files is None

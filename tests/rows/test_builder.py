@@ -221,6 +221,17 @@ def test_a_file_that_appears_is_found(folder):
     assert list(load_dataset(DATASET, "sessions", data_dir=str(folder))) == ["train", "test"]
 
 
+def test_rows_go_by_what_files_hold_and_not_by_their_times(folder):
+    names = []
+    for time in (1, 2, 2):
+        os.utime(folder / "train.jsonl", (time, time))
+        names.append(load_dataset(DATASET, "msl", data_dir=str(folder), encoder="offline")["train"]._fingerprint)
+        if len(names) == 2:  # of the same size
+            text = (folder / "train.jsonl").read_text(encoding="utf-8")
+            (folder / "train.jsonl").write_text(text.replace("the", "teh", 1), encoding="utf-8")
+    assert names[0] == names[1] != names[2]
+
+
 def test_an_interrupted_build_leaves_nothing_that_is_taken_for_whole(folder, tmp_path, monkeypatch):
     options = {"data_dir": str(folder), "encoder": "offline", "cache_dir": str(tmp_path / "cache")}
     whole = RowBuilder.rows
