@@ -158,3 +158,12 @@ def test_punctuation_shows_no_persona():
     assert bare["p_co"] == ended["p_co"] == pytest.approx(2 / np.sqrt(4 * 4))
     assert bare["p_f1"] == ended["p_f1"] > 0
     assert stop["p_co"] == stop["p_f1"] == 0
+
+
+def test_what_is_neither_better_higher_nor_lower_has_no_direction():
+    """Gain rises when a stranger's likelihood falls, and a floor and a ceiling are of replies that nobody generates."""
+    assert {key for key, score in SCORES.items() if score.lower_is_better is None} == {
+        "nll_other",
+        "author_floor",
+        "author_ceiling",
+    }
