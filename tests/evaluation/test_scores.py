@@ -161,7 +161,7 @@ def test_punctuation_shows_no_persona():
 
 
 def test_what_is_neither_better_higher_nor_lower_has_no_direction():
-    """Gain rises when a stranger's likelihood falls, and a floor and a ceiling are of replies that nobody generates."""
+    """Gain rises when a stranger's likelihood falls, and floor and ceiling are of real replies."""
     assert {key for key, score in SCORES.items() if score.lower_is_better is None} == {
         "nll_other",
         "author_floor",
