@@ -182,6 +182,16 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are(
     assert "'idl_hf/dialogues_idl' has no split 'validation', only: train. Pass --split with one of these" in error
 
 
+def test_rows_that_are_made_already_are_no_dataset_to_train_on(sample_data, tmp_path, capsys):
+    rows = str(tmp_path / "rows")
+    where = ["--data_dir", str(sample_data), "--dataset_options", '{"encoder": "offline"}']
+    main(["build", "--dataset_name", "idl_hf/dialogues_idl", *where, "--configs", "msl", "--output_dir", rows])
+    main(["msl", "--dataset_name", rows, "--model_name_or_path", "offline", "--output_dir", str(tmp_path / "msl")])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"'{rows}' holds rows that `idl-hf build` made" in error
+    assert "--data_dir" in error
+
+
 @pytest.mark.parametrize("name", ["runs/nope", "./runs/nope", "/nowhere/at/all", "~/nope"])
 def test_a_model_that_is_nowhere_is_told_in_a_line(name, sample_data, capsys):
     talk = ["--dialogues", str(sample_data / "validation.jsonl"), "--person", "leroy", "--encoder", "offline"]

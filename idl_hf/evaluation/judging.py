@@ -7,7 +7,6 @@ import secrets
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from idl_hf.arguments import option
 from idl_hf.encoding import default_encoder
@@ -16,10 +15,7 @@ from idl_hf.evaluation.ratings_file import RatingsFile, create
 from idl_hf.rows.arguments import DATASET_HELP, OPTIONS_HELP, parse_options
 from idl_hf.shown import visible
 
-if TYPE_CHECKING:
-    from idl_hf.evaluation.data import EvaluationData
-
-_MAX_PROMPT_TOKENS, _MAX_NEW_TOKENS = 2048, 40  # of `idl-hf evaluate`
+_MAX_NEW_TOKENS = 40  # of `idl-hf evaluate`
 
 
 @dataclass
@@ -66,11 +62,7 @@ def open_ratings(
     path = Path(args.ratings)
     goes_on = path.exists()
     if args.judge_a is not None and args.judge_b is not None and not goes_on:
-        from idl_hf.evaluation.data import EvaluationData  # here, since `--help` would pay for it
-
-        options = {"encoder": encoder or default_encoder(), **parse_options(args.dataset_options)}
-        data = EvaluationData(args.dataset_name, data_dir, args.split, _MAX_PROMPT_TOKENS, options)
-        _begin(path, (args.judge_a, args.judge_b), args.items, data, chat_template)
+        _begin(path, (args.judge_a, args.judge_b), args, data_dir, encoder, chat_template)
     ratings = RatingsFile(path)
     systems = ratings.study.systems
     if args.judge_a is not None and (args.judge_a, args.judge_b) != systems:
@@ -89,20 +81,35 @@ def open_ratings(
 
 
 def _begin(
-    path: Path, systems: tuple[str, str], count: int, data: "EvaluationData", chat_template: str | None
+    path: Path,
+    systems: tuple[str, str],
+    args: JudgeArguments,
+    data_dir: str | None,
+    encoder: str | None,
+    chat_template: str | None,
 ) -> None:
     """Write the file of a new study. What models write is kept beside it until then, for a run that is interrupted."""
-    from idl_hf.cache import Cache
+    from idl_hf.cache import Cache  # here, since `--help` would pay for them
+    from idl_hf.evaluation.data import EvaluationData
     from idl_hf.evaluation.pairs import make_pairs
+    from idl_hf.evaluation.prompts import prompt_budget, prompt_options
+    from idl_hf.models.identity import load_recipe
 
+    given = parse_options(args.dataset_options) | ({"encoder": encoder} if encoder else {})
+    recipes = {name: load_recipe(name) for name in systems if not Path(name).is_file()}
+    prompts = prompt_options(recipes, given)
+    encoders = [options["encoder"] for options in prompts.values() if "encoder" in options]
+    options = {"encoder": next(iter(encoders), default_encoder()), **given}
+    data = EvaluationData(args.dataset_name, data_dir, args.split, prompt_budget(recipes), options)
     seed = secrets.randbits(32)  # so that nobody can work out which side is whose
     written = Cache(path.with_name(f".{path.name}.written.sqlite"))
-    pairs, notes = make_pairs(systems, data, count, _MAX_NEW_TOKENS, written, chat_template)
+    pairs, notes = make_pairs(systems, data, args.items, _MAX_NEW_TOKENS, written, chat_template, prompts)
     made_from = {
         "dataset_name": data.dataset_name,
         "data_dir": data.data_dir,
         "split": data.split,
         "options": dict(data.options),
+        "prompts": [{"model": name, **options} for name, options in prompts.items()],
         "max_prompt_tokens": data.max_prompt_tokens,
         "max_new_tokens": _MAX_NEW_TOKENS,
         "chat_template": chat_template,

@@ -1,15 +1,15 @@
 """The pairs of replies of a human evaluation: two systems' replies to the same conversations, spread over people."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from datasets import Dataset
 
 from idl_hf.cache import Cache
-from idl_hf.evaluation.data import EvaluationData, keys_of
+from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of
 from idl_hf.evaluation.measured_model import MeasuredModel
 from idl_hf.evaluation.ratings import Pair
 from idl_hf.evaluation.reply_file import GivenReply, read_replies
@@ -35,14 +35,20 @@ def make_pairs(
     max_new_tokens: int,
     cache: Cache,
     chat_template: str | None = None,
+    prompts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Pairs:
     """Return so many pairs, or as many as there are, spread over people and then over their dialogues.
 
     systems: each a file of replies, or a model or adapter as `load_model` takes it. cache: of what models write, so
-    that an interrupted run goes on. Raises ValueError where there is nothing that both reply to.
+    that an interrupted run goes on. prompts: the row options of a model's own prompts, by system; raters see whole
+    past dialogues whatever it is. Raises ValueError where there is nothing that both reply to.
     """
     files = {name: read_replies(Path(name)) for name in systems if Path(name).is_file()}
-    targets, notes, texts = targets_of(data.rows("references"), data), [], {}
+    made = {name: {"conditioning": "references", **(prompts or {}).get(name, {})} for name in systems}
+    own = {name: data.rows(**options) for name, options in made.items() if name not in files}
+    asked = data.rows("references", reference_turns="all")
+    in_all = set(keys_of(asked)).intersection(*map(keys_of, own.values()))
+    targets, notes, texts = [target for target in targets_of(asked, data) if target.dialogue in in_all], [], {}
     for name, given in files.items():
         texts[name] = _texts(targets, name, given, data)
         targets = [target for target in targets if target in texts[name]]
@@ -51,17 +57,15 @@ def make_pairs(
                 f"{lost} of the {len(given)} replies in '{name}' are to nothing that both systems can be asked."
             )
     chosen = spread_over_people(targets, count)
-    data = replace(data, only={target.dialogue for target in chosen})
     replies = [
         [texts[name][target] for target in chosen]
         if name in texts
-        else _written(name, data, chosen, max_new_tokens, cache, chat_template)
+        else _written(name, own[name], data.max_prompt_tokens, chosen, max_new_tokens, cache, chat_template)
         for name in systems
     ]
-    asked = data.rows("references")
-    rows = dict(zip(keys_of(asked), asked, strict=True))
+    shown = _by_dialogue(_of(asked, chosen))
     both = zip(chosen, *replies, strict=True)
-    return Pairs([_pair(target, rows[target.dialogue], (one, other)) for target, one, other in both], notes)
+    return Pairs([_pair(target, shown[target.dialogue], (one, other)) for target, one, other in both], notes)
 
 
 def _texts(
@@ -105,7 +109,8 @@ def _in_turn(lists: Iterable[Sequence[_T]]) -> list[_T]:
 
 def _written(
     name: str,
-    data: EvaluationData,
+    rows: Dataset,
+    max_prompt_tokens: int,
     chosen: Sequence[Target],
     max_new_tokens: int,
     cache: Cache,
@@ -114,12 +119,21 @@ def _written(
     """Return what a model replies, with the conversation before as it really went."""
     model = MeasuredModel(name, cache, chat_template=chat_template)
     positions = model.positions and model.positions - max_new_tokens
-    rows = fit_rows(data.rows("references"), model.tokenizer, data.max_prompt_tokens, positions)
-    by_dialogue = dict(zip(keys_of(rows), rows, strict=True))
+    by_dialogue = _by_dialogue(fit_rows(_of(rows, chosen), model.tokenizer, max_prompt_tokens, positions))
     prompts = [
         [*by_dialogue[target.dialogue]["prompt"], *_said(by_dialogue[target.dialogue], target)] for target in chosen
     ]
     return model.replies(prompts, max_new_tokens, name)
+
+
+def _of(rows: Dataset, targets: Iterable[Target]) -> Dataset:
+    """Return the rows of the dialogues that the targets are in."""
+    dialogues = {target.dialogue for target in targets}
+    return rows.select([place for place, key in enumerate(keys_of(rows)) if key in dialogues])
+
+
+def _by_dialogue(rows: Dataset) -> dict[DialogueKey, Mapping[str, Any]]:
+    return dict(zip(keys_of(rows), rows, strict=True))
 
 
 def _said(row: Mapping[str, list[Message]], target: Target) -> list[Message]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from idl_hf.chat.recipe import DEFAULT_BUDGET, trained_options
 from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import Condition, condition, conditions_of_models
@@ -19,6 +18,7 @@ from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Experiment, Scale, load_experiment, load_scale
 from idl_hf.evaluation.kept_lines import KeptLines
 from idl_hf.evaluation.measuring import ExperimentRun
+from idl_hf.evaluation.prompts import prompt_budget, prompt_options
 from idl_hf.evaluation.provenance import NO_RESULT, SAMPLE_DATA, Files, provenance
 from idl_hf.evaluation.scores import AUTHOR, WORDS
 from idl_hf.evaluation.written import finish, write_report
@@ -31,10 +31,6 @@ from idl_hf.training.data import DataArguments, parse_options
 
 _EXPERIMENTS = "runs/experiments"
 _LIKELIHOODS = ["nll", "nll_other", "gain", "id_hits", "id_log_loss", "nll_none", "nll_profile"]
-_OF_PROMPTS = {  # the options of rows that say what a prompt shows
-    "clusters", "min_dialogues_to_cluster", "references", "reference_turns", "scale", "order", "spi", "dpi",
-    "conditioning", "encoder", "extractor",
-}  # fmt: skip
 _ABOUT_MODELS = (
     "Models side by side on people none of them trained on. Persona gain is NLL given another person's dialogues "
     "minus NLL given the person's own: zero for a model that ignores the person, whatever else it learnt."
@@ -94,9 +90,8 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     reader = next(iter(models)) if args.engine is None else _tokenizer(args.engine, list(models), args)
     recipes = {name: load_recipe(reader if args.engine else name) for name in models}
     given = parse_options(args.dataset_options) | ({"encoder": args.encoder} if args.encoder else {})
-    prompts = _prompts(recipes, given)
-    budgets = [recipe["max_prompt_tokens"] for recipe in recipes.values() if recipe.get("max_prompt_tokens")]
-    budget = args.max_prompt_tokens or min(budgets, default=DEFAULT_BUDGET)
+    prompts = prompt_options(recipes, given)
+    budget = args.max_prompt_tokens or prompt_budget(recipes)
     test = args.dataset_name.removeprefix("idl_hf/")
     columns = _LIKELIHOODS + ([*WORDS, *AUTHOR] if args.generated_replies else [])
     experiment = models_experiment(models, test, columns, prompts)
@@ -119,23 +114,6 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
     made = [{"model": name, **options} for name, options in prompts.items()]
     settings = {"arguments": _given(args), "max_prompt_tokens": budget, "prompts": made}
     return finish(folder, measure(experiment, run, folder, settings, started))
-
-
-def _prompts(recipes: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the row options by which each model's prompts are made: as in its training, and where a model tells of
-    none, as those of the first that does. What is given goes for all."""
-    trained = {
-        name: {
-            option: value
-            for option, value in trained_options(f"The options saved with '{name}'", recipe["options"]).items()
-            if option in _OF_PROMPTS and option not in given
-        }
-        for name, recipe in recipes.items()
-        if recipe.get("options")
-    }
-    first = next(iter(trained.values()), {})
-    shared = {option: value for option, value in first.items() if option != "conditioning"}
-    return {name: trained.get(name, shared) for name in recipes}
 
 
 def _tokenizer(engine: str, models: list[str], args: EvaluateArguments) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from idl_hf.arguments import option
@@ -48,12 +49,19 @@ class DatasetArguments:
 
 
 def load(name: str, config: str, **options: Any) -> Any:
-    """Return what `load_dataset` does. Raises ValueError for a split that is not there, naming those that are."""
+    """Return what `load_dataset` does. Raises ValueError for a split that is not there, naming those that are, and for
+    a folder of rows that are made already, which do not tell how a chat has to make its prompts."""
     from datasets import load_dataset
 
     try:
         return load_dataset(name, config, **options)
     except ValueError as error:
+        if str(error).startswith("BuilderConfig") and Path(name, config).is_dir():
+            raise ValueError(
+                f"'{name}' holds rows that `idl-hf build` made, which do not tell how a chat makes its prompts. Pass "
+                f"what they were made with, --dataset_name, --data_dir and --dataset_options: `datasets` has them in "
+                "its cache."
+            ) from error
         unknown = _UNKNOWN_SPLIT.match(str(error))
         if unknown is None:
             raise

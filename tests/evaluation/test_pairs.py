@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from idl_hf.evaluation.data import DialogueKey
+from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of
 from idl_hf.evaluation.judging import JudgeArguments, open_ratings
 from idl_hf.evaluation.pairs import as_judged, spread_over_people
 from idl_hf.evaluation.ratings import Rating
 from idl_hf.evaluation.ratings_file import read_ratings
 from idl_hf.evaluation.targets import Target
+from idl_hf.models.identity import save_recipe
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.prompting import render
 
@@ -94,6 +95,38 @@ def test_a_model_replies_to_the_conversation_as_it_went(logs, tmp_path, systems,
     assert [pair.replies[0] for pair in study.pairs] == [as_judged(expected[i]) for i in range(3)]
     assert len({pair.replies[0] for pair in study.pairs}) > 1
     assert sorted(file.name for file in tmp_path.iterdir() if "written" in file.name) == []
+
+
+def test_a_model_is_asked_as_it_was_trained_and_raters_see_whole_dialogues(
+    logs, tmp_path, systems, tiny_llama, tokenizer
+):
+    folders = {name: tmp_path / name for name in ("lists", "base")}
+    for number, folder in enumerate(folders.values()):
+        tiny_llama(seed=number, tie_word_embeddings=False).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    listed = {"reference_turns": "self", "references": 12, "clusters": 1}
+    save_recipe(folders["lists"], listed, 2048)
+    study = begun(logs, tmp_path, judge_a=str(folders["base"]), judge_b=str(folders["lists"]), items=4)
+    assert [made["reference_turns"] for made in study.made_from["prompts"]] == ["self", "self"]  # base tells of none
+    data = EvaluationData("idl_hf/dialogues_idl", str(logs), options={"encoder": "offline", **listed})
+    rows = data.rows("references")
+    prompts = dict(zip(keys_of(rows), zip(rows["prompt"], rows["completion"], strict=True), strict=True))
+    for pair in study.pairs:
+        assert {turn.role for dialogue in pair.past for turn in dialogue} == {"self", "partner"}
+    for place, folder in enumerate(folders.values()):
+        local = LocalModel.from_pretrained(str(folder))
+        for pair in study.pairs:
+            prompt, completion = prompts[DialogueKey(pair.person_id, pair.dialogue_id)]
+            assert prompt[0]["role"] == "system"
+            said = {turn["text"] for turn in turns_of(pair.dialogue_id)[: pair.turn]}
+            before = [message for message in completion if message["content"] in said]
+            replied = dict(local.replies([[*prompt, *before]], Sampling(40)))[0]
+            assert pair.replies[1 - place] == as_judged(replied)
+
+
+def test_lists_that_are_asked_for_are_no_less_whole_dialogues_to_raters(logs, tmp_path, systems):
+    study = begun(logs, tmp_path, **systems, dataset_options={"reference_turns": "self"})
+    assert study.pairs == begun(logs, tmp_path, **systems, ratings=str(tmp_path / "whole.jsonl")).pairs
 
 
 def test_both_replies_are_written_alike_whoever_wrote_them():
