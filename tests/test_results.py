@@ -89,11 +89,15 @@ def test_where_lines_reply_belongs_to_a_report_and_what_they_reply_does_not(chec
 def test_figures_of_a_line_belong_there_and_texts_do_not(checkout):
     line = checkout / "docs" / "results" / "lines" / "0123456789abcdef.json"
     line.parent.mkdir()
-    line.write_text(json.dumps({"values": {"nll": {"ann": 2.5}}}))
+    made = {"date": "2026-01-01", "idl_hf": {"version": "1", "commit": "c0ffee"}}
+    made["machine"] = {"processor": "a processor", "cores": 2}
+    whole = {"label": "IDL", "values": {"nll": {"ann": 2.5}}, "whole": {}, "rows": {}, "notes": {}, "made": made}
+    line.write_text(json.dumps(whole))
     assert problems(checkout) == []
-    line.write_text(json.dumps({"values": {"nll": {"ann": "hi there"}}}))
-    (problem,) = problems(checkout)
-    assert problem.startswith("docs/results/lines/0123456789abcdef.json is no report.")
+    for content in (json.dumps({**whole, "values": {"nll": {"ann": "hi there"}}}), "{", "[1]", "{}"):
+        line.write_text(content)
+        (problem,) = problems(checkout)
+        assert problem.startswith("docs/results/lines/0123456789abcdef.json is no report.")
 
 
 def test_sample_dialogues_are_known_by_what_they_hold(checkout, sample_data):

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from idl_hf.evaluation.kept_lines import read_line
+
 ROOT = Path(__file__).parents[1]
 FILES = {"report.html", "report.json", "report.md"}
 _LINK = re.compile(r"\]\((results/[^)#\s]*)")
@@ -49,9 +51,11 @@ def problems(root: Path = ROOT) -> list[str]:
 def _belongs(file: Path, reports: list[Path]) -> bool:
     """Tell whether a file is one of a report, its figures or where its lines reply, or the figures of one line."""
     if file.parent.name == "lines" and file.suffix == ".json":
-        line = json.loads(file.read_text(encoding="utf-8"))
-        figures = [figure for column in line["values"].values() for figure in column.values()]
-        return all(isinstance(figure, int | float) for figure in figures)
+        try:
+            read_line(file)
+        except ValueError:
+            return False
+        return True
     if file.parent.name == "places":
         return file.parent.parent in reports and '"text":' not in file.read_text(encoding="utf-8")
     return file.parent in reports and file.name in FILES

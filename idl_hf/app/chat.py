@@ -180,7 +180,7 @@ def _written(
                     yield gr.skip(), _messages(so_far), gr.skip(), gr.skip()
                 else:
                     is_whole = True
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:  # the last two such as where memory runs out
             warn(error)
         about, messages, _, references = _show(visitor)
         yield about, messages, _ready(None if is_whole else typed), references
@@ -223,7 +223,7 @@ def _why(shared: Shared, visitor: Visitor, every: bool) -> Iterator[str]:
             yield sentence(_waiting(chat, every)) + references_block(chat)
         with shared.lock:
             reasons = chat.why(None if every else 2)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:  # the last two such as where memory runs out
         warn(error)
         yield gr.skip()
         return

@@ -38,8 +38,8 @@ CSS = """
 
 
 def shown(text: str) -> str:
-    """Return a text for HTML outside of tags: no part of it is a tag or an entity, or turns the writing."""
-    return escape(visible(text), quote=False)
+    """Return a text for HTML, in attributes too: none of it is a tag, an entity or a quote, or turns the writing."""
+    return escape(visible(text))
 
 
 def block(*parts: str) -> str:

@@ -7,6 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import gradio as gr
 
+from idl_hf.chat.commands import failure_line
 from idl_hf.shown import visible
 
 _SECONDS = 15  # a sentence takes longer to read than Gradio shows it
@@ -33,5 +34,5 @@ def telling_errors(handler: Callable[_Given, _Result]) -> Callable[_Given, _Resu
 
 def warn(error: Exception) -> None:
     """Show a mistake on the page."""
-    as_html = escape(visible(str(error)))  # which Gradio takes a message for
+    as_html = escape(visible(failure_line(error)))  # which Gradio takes a message for
     gr.Warning(as_html, duration=_SECONDS)

@@ -88,8 +88,10 @@ def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
 def _model(args: BaselineArguments, tokenizer: PreTrainedTokenizerBase, examples: int) -> Baseline:
     """Return the system as it begins: with random weights, or with those of its backbone."""
     set_seed(args.seed)
-    of_step = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    steps = args.max_steps if args.max_steps > 0 else int(examples * args.num_train_epochs) // of_step
+    # In batches of one process, which is what the model counts
+    steps = int(examples * args.num_train_epochs) // (args.per_device_train_batch_size * args.world_size)
+    if args.max_steps > 0:
+        steps = args.max_steps * args.gradient_accumulation_steps
     network = {"end_token_id": _end(tokenizer), "vocab_size": len(tokenizer), "ramp_steps": max(1, steps // _RAMP)}
     if args.backbone:
         network["backbone"] = AutoConfig.from_pretrained(args.backbone, trust_remote_code=False).to_dict()

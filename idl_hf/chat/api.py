@@ -23,6 +23,7 @@ from idl_hf.models.endpoint import EndpointError
 from idl_hf.models.engine import EngineStoppedError
 from idl_hf.models.generation import GenerationSettings
 from idl_hf.schema import Message
+from idl_hf.shown import visible
 
 logger = logging.getLogger(__name__)
 _MAX_BODY = 4 << 20  # bytes
@@ -33,7 +34,7 @@ _RETRY_AFTER = "2"  # seconds
 class Service:
     """What the API answers with. open: requests that are being answered or wait; more than `most_open` are refused.
 
-    answer: begins an answer to a prompt. state: what /health tells besides.
+    answer: begins an answer to a prompt. state: what /health tells besides, or EngineStoppedError.
     """
 
     persons: Persons
@@ -69,7 +70,10 @@ def make_app(service: Service) -> FastAPI:
 
     @app.get("/health")
     async def health() -> dict[str, object]:
-        return {"status": "ok", "open": service.open, **service.state()}
+        try:
+            return {"status": "ok", "open": service.open, **service.state()}
+        except EngineStoppedError as error:
+            raise _as_refusal(error) from error
 
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, object]:
@@ -102,7 +106,8 @@ def _check_key(request: Request, key: str | None) -> None:
 def _check_person(service: Service, name: str) -> None:
     people = service.persons.people
     if name not in people:
-        text = f"There is no person '{name[:200]}'.{did_you_mean(name[:200], people)} GET /v1/models lists them."
+        shown = visible(name[:200])  # JSON may hold halves of characters, which no answer can
+        text = f"There is no person '{shown}'.{did_you_mean(shown, people)} GET /v1/models lists them."
         raise RefusalError(404, text, "model", "model_not_found")
 
 

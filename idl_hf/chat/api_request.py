@@ -7,6 +7,7 @@ from typing import NoReturn
 from idl_hf.corpora.jsonl import is_text
 from idl_hf.models.generation import GenerationSettings
 from idl_hf.schema import Turn
+from idl_hf.shown import visible
 
 _MAX_STOPS = 16
 _OWN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")  # settings that a request may change
@@ -82,7 +83,8 @@ def _refuse_what_cannot_be_had(given: Mapping[str, object]) -> None:
         if name in _READ or name in _CHANGES_NOTHING:
             continue
         if name not in _NEUTRAL:
-            raise RefusalError(400, f"'{name[:80]}' is unknown here; leave it out.", name[:80], "unknown_parameter")
+            shown = visible(name[:80])  # JSON may hold halves of characters, which no answer can
+            raise RefusalError(400, f"'{shown}' is unknown here; leave it out.", shown, "unknown_parameter")
         if value not in _NEUTRAL[name]:
             allowed = " or ".join(map(repr, _NEUTRAL[name]))
             advice = f"leave it out{f', or pass {allowed}' if allowed else ''}"
@@ -114,8 +116,8 @@ def _settings(given: Mapping[str, object], defaults: GenerationSettings) -> Gene
 def _stops(given: Mapping[str, object]) -> tuple[str, ...]:
     stop = given.get("stop", [])
     stops = [stop] if isinstance(stop, str) else stop
-    if not isinstance(stops, list) or not all(isinstance(text, str) and text for text in stops):
-        _refuse("stop", "must be a text or a list of texts, none of them empty", stop)
+    if not isinstance(stops, list) or not all(is_text(text) and text for text in stops):
+        _refuse("stop", "must be a text of valid Unicode or a list of such texts, none of them empty", stop)
     if len(stops) > _MAX_STOPS:
         _refuse("stop", f"must be at most {_MAX_STOPS} texts", f"{len(stops)} of them")
     return tuple(stops)

@@ -210,6 +210,18 @@ def _reset(talk: Talk, words: str) -> None:
     print("The conversation begins anew.")
 
 
+def failure_line(error: Exception) -> str:
+    """Return a line that tells of an error: what it says itself, and of one that nobody foresaw, such as where memory
+    has run out, what it means."""
+    if not isinstance(error, RuntimeError | MemoryError):
+        return str(error)
+    what = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return (
+        f"That failed: {what}. The conversation is as it was before. Where memory has run out, try a shorter message "
+        "or begin the conversation anew."
+    )
+
+
 def describe_settings(settings: GenerationSettings) -> str:
     """Return a line that tells how replies are written."""
     shown = ", ".join(f"{name} {_value(value)}" for name, value in asdict(settings).items())

@@ -14,7 +14,7 @@ from transformers import LogitsProcessorList, PreTrainedModel, PreTrainedTokeniz
 from idl_hf import prompting
 from idl_hf.chat.forgetting import Forgotten, remove_from_caches, says_the_same, what_is_left
 from idl_hf.chat.opening import Opening, opening_of
-from idl_hf.chat.person_prompt import person_prompt
+from idl_hf.chat.person_prompt import PersonPrompt, person_prompt
 from idl_hf.chat.reasons import Reason, reasons
 from idl_hf.chat.recipe import DEFAULT_BUDGET, recipe_of, trained_options
 from idl_hf.chat.saved import PERSONA_FILE, Exchange, SavedPersona, forget_saved, read_persona, write_persona
@@ -368,7 +368,7 @@ class PersonaChat:
             said = [continue_text(self._model.tokenizer, exchange.reply).ids for exchange in before]
             penalty = ReplyPenalty(float(own.repetition_penalty), [token for ids in said for token in ids])
             options["logits_processor"] = LogitsProcessorList([penalty])
-        references, prompt = self._prompt_after(before, text, length)
+        prompt = self._prompt_after(before, text, length)
         if own.seed is not None:
             torch.manual_seed((own.seed + self._drawn) % 2**63)
         self._drawn += 1
@@ -376,25 +376,22 @@ class PersonaChat:
         for piece in self._model.stream(prompt.messages, Sampling(length, options)):
             reply += piece
             yield piece
-        self._exchanges = [*before, Exchange(text.strip(), reply.strip(), tuple(references), prompt.dropped)]
+        self._exchanges = [*before, Exchange(text.strip(), reply.strip(), tuple(prompt.references), prompt.dropped)]
 
     def _prompt(self, text: str, max_new_tokens: int) -> list[Message]:
         """Return the prompt of a next message."""
-        return self._prompt_after(self._exchanges, text, max_new_tokens)[1].messages
+        return self._prompt_after(self._exchanges, text, max_new_tokens).messages
 
-    def _prompt_after(
-        self, before: Sequence[Exchange], text: str, max_new_tokens: int
-    ) -> tuple[list[Dialogue], prompting.Fitted]:
-        """Return the references of a message that follows a conversation, and its prompt."""
+    def _prompt_after(self, before: Sequence[Exchange], text: str, max_new_tokens: int) -> PersonPrompt:
+        """Return the prompt of a message that follows a conversation."""
         if not text.strip():
             raise ValueError("The message is empty; pass what the partner says.")
         if not is_text(text):
             raise ValueError("The message holds halves of characters, which no text has; pass valid Unicode.")
         context = [*(turn for exchange in before for turn in exchange.turns), Turn("partner", text)]
         again = self._choose_every is not None and len(before) % self._choose_every == 0
-        references = self._choose(context) if not before or again else list(before[-1].references)
-        fitted = person_prompt(
-            references,
+        return person_prompt(
+            lambda: self._choose(context) if not before or again else before[-1].references,
             context,
             self._model.tokenizer,
             self._model.model.config,
@@ -402,7 +399,6 @@ class PersonaChat:
             max_new_tokens,
             own_turns=self._options.own_turns,
         )
-        return references, fitted
 
     def _choose(self, context: Sequence[Turn]) -> list[Dialogue]:
         """Return the references for a conversation, and note which of its texts the caches know from now on."""

@@ -1,13 +1,14 @@
 """The people that a server answers for: whose prompt a conversation has, whatever was asked before."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from idl_hf.cache import digest
 from idl_hf.chat.person_prompt import person_prompt
 from idl_hf.corpora.files import find_splits
 from idl_hf.corpora.jsonl import read_dialogues
@@ -47,15 +48,14 @@ class Persons:
         self._config = config
         self._max_prompt_tokens = max_prompt_tokens
         self._lock = threading.Lock()  # encoder and tokenizer are for one thread at a time
-        self._chosen = lru_cache(maxsize=_CONVERSATIONS)(self._choose)
+        self._chosen: OrderedDict[bytes, list[Dialogue]] = OrderedDict()  # the conversation used last comes last
 
     def prompt(self, person_id: str, context: Sequence[Turn], system: str, max_new_tokens: int) -> list[Message]:
         """Return the prompt of a person's conversation. Raises ValueError for one that is too long for the model."""
         before = list(takewhile(lambda turn: turn.role == "self", context))
         with self._lock:
-            references = self._chosen(person_id, tuple(context[: len(before) + 1]))
             return person_prompt(
-                references,
+                lambda: self._references(person_id, context[: len(before) + 1]),
                 context,
                 self._tokenizer,
                 self._config,
@@ -65,7 +65,13 @@ class Persons:
                 self._options.own_turns,
             ).messages
 
-    def _choose(self, person_id: str, beginning: tuple[Turn, ...]) -> list[Dialogue]:
-        person = self.people[person_id]
-        people = People([person], self._encoder, self._options.extractor)
-        return choose_for_context(person, beginning, people, self._options)
+    def _references(self, person_id: str, beginning: Sequence[Turn]) -> list[Dialogue]:
+        key = digest(person_id, list(beginning))  # not the texts: thousands of long ones would fill the memory
+        if key not in self._chosen:
+            person = self.people[person_id]
+            people = People([person], self._encoder, self._options.extractor)
+            self._chosen[key] = choose_for_context(person, beginning, people, self._options)
+            if len(self._chosen) > _CONVERSATIONS:
+                self._chosen.popitem(last=False)
+        self._chosen.move_to_end(key)
+        return self._chosen[key]

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from idl_hf import prompting
 from idl_hf.chat.answers import Usage
 from idl_hf.chat.api_request import Asked
-from idl_hf.models.endpoint import Endpoint
+from idl_hf.models.endpoint import Call, Endpoint
 from idl_hf.models.engine import End, EngineStoppedError
 from idl_hf.models.responder import Sampling
 from idl_hf.schema import Message
@@ -32,6 +32,7 @@ class RemoteAnswers:
             raise EngineStoppedError("The server is shutting down.")
         answer = RemoteAnswer(self, prompt, asked)
         self._open.add(answer)
+        answer.begin()
         return answer
 
     def state(self) -> dict[str, int]:
@@ -61,7 +62,7 @@ class RemoteAnswer:
         self._answers = answers
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[str | Exception | None] = asyncio.Queue()
-        self._closed = threading.Event()
+        self._call = Call()
         self._text = ""
         self._prompt_tokens = len(prompting.prompt_ids(answers.tokenizer, prompt))
         self.end: End = "stop"
@@ -74,7 +75,11 @@ class RemoteAnswer:
         if asked.stops:
             options["stop_strings"] = list(asked.stops)
         sampling = Sampling(settings.max_new_tokens, options)
-        threading.Thread(target=self._write, args=(list(prompt), sampling), daemon=True).start()
+        self._thread = threading.Thread(target=self._write, args=(list(prompt), sampling), daemon=True)
+
+    def begin(self) -> None:
+        """Have it written; whoever counts it has done so, for it may end at once."""
+        self._thread.start()
 
     @property
     def usage(self) -> Usage:
@@ -92,9 +97,8 @@ class RemoteAnswer:
             raise event
 
     def close(self) -> None:
-        """Stop writing it, if it has not ended."""
-        self._closed.set()
-        self._answers.forget(self)
+        """Stop writing it, if it has not ended; it counts until its thread has."""
+        self._call.break_off()
 
     def emit(self, event: str | Exception | None) -> None:
         """Hand on a piece, the end, or what went wrong, from any thread."""
@@ -103,11 +107,13 @@ class RemoteAnswer:
 
     def _write(self, prompt: list[Message], sampling: Sampling) -> None:
         try:
-            with closing(self._answers.endpoint.stream(prompt, sampling)) as stream:
-                while not self._closed.is_set():
+            with closing(self._answers.endpoint.stream(prompt, sampling, self._call)) as stream:
+                while not self._call.broken_off.is_set():
                     self.emit(next(stream))
         except StopIteration as ended:
             self.end = "length" if ended.value == "length" else "stop"
             self.emit(None)
         except Exception as error:
             self.emit(error)
+        finally:
+            self._answers.forget(self)

@@ -207,6 +207,9 @@ def _service(
     from idl_hf.chat.api import Service
 
     hosts = ["localhost", "127.0.0.1", "[::1]", args.host] if is_loopback(args.host) else ["*"]
+    if ":" in args.host:
+        # A Host header has such an address in brackets, and Starlette 0.40 reads no further than to the first ":"
+        hosts += [f"[{args.host}]", f"[{args.host.partition(':')[0]}", "["]
     most = args.max_running + args.max_queued
     return Service(persons, answer, state, defaults, most, args.api_key, hosts)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idl_hf.arguments import option, required
-from idl_hf.chat.commands import Talk, answer, describe_settings
+from idl_hf.chat.commands import Talk, answer, describe_settings, failure_line
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import read_dialogues
+from idl_hf.corpora.names import alike
 from idl_hf.models.generation import SAMPLED, as_in_chat, setting_names
 from idl_hf.models.known_templates import CHAT_TEMPLATE_HELP
 from idl_hf.schema import Person, group_by_person
@@ -114,6 +115,8 @@ def _converse(talk: Talk) -> None:
             print("\n(stopped: what was said last does not count)", flush=True)
         except (ValueError, OSError) as error:
             print(visible(str(error)), flush=True)
+        except (RuntimeError, MemoryError) as error:  # such as no memory left; the conversation must not end with it
+            print(f"\n{visible(failure_line(error))}", flush=True)
 
 
 def _refuse_what_is_saved(args: ChatArguments) -> None:
@@ -157,13 +160,17 @@ def read_people(path: str | Path) -> dict[str, Person]:
 
 
 def find_person(path: str | Path, person_id: str | None) -> Person:
-    """Return a person of such a file, or its only one. Raises CorpusError with the persons there are."""
+    """Return a person of such a file, or its only one; a name that is not there may be another spelling of one.
+    Raises CorpusError with the persons there are."""
     return _only_person(read_people(path), path, person_id)
 
 
 def _only_person(people: Mapping[str, Person], path: str | Path, person_id: str | None) -> Person:
     if person_id is None and len(people) == 1:
         return next(iter(people.values()))
+    meant = alike(person_id, people) if person_id and person_id not in people else []
+    if len(meant) == 1:
+        return people[meant[0]]
     if person_id is None or person_id not in people:
         wanted = f"has no person '{person_id}'" if person_id else "holds several persons; name one with --person"
         raise CorpusError(f"'{path}' {wanted}. Its persons are: {', '.join(sorted(people)) or 'none'}.")

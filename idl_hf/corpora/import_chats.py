@@ -19,6 +19,7 @@ from idl_hf.corpora.exports.dates import ORDERS
 from idl_hf.corpora.exports.dialogues import Cuts, Session, dialogue_of, sessions
 from idl_hf.corpora.exports.formats import AUTO, format_of, formats, options_of, reader_of
 from idl_hf.corpora.exports.mask import Mask
+from idl_hf.corpora.names import alike
 from idl_hf.schema import Dialogue, clean, comparable
 from idl_hf.shown import visible
 
@@ -113,7 +114,7 @@ def import_chats(args: ImportArguments) -> None:
     with Chats() as chats:
         log, made = ErrorLog("skip"), _import_of(args)
         cut = _read_and_cut(args, chats, made, mask, log)
-        held_out = _held_out(cut, made, args)
+        held_out = _held_out(cut, made, args, log)
         counts: Counter[str] = Counter()
         examples = _write(folder, cut, held_out, made, counts, args.dry_run)
     _print(args, made, counts, examples, log, mask, replaces)
@@ -128,7 +129,7 @@ def import_in_memory(args: ImportArguments) -> Imported:
     with Chats() as chats:
         log, made = ErrorLog("skip"), _import_of(args)
         cut = _read_and_cut(args, chats, made, mask, log)
-        _held_out(cut, made, args)
+        _held_out(cut, made, args, log)
         return Imported(list(cut.dialogues()), _account_of(args, made, Counter(), log, mask))
 
 
@@ -146,7 +147,10 @@ def _read_and_cut(args: ImportArguments, chats: Chats, made: Import, mask: Mask 
     """Fill the chats, and return the dialogues that are in them."""
     cuts, path = args.cuts(), Path(args.file).expanduser()
     _read(path, args, chats, made, mask, log)
-    return _Cutting(chats, cuts, _people(args.person, chats, made, path), mask or str, path.stem)
+    people = _people(args.person, chats, made, path, log)
+    if clean(args.person) != EVERYBODY:
+        _note_namesakes(people, chats, log)
+    return _Cutting(chats, cuts, people, mask or str, path.stem)
 
 
 def _seconds(name: str, text: str) -> float:
@@ -201,23 +205,31 @@ def _sound(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _people(asked: str, chats: Chats, made: Import, path: Path) -> list[str]:
+def _people(asked: str, chats: Chats, made: Import, path: Path, log: ErrorLog) -> list[str]:
     """Return whose turns are learnt. Raises ValueError, with the names there are, for a name that is none."""
     counts = {name: count for name, count in chats.speakers().items() if count}
     if not counts:
-        raise CorpusError(f"'{path}' holds no text of anybody. {_account(made)}")
+        raise CorpusError(f"'{path}' holds no text of anybody. {_account(made, log)}")
     name = clean(asked)
     if name in counts:
         return [name]
     if name == EVERYBODY:
         return list(counts)
-    alike = [known for known in counts if comparable(known) == comparable(name)]
-    if len(alike) == 1:
-        return alike
+    meant = alike(name, counts)
+    if len(meant) == 1:
+        return meant
     ranked = sorted(counts.items(), key=lambda item: -item[1])
     listed = ", ".join(f"'{known}' ({count} messages)" for known, count in ranked[:20])
     more = f" and {len(ranked) - 20} others" if len(ranked) > 20 else ""
     raise ValueError(f"Nobody in '{path}' is called '{asked}'. --person takes {EVERYBODY} or one of: {listed}{more}.")
+
+
+def _note_namesakes(people: list[str], chats: Chats, log: ErrorLog) -> None:
+    """Note who else has the name of the person that is learnt, told apart by the id behind it."""
+    (person,) = people
+    for name, count in chats.speakers().items():
+        if count and name.startswith(f"{person} (") and name.endswith(")"):
+            log.notes[f"message of '{name}', who is told apart from '{person}': --person takes either"] = count
 
 
 @dataclass(frozen=True)
@@ -252,7 +264,7 @@ class _Cutting:
                 yield dialogue_of(session, person, partner, numbers[named], self.named)
 
 
-def _held_out(cut: _Cutting, made: Import, args: ImportArguments) -> set[int]:
+def _held_out(cut: _Cutting, made: Import, args: ImportArguments, log: ErrorLog) -> set[int]:
     """Return the numbers of the dialogues for validation, the last ones of each person in time.
     What becomes of each message is counted on the way. Raises CorpusError where there is no dialogue."""
     begins: dict[str, list[tuple[float, int]]] = defaultdict(list)
@@ -267,7 +279,7 @@ def _held_out(cut: _Cutting, made: Import, args: ImportArguments) -> set[int]:
             begins[person].append((-math.inf if session.begin is None else session.begin, made.dialogues))
             made.dialogues += 1
     if not made.dialogues:
-        raise CorpusError(f"'{args.file}' holds no session with a turn of each side. {_account(made)}")
+        raise CorpusError(f"'{args.file}' holds no session with a turn of each side. {_account(made, log)}")
     made.people = len(begins)
     held_out = set()
     for own in begins.values():
@@ -288,6 +300,9 @@ def _write(
             for split in ("train", "validation") if held_out else ("train",):
                 partial = stack.enter_context(write_whole(folder / f"{split}.jsonl"))
                 files[split] = stack.enter_context(open(partial, "w", encoding="utf-8"))
+            # The last one takes its place first: with the report there, another import may replace what was cut short
+            partial = stack.enter_context(write_whole(folder / REPORT))
+            partial.write_text(json.dumps(made.report(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         for number, dialogue in enumerate(cut.dialogues()):
             split = "validation" if number in held_out else "train"
             counts[split] += 1
@@ -295,11 +310,8 @@ def _write(
                 files[split].write(_line(dialogue))
             if number in shown:
                 examples.append(dialogue)
-    if not dry_run:
-        if not held_out:
-            (folder / "validation.jsonl").unlink(missing_ok=True)  # of an import of before
-        with write_whole(folder / REPORT) as partial:
-            partial.write_text(json.dumps(made.report(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    if not dry_run and not held_out:
+        (folder / "validation.jsonl").unlink(missing_ok=True)  # of an import of before
     return examples
 
 
@@ -312,9 +324,10 @@ def _line(dialogue: Dialogue) -> str:
     return json.dumps({**record, "turns": turns}, ensure_ascii=False) + "\n"
 
 
-def _account(made: Import) -> str:
+def _account(made: Import, log: ErrorLog) -> str:
     reasons = ", ".join(f"{count} x {reason}" for reason, count in made.dropped.most_common())
-    return f"Of its {made.messages} messages {made.in_dialogues} are in dialogues; left out: {reasons or 'none'}."
+    account = f"Of its {made.messages} messages {made.in_dialogues} are in dialogues; left out: {reasons or 'none'}."
+    return f"{account} The first that is malformed: {log.messages[0]}" if log.messages else account
 
 
 def _print(
@@ -337,7 +350,7 @@ def _print(
     else:
         person, folder = shlex.quote(examples[0].person_id), shlex.quote(args.output_dir)
         lines += ["", f"{'Replaced the import in' if replaces else 'Written to'} {args.output_dir}. To go on:"]
-        lines += [f"  idl-hf fit {folder} --person {person} --output_dir {folder}/fit"]
+        lines += [f"  idl-hf fit {folder} --person={person} --output_dir {folder}/fit"]
     print(visible("\n".join(lines)))
 
 

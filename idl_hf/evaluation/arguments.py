@@ -87,10 +87,10 @@ class EvaluateArguments:
                 f"(a file of ratings); found {' and '.join(given) or 'none of them'}."
             )
         of_models = ["dataset_name", "data_dir", "split", "max_prompt_tokens", "dialogues_per_person"]
-        of_models += ["engine", "tokenizer"]
+        of_models += ["generated_replies", "engine", "tokenizer"]
         of_experiment = ["scale", "quick", "conditions", "model_name_or_path", "nli_model", "data_dirs"]
         of_experiment += ["runs_dir", "texts"]
-        of_both = ("generated_replies", "chat_template", "encoder", "dataset_options")
+        of_both = ("chat_template", "encoder", "dataset_options")
         if given == ["--experiment"]:
             self._refuse(of_models, "--experiment", "--models")
         else:
@@ -98,6 +98,10 @@ class EvaluateArguments:
         if given == ["--human"]:
             self._refuse((*of_models, *of_both), "--human", "--models")
         self._check_engine()
+        if self.dialogues_per_person is not None and self.dialogues_per_person < 1:
+            raise ValueError(f"--dialogues_per_person must be 1 or more, found {self.dialogues_per_person}.")
+        if self.generated_replies < 0:
+            raise ValueError(f"--generated_replies must be 0 or more, found {self.generated_replies}.")
 
     def _refuse(self, names: Sequence[str], kind: str, wanted: str) -> None:
         given = [f"--{name}" for name in names if getattr(self, name) != getattr(EvaluateArguments, name)]

@@ -24,7 +24,7 @@ class Shares(NamedTuple):
     """By person the share of strangers whose past the text is less alike to than to the person's own."""
 
     written: dict[str, float]
-    floor: dict[str, float]  # of another person's real replies
+    floor: dict[str, float]  # of another person's real replies, who is no stranger then; {} of two people
     ceiling: dict[str, float]  # of the person's own real replies
 
 
@@ -36,7 +36,8 @@ def verify_authors(cases: Sequence[Case], seed: int = 0) -> Shares:
     one and the logarithm of their counts, idf over the people's pasts); of a person with several dialogues the mean
     over these, each beside the past without that dialogue. Of strangers, too, a dialogue is left out, so that nobody
     is a stranger by how much is known of them. The three texts of a dialogue are cut to the length of the shortest,
-    since the author of a longer one is told more easily. seed: of whose real replies are the floor.
+    since the author of a longer one is told more easily. Of the floor its real author is left out, whose past is the
+    most alike of all: else it were below one half. seed: of whose real replies are the floor.
 
     N-grams, and not the grammar models of LambdaG (Nini et al. 2026; the package `lambdag`, MIT): these want content
     words masked by a tagger, which the package has none of, and models of order 10 for each person and thirty samples
@@ -54,25 +55,31 @@ def verify_authors(cases: Sequence[Case], seed: int = 0) -> Shares:
     vectorizer.fit([own[0].known for own in people])
     rounds = range(max(map(len, people)))
     known = [vectorizer.transform([own[i % len(own)].known for own in people]) for i in rounds]
+    order = np.random.default_rng(seed).permutation(len(people))
+    others = np.empty_like(order)  # whose real replies are a person's floor
+    others[order] = np.roll(order, -1)
     alike = np.zeros((3, len(people), len(people)))  # of each text to each past
     for i, past in zip(rounds, known, strict=True):
         asked = [number for number, own in enumerate(people) if i < len(own)]
-        for text, of_one_kind in enumerate(zip(*(_cut(people, number, i, seed) for number in asked), strict=True)):
+        cut = [_cut(people[number], people[others[number]], i) for number in asked]
+        for text, of_one_kind in enumerate(zip(*cut, strict=True)):
             alike[text, asked] += (vectorizer.transform(of_one_kind) @ past.T).toarray()
-    return Shares(*(dict(zip(by_person, _less_alike(table), strict=True)) for table in alike))
+    written, floor, ceiling = alike
+    floor[range(len(people)), others] = np.nan
+    shares = [_less_alike(written), _less_alike(floor) if len(people) > 2 else [], _less_alike(ceiling)]
+    return Shares(*(dict(zip(by_person, of_people, strict=False)) for of_people in shares))
 
 
-def _cut(people: Sequence[Sequence[Case]], number: int, i: int, seed: int) -> list[str]:
+def _cut(own: Sequence[Case], other: Sequence[Case], i: int) -> list[str]:
     """Return a dialogue's replies in question, another person's real ones and the person's own, of one length."""
-    order = np.random.default_rng(seed).permutation(len(people)).tolist()
-    other = people[order[(order.index(number) + 1) % len(order)]]
-    texts = people[number][i].written, other[i % len(other)].real, people[number][i].real
+    texts = own[i].written, other[i % len(other)].real, own[i].real
     return [text[: min(map(len, texts))] for text in texts]
 
 
 def _less_alike(alike: NDArray) -> list[float]:
-    """Return for each row the share of the other columns that are less than the one of its own number."""
+    """Return for each row the share of the other columns, without those that are NaN, that are less than the one of
+    its own number."""
     alike = alike.round(9)  # what is equal is so on any machine
     own = alike.diagonal()[:, None]
     less = (alike < own).sum(axis=1) + ((alike == own).sum(axis=1) - 1) / 2
-    return (less / (len(alike) - 1)).tolist()
+    return (less / (np.isfinite(alike).sum(axis=1) - 1)).tolist()

@@ -1,20 +1,23 @@
 """What an experiment of the paper compares, and at what size: the YAML files of examples/experiments as
 dataclasses."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args
-
-import yaml
+from typing import Any, get_args
 
 from idl_hf.evaluation.conditions import CONDITIONS, Condition, condition
 from idl_hf.evaluation.scores import SCORES
+from idl_hf.evaluation.yaml_fields import checked, filled, read_mapping, refuse_unknown
 from idl_hf.registration import dataset_names, folder
 from idl_hf.report.results import Role
 
-T = TypeVar("T")
 # What makes a condition another one, which has its name for a key
 _RECIPE = {"msl", "contrast", "dpoc", "dpoc_options", "prompt", "dialogues", "training", "baseline", "model"}
+
+_COUNTS = (  # fields of a scale
+    "max_prompt_tokens", "max_new_tokens", "msl_rows", "dpoc_rows", "people", "dialogues_per_person", "generated",
+    "batch_size",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,12 @@ class Experiment:
     def __post_init__(self) -> None:
         if not self.conditions:
             raise ValueError(f"'{self.title}' has no conditions. Expected some of: {', '.join(CONDITIONS)}.")
-        _refuse_unknown("column", self.columns, SCORES)
+        refuse_unknown("column", self.columns, SCORES)
         for key, one in self.conditions.items():
-            few = one.dialogues
-            if few is not None and (type(few) is not int or few < 1):
-                raise ValueError(f"dialogues of the condition '{key}' must be a whole number from 1, found {few!r}.")
-            if one.model is not None and (not isinstance(one.model, str) or not one.model):
-                raise ValueError(f"model of the condition '{key}' must be a name or a folder, found {one.model!r}.")
+            if one.dialogues is not None and one.dialogues < 1:
+                raise ValueError(f"dialogues of the condition '{key}' must be 1 or more, found {one.dialogues}.")
+            if one.model == "":
+                raise ValueError(f"model of the condition '{key}' must be a name or a folder, found ''.")
             if one.model is not None and one.baseline:
                 raise ValueError(
                     f"The condition '{key}' is a system of its own, which takes no model. What it begins with is "
@@ -62,10 +64,10 @@ class Experiment:
         roles: list[Role] = [condition.role for condition in self.conditions.values()]
         roles += [variation.role for variation in self.variations if variation.role]
         for test, lines in self.paper.items():
-            _refuse_unknown("test of the paper's figures", [test], self.tests)
+            refuse_unknown("test of the paper's figures", [test], self.tests)
             for figures in lines.values():
-                _refuse_unknown("column of the paper's figures", figures, self.columns)
-        _refuse_unknown("role", roles, get_args(Role))
+                refuse_unknown("column of the paper's figures", figures, self.columns)
+        refuse_unknown("role", roles, get_args(Role))
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ class Scale:
 
     def __post_init__(self) -> None:
         seeds = self.seeds
-        sound = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
-        if not sound or not seeds or len(set(seeds)) < len(seeds):
+        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
             raise ValueError(
-                "The seeds of a scale are a list of different whole numbers from 0, such as [0, 1, 2]; found "
-                f"{seeds!r}."
+                f"The seeds of a scale must be different whole numbers from 0, such as [0, 1, 2]; found {seeds}."
             )
+        for name in _COUNTS:
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise ValueError(f"{name} of a scale must be a whole number from 1, found {count}.")
 
 
 def experiment_names() -> list[str]:
@@ -113,30 +116,41 @@ def experiment_names() -> list[str]:
 def load_experiment(name: str) -> Experiment:
     """Read an experiment by name, or from a YAML file. Raises ValueError for an unknown name or word."""
     found = _read(name, folder("experiments"), "experiment", experiment_names())
-    entries, found["conditions"] = found.get("conditions", []), {}
-    for entry in entries:
+    found["conditions"] = _conditions(found.get("conditions", []), name)
+    if "variations" in found:
+        entries = _list_of("variations", found["variations"], name)
+        found["variations"] = [filled(Variation, entry, f"a variation of '{name}'") for entry in entries]
+    experiment = filled(Experiment, found, f"the experiment '{name}'")
+    refuse_unknown("dataset", [experiment.trained_on, *experiment.tests], dataset_names())
+    return experiment
+
+
+def _conditions(entries: object, name: str) -> dict[str, Condition]:
+    """Return the conditions that an experiment lists, by name or by what makes them others, by their keys."""
+    conditions: dict[str, Condition] = {}
+    for entry in _list_of("conditions", entries, name):
         changes = dict(entry) if isinstance(entry, dict) else {"condition": entry}
-        _refuse_unknown(
-            f"field of a condition of '{name}'", changes, ["condition", "name", "role", "curve", "x", *sorted(_RECIPE)]
-        )
-        key = str(changes.pop("condition", None))
-        made = replace(condition(key), **changes)  # as it is called, taken for or made here
+        key, where = str(changes.pop("condition", None)), f"a condition of '{name}'"
+        refuse_unknown(f"field of {where}", changes, ["name", "role", "curve", "x", *sorted(_RECIPE)])
+        made = replace(condition(key), **checked(Condition, changes, where))  # as it is called, taken for or made here
         if not _RECIPE.isdisjoint(changes):
             key = made.name
-        if key in found["conditions"]:
+        if key in conditions:
             raise ValueError(f"'{name}' names the condition '{key}' twice.")
-        found["conditions"][key] = made
-    if "variations" in found:
-        found["variations"] = [_filled(Variation, entry, name) for entry in found["variations"]]
-    experiment = _filled(Experiment, found, name)
-    _refuse_unknown("dataset", [experiment.trained_on, *experiment.tests], dataset_names())
-    return experiment
+        conditions[key] = made
+    return conditions
+
+
+def _list_of(what: str, entries: object, name: str) -> list[Any]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{what} of the experiment '{name}' must be a list, found {entries!r:.80}.")
+    return entries
 
 
 def load_scale(name: str) -> Scale:
     """Read a scale by name, or from a YAML file. What a file does not say is as in the scale that it names with
     `like`, or as `Scale` has it. Raises ValueError for an unknown name or word."""
-    return _filled(Scale, _fields_of_scale(name), name)
+    return filled(Scale, _fields_of_scale(name), f"the scale '{name}'")
 
 
 def _fields_of_scale(name: str, *like_it: str) -> dict[str, Any]:
@@ -154,21 +168,4 @@ def _read(name: str, place: Path, kind: str, known: list[str]) -> dict[str, Any]
     file = Path(name) if name.endswith((".yaml", ".yml")) else place / f"{name}.yaml"
     if not file.is_file():
         raise ValueError(f"There is no {kind} '{name}'. There are: {', '.join(known)}; or pass a .yaml file.")
-    found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise ValueError(f"'{file}' must hold a mapping, found {type(found).__name__}.")
-    return found
-
-
-def _filled(kind: type[T], values: dict[str, Any], source: str) -> T:
-    _refuse_unknown(f"{kind.__name__.lower()} field of '{source}'", values, [f.name for f in fields(kind)])  # type: ignore[arg-type]
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"'{source}' lacks something: {error}.") from error
-
-
-def _refuse_unknown(kind: str, names: Any, known: Any) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(f"Unknown {kind}: {', '.join(unknown)}. Known are: {', '.join(known)}.")
+    return read_mapping(file)

@@ -11,7 +11,7 @@ from pathlib import Path
 from idl_hf.arguments import option
 from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.ratings import Study
-from idl_hf.evaluation.ratings_file import RatingsFile, create
+from idl_hf.evaluation.ratings_file import RatingsFile, create, held
 from idl_hf.rows.arguments import DATASET_HELP, OPTIONS_HELP, parse_options
 from idl_hf.shown import visible
 
@@ -62,7 +62,9 @@ def open_ratings(
     path = Path(args.ratings)
     goes_on = path.exists()
     if args.judge_a is not None and args.judge_b is not None and not goes_on:
-        _begin(path, (args.judge_a, args.judge_b), args, data_dir, encoder, chat_template)
+        with held(path):  # for the minutes that it takes: whoever begins second must not replace what is rated by then
+            if not (goes_on := path.exists()):
+                _begin(path, (args.judge_a, args.judge_b), args, data_dir, encoder, chat_template)
     ratings = RatingsFile(path)
     systems = ratings.study.systems
     if args.judge_a is not None and (args.judge_a, args.judge_b) != systems:

@@ -12,8 +12,6 @@ from typing import Any
 
 from idl_hf.cache import digest, write_whole
 
-_FIELDS = {"label", "values", "whole", "rows", "notes", "made"}
-
 
 @dataclass(frozen=True)
 class KeptLine:
@@ -41,6 +39,21 @@ class KeptLine:
         return f"{self.made['date']}, {commit[:12]}, {machine['processor']}, {machine['cores']} cores"
 
 
+def read_line(file: Path) -> KeptLine:
+    """Return the line in a file. Raises ValueError, naming the file, for anything else, such as one with texts."""
+    try:
+        found = KeptLine(**json.loads(file.read_text(encoding="utf-8")))
+        by_person = [value for column in found.values.values() for value in column.values()]
+        figures = [*by_person, *found.whole.values(), *found.rows.values()]
+        labels = [label for of_note in found.notes.values() for label in of_note]
+        sound = [isinstance(figure, int | float) for figure in figures] + [isinstance(one, str) for one in labels]
+        if not all(sound) or not isinstance(found.label + found.origin, str):
+            raise ValueError("a figure is no number, or a note no text")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"'{file}' is no line as `idl-hf evaluate` writes it ({error}).") from error
+    return found
+
+
 class KeptLines:
     """The lines in a folder, by all that they depend on: settings, data, code and precision, and not the machine."""
 
@@ -54,14 +67,9 @@ class KeptLines:
         if not file.is_file():
             return None
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if found.keys() != _FIELDS:
-                raise ValueError(f"its fields are {', '.join(sorted(found))}")
-        except (ValueError, AttributeError) as error:
-            raise ValueError(
-                f"'{file}' is no line as `idl-hf evaluate` writes it ({error}). Delete it, and it is measured anew."
-            ) from error
-        return KeptLine(**found)
+            return read_line(file)
+        except ValueError as error:
+            raise ValueError(f"{error} Delete it, and it is measured anew.") from error
 
     def write(self, line: KeptLine, *made_of: object) -> None:
         """Keep a line, whole or not at all."""

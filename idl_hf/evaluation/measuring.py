@@ -205,16 +205,19 @@ class ExperimentRun:
         """Return all that a line without texts depends on: anywhere the same."""
         condition, data = self._experiment.conditions[step.condition], self._tests[test]
         code = code_identity("idl_hf.evaluation.scores", "torch", "transformers", "peft", "numpy", "scikit-learn")
-        device = default_device()
+        corpus, judge, device = self._adapters.corpus, self._scale.nli_model, default_device()
         return (
             model_identity(condition.model or self._scale.model_name_or_path),
             [training.made_of() for training in self._adapters.trainings(condition, step.seed)],
+            [corpus.dataset_name, corpus.train_split, corpus.budget_per] if condition.is_trained else None,
             sorted((name, sorted(files.items())) for name, files in self.data.items()),
             (data.dataset_name, data.split, data.max_prompt_tokens, sorted(data.options.items())),
             sorted(data.only or ()),
             sorted(_row_options(condition, variation).items()),
             (self._experiment.columns, self._scale.max_new_tokens, self._template_of(condition)),
+            (judge and model_identity(judge), self._experiment.attention_rows),
             (device, str(fast_precision(device)), code, provenance(self.data)["code"]),
+            code_identity("idl_hf.baselines") if condition.baseline else None,
             # Whose tokens likelihoods are per, where the condition has another model: its own may be left out
             *([model_identity(self._scale.model_name_or_path)] if condition.model else []),
         )

@@ -53,6 +53,7 @@ def provenance(data: Mapping[str, Files]) -> dict[str, object]:
             "rows": {name: code_identity(f"idl_hf.dataset_scripts.{name}") for name in built_in},
             "training": code_identity("idl_hf.training.stages"),
             "measuring": code_identity("idl_hf.evaluation.scores"),
+            "metrics": code_identity("idl_hf.metrics"),  # which measuring loads by name
         },
         "data": {name: dict(files) for name, files in data.items()},
         "libraries": libraries(),

@@ -37,6 +37,17 @@ _ADVICE = "Mend the line, or take the file as it was saved."
 logger = logging.getLogger(__name__)
 
 
+def held(path: Path) -> FileLock:
+    """Return the lock of a file of ratings, held. Raises ValueError where another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(f"'{path}' is open in another app. Close that one, or pass another --ratings.") from error
+    return lock
+
+
 def create(path: Path, study: Study) -> None:
     """Write a file of ratings without any rating, readable by its owner alone, and wait until it is on the disk."""
     head = {"version": _VERSION, "systems": study.systems, "pairs": len(study.pairs), "seed": study.seed}
@@ -59,11 +70,7 @@ class RatingsFile:
         _require(path)  # before a lock is left beside nothing
         self.path = path
         self._lock = Lock()  # raters click at once
-        self._held = FileLock(path.with_name(f".{path.name}.lock"))
-        try:
-            self._held.acquire(timeout=0)
-        except Timeout as error:
-            raise ValueError(f"'{path}' is open in another app. Close that one, or pass another --ratings.") from error
+        self._held = held(path)
         try:
             content = _read(path)
             self.study = content.study
@@ -154,7 +161,7 @@ def _read(path: Path) -> _Content:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -213,7 +220,7 @@ class _Reader:
     def _object(self, number: int, line: bytes) -> dict:
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._error(number, f"Expected JSON, found {_short(line.decode(errors='replace'))}") from error
         if not isinstance(values, dict):
             raise self._error(number, f"Expected a JSON object, found {_short(values)}")

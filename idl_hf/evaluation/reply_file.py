@@ -41,7 +41,7 @@ def read_replies(path: Path, texts: bool = True) -> list[GivenReply]:
             values = json.loads(line)
             person_id, dialogue_id = clean(values.get("person_id", "")), clean(values["dialogue_id"])
             turn, text = values["turn"], values["text"] if texts else ""
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _error(path, number, line) from error
         if type(turn) is not int or not all(map(is_text, (text, dialogue_id, person_id))):
             raise _error(path, number, line)

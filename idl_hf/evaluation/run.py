@@ -106,7 +106,7 @@ def _evaluate_models(args: EvaluateArguments) -> Path:
         max_prompt_tokens=budget,
         max_new_tokens=40,
         dialogues_per_person=args.dialogues_per_person,
-        generated=args.generated_replies,
+        generated=args.generated_replies or None,  # no score is of replies then
         chat_template=args.chat_template,
     )
     folder = Path(args.output_dir or "runs/evaluation")

@@ -88,7 +88,7 @@ def _likelihoods(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
     for key, conditioning in NLL_OF.items():
         if key not in keys:
             continue
-        if key == "nll_profile" and not all(line.data.profiles().values()):
+        if key == "nll_profile" and not all(map(line.data.profiles().get, line.data.only or ())):
             line.notes.add(f"{line.test}: {SCORES[key].label} is left out, since some people have no profile.")
             continue
         nll[key] = line.nll(conditioning=conditioning)
@@ -125,14 +125,16 @@ def _among_strangers(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Score
 
 
 def _words(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:
-    replies, histories = line.replies, line.data.histories(reply.dialogue for reply in line.replies)
+    replies = line.replies
+    dialogues = list(dict.fromkeys(reply.dialogue for reply in replies))
+    known = dict(zip(dialogues, line.data.histories(dialogues), strict=True))
     release = any(key.startswith("release_") or key in ("bleu_3", "bleu_4") for key in keys)
     if empty := sum(not reply.text.strip() for reply in replies):
         line.notes.add(f"{empty} of {len(replies)} replies are empty, and scored as such", line.label)
     scores: dict[str, dict[str, float]] = defaultdict(dict)
     for person, own in _of_each_person(replies).items():
         texts, golds = [replies[i].text for i in own], [replies[i].gold for i in own]
-        for key, value in score_replies(texts, golds, [histories[i] for i in own], release).items():
+        for key, value in score_replies(texts, golds, [known[replies[i].dialogue] for i in own], release).items():
             scores[key][person] = value
     together = _metric("distinct").compute(predictions=_tokens([reply.text for reply in replies]))
     scored = {key: Scored(values, len(replies)) for key, values in scores.items()}
@@ -237,7 +239,7 @@ _ALL = (
     Score("author", "author", _author, "Share of the test's other people whose past the replies are less alike to "
           "than to the person's own, by n-grams of characters; 50 for a model that knows nothing of the person."),
     Score("author_floor", "author, floor", _author, "The same of another person's real replies, cut to the same "
-          "length.", lower_is_better=None),
+          "length, of strangers but that person.", lower_is_better=None),
     Score("author_ceiling", "author, ceiling", _author, "The same of the person's own real replies, cut to the same "
           "length.", lower_is_better=None),
     Score("coh", "Coh.", _judged, "Share of (profile sentence, reply) pairs that an NLI model does not call a "
@@ -273,14 +275,28 @@ def score_replies(
             f"{len(references)} references and {len(histories)} histories."
         )
     tokens = {"predictions": _tokens(predictions), "references": _tokens(references)}
-    past = [_without_punctuation(history) for history in histories]
-    persona = {"predictions": _without_punctuation(predictions), "histories": past}
     computed = _metric("idl_bleu").compute(**tokens) | _metric("idl_rouge_l").compute(**tokens)
     computed |= _metric("distinct").compute(predictions=tokens["predictions"])
-    computed |= _metric("p_f1").compute(**persona) | _metric("p_co").compute(**persona)
+    computed |= _overlaps(predictions, histories)
     keys = [f"bleu_{order}" for order in range(1, 5 if release else 3)] + ["rouge_l"]
     keys += ["distinct_1", "corpus_distinct_1", "distinct_2", "corpus_distinct_2", "p_f1", "p_co"]
     return {key: computed[key] for key in keys} | (_as_released(predictions, references) if release else {})
+
+
+def _overlaps(predictions: Sequence[str], histories: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return P-F1 and P-Co. Replies that share a history are scored at once, since a metric copies the history for
+    each reply that it is given: of a person with thousands of replies that would be gigabytes."""
+    sharing: dict[int, list[int]] = defaultdict(list)
+    for place, history in enumerate(histories):
+        sharing[id(history)].append(place)
+    sums = {"p_f1": 0.0, "p_co": 0.0}
+    for places in sharing.values():
+        replies = _without_punctuation([predictions[place] for place in places])
+        said = " ".join(_without_punctuation(histories[places[0]]))
+        for key in sums:
+            found = _metric(key).compute(predictions=replies, histories=[[said]] * len(replies))
+            sums[key] += found[key] * len(replies)
+    return {key: total / len(predictions) for key, total in sums.items()}
 
 
 _split = Tokenizer13a()  # puts a space between each two tokens

@@ -150,10 +150,11 @@ def _of_report(args: ScoreArguments, folder: Path) -> Asked:
 def _scores_as_before(asked: Asked, table: Table) -> bool:
     """Tell whether the replies of the report's first line, those of its first seed, have the scores of words that it
     says, where the report holds any."""
-    if not asked.lines:
+    told = {line.name: line for line in table.lines}  # of a curve, those of another system have a line for each x
+    label = next((label for label in asked.lines if label in told), None)
+    if label is None:
         return True
-    label, replies = next(iter(asked.lines.items()))
-    whole_line = next(line for line in table.lines if line.name == label)
+    replies, whole_line = asked.lines[label], told[label]
     line = next(iter(whole_line.by_seed.values()), whole_line)
     keys = [key for key in WORDS if key in line.values]
     again = score_line(MeasuredFile(label, replies, asked.data, Notes(), None), keys)

@@ -86,7 +86,8 @@ def fit_person(settings: FitSettings) -> Path:
     dialogues = json.loads((folder / STATE).read_text())["measured"]
     print(visible(f"\n{in_a_sentence(name, likeness, dialogues, cast.are_samples)}"))
     chat = ["idl-hf", "chat", "--model", str(folder), "--dialogues", str(Path(settings.data_dir, "train.jsonl"))]
-    print(visible(f"\nTo chat: {shlex.join([*chat, '--person', cast.past[0].dialogue.person_id])}"))
+    person = shlex.quote(cast.past[0].dialogue.person_id)  # after =, since a name may begin with a dash
+    print(visible(f"\nTo chat: {shlex.join(chat)} --person={person}"))
     return folder
 
 
@@ -146,13 +147,15 @@ def _open_state(folder: Path, settings: FitSettings, cast: Cast) -> State:
                 f"'{folder}' holds a fit that was asked for with other {', '.join(differing)}. Pass another "
                 "--output_dir, or delete the folder."
             )
-        return State(file, content)
-    if folder.exists() and any(folder.iterdir()):
+        state = State(file, content)
+    elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"'{folder}' holds files that are no fit's and would be lost. Pass another --output_dir.")
+    else:
+        state = State(file, {"asked": asked, "done": []})
+        state.keep()  # first, so that a folder with anything in it is known as a fit's
     for name, lines in {"train": train, "validation": cast.held_out}.items():
-        _write(folder / "dialogues" / f"{name}.jsonl", "".join(f"{line.text.strip()}\n" for line in lines))
-    state = State(file, {"asked": asked, "done": []})
-    state.keep()
+        if not (copy := folder / "dialogues" / f"{name}.jsonl").is_file():
+            _write(copy, "".join(f"{line.text.strip()}\n" for line in lines))
     return state
 
 

@@ -7,14 +7,13 @@ URL it is given no key for, follows redirects, and reaches no URL at all where H
 import http.client
 import json
 import os
-import time
+import socket
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
+from threading import Event
 from typing import IO, NoReturn
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from idl_hf.models.responder import NoLogProbsError, Sampling
 from idl_hf.schema import Message
@@ -34,6 +33,31 @@ _LONGEST_WAIT = 60
 
 class EndpointError(OSError):
     """What an engine did not answer, as a sentence; a key is never part of it."""
+
+
+class Call:
+    """A request that another thread can break off, also while the engine sends nothing."""
+
+    def __init__(self) -> None:
+        self.broken_off = Event()
+        self._socket: socket.socket | None = None
+
+    def connected(self, connection: socket.socket) -> None:
+        """Take the connection that the answer comes through."""
+        self._socket = connection
+        if self.broken_off.is_set():
+            self._shut()
+
+    def break_off(self) -> None:
+        """End the connection, if there is one, and begin no other."""
+        self.broken_off.set()
+        self._shut()
+
+    def _shut(self) -> None:
+        # To close it would wait for whoever reads from it; this wakes them with the end of the answer
+        if self._socket is not None:
+            with suppress(OSError):  # it has ended
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class Endpoint:
@@ -57,12 +81,10 @@ class Endpoint:
         self._key = _checked_key(os.environ.get(KEY_VARIABLE) if api_key is None else api_key)
         self._at_once = at_once
         self._timeout = timeout
-        # Prompts are what people said to each other: they go to this URL, not to where it or a proxy sends them
-        self._opener = build_opener(ProxyHandler({}), _NoRedirect)
 
     def models(self) -> list[str]:
         """Return the names of the models that the engine has. Raises EndpointError."""
-        with closing(self._open("models")) as response:
+        with self._answered("models") as response:
             answer = self._parsed(self._read(response))
         entries = answer.get("data")
         names = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
@@ -82,12 +104,15 @@ class Endpoint:
         finally:  # also where one failed, or the caller takes no more
             pool.shutdown(cancel_futures=True)
 
-    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> Generator[str, None, str]:
+    def stream(
+        self, prompt: Sequence[Message], sampling: Sampling, call: Call | None = None
+    ) -> Generator[str, None, str]:
         """Yield the reply piece by piece and return why it ended, such as "stop" or "length"; the connection is closed
-        where the caller takes no more. Raises as `replies` does, also where the engine ends before the reply does."""
+        where the caller takes no more, or breaks off the `call`. Raises as `replies` does, also where the engine ends
+        before the reply does."""
         body = {**self._asked(prompt, request_options(sampling)), "stream": True}
         end: object = None
-        with closing(self._open("chat/completions", body)) as response:
+        with self._answered("chat/completions", body, call) as response:
             for event in self._events(response):
                 choices = event.get("choices") or [{}]  # the last event may tell the usage alone
                 end = choices[0].get("finish_reason") or end
@@ -105,7 +130,7 @@ class Endpoint:
         )
 
     def _reply(self, prompt: Sequence[Message], options: Mapping[str, object]) -> str:
-        with closing(self._open("chat/completions", self._asked(prompt, options))) as response:
+        with self._answered("chat/completions", self._asked(prompt, options)) as response:
             answer = self._parsed(self._read(response))
         try:
             return _text(answer["choices"][0]["message"]).strip()
@@ -116,22 +141,44 @@ class Endpoint:
         messages = [{"role": message["role"], "content": message["content"]} for message in prompt]
         return {"model": self.model, "messages": messages, **options}
 
-    def _open(self, path: str, body: Mapping[str, object] | None = None) -> http.client.HTTPResponse:
-        """Return the engine's answer of status 200, asked for again where it is busy."""
-        headers = {"Content-Type": "application/json", "User-Agent": "idl-hf"}
+    @contextmanager
+    def _answered(
+        self, path: str, body: Mapping[str, object] | None = None, call: Call | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Yield the engine's answer of success, asked for again where it is busy, and close it at the end."""
+        call = call or Call()
+        for wait in (*_WAITS, None):
+            with self._asked_once(path, body, call) as response:
+                if 200 <= response.status < 300:
+                    yield response
+                    return
+                if response.status not in _BUSY or wait is None:
+                    raise self._refusal(response, path)
+                seconds = _seconds(response.headers.get("Retry-After"), wait)
+            if call.broken_off.wait(seconds):
+                raise self._error("was busy until the request was broken off. Ask again")
+
+    @contextmanager
+    def _asked_once(
+        self, path: str, body: Mapping[str, object] | None, call: Call
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Yield the engine's answer, whatever its status. Prompts are what people said to each other: `http.client`
+        sends them to this URL alone, not to where a proxy of the environment or a redirect would have them."""
+        headers = {"Content-Type": "application/json", "User-Agent": "idl-hf", "Connection": "close"}
         headers |= {"Authorization": f"Bearer {self._key}"} if self._key else {}
         data = None if body is None else json.dumps(body).encode()
-        for wait in (*_WAITS, None):
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        with closing(kind(str(parts.hostname), parts.port, timeout=self._timeout)) as connection:
             try:
-                return self._opener.open(Request(f"{self.url}/{path}", data, headers), timeout=self._timeout)
-            except HTTPError as error:
-                with closing(error):
-                    if error.code not in _BUSY or wait is None:
-                        raise self._refusal(error, path) from None
-                    time.sleep(_seconds(error.headers.get("Retry-After"), wait))
+                connection.connect()
+                call.connected(connection.sock)
+                connection.request("GET" if data is None else "POST", f"{parts.path}/{path}", data, headers)
+                response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise self._unreachable(error) from error
-        raise AssertionError("The last try returns or raises.")
+            with closing(response):
+                yield response
 
     def _events(self, response: IO[bytes]) -> Iterator[dict]:
         """Yield the events of a stream up to its end."""
@@ -162,37 +209,37 @@ class Endpoint:
             raise self._error(f"failed: {_said(answer)}")
         return answer
 
-    def _refusal(self, error: HTTPError, path: str) -> EndpointError:
-        """Return what an answer of another status than 200 means, with what to do."""
-        if error.code in (401, 403):
+    def _refusal(self, response: http.client.HTTPResponse, path: str) -> EndpointError:
+        """Return what an answer of another status than success means, with what to do."""
+        status = response.status
+        if status in (401, 403):
             key = "the key that was given" if self._key else "a request without a key"
-            return self._error(f"refused {key} ({error.code}). Set {KEY_VARIABLE} to one that it takes")
-        if error.code in _BUSY:
+            return self._error(f"refused {key} ({status}). Set {KEY_VARIABLE} to one that it takes")
+        if status in _BUSY:
             return self._error(
-                f"was busy each of {len(_WAITS) + 1} times ({error.code}). Try again later, with fewer at once"
+                f"was busy each of {len(_WAITS) + 1} times ({status}). Try again later, with fewer at once"
             )
-        if 300 <= error.code < 400:
+        if 300 <= status < 400:
             return self._error(
-                f"redirects to another address ({error.code}), which is not followed: prompts hold people's "
+                f"redirects to another address ({status}), which is not followed: prompts hold people's "
                 "dialogues. Pass that address itself if it is the engine's"
             )
         try:
-            said = _said(json.loads(error.read(100_000)))
+            said = _said(json.loads(response.read(100_000)))
         except (OSError, ValueError, RecursionError, http.client.HTTPException):
-            said = error.reason
-        if error.code != 404 or path == "models":
-            return self._error(f"answered with status {error.code}: {said}")
+            said = response.reason
+        if status != 404 or path == "models":
+            return self._error(f"answered with status {status}: {said}")
         names = self.models()
         if self.model in names:
             return self._error(f"has the model '{self.model}' and no chat completions (404: {said})")
         return self._error(f"has no model '{self.model}'. Its models are: {', '.join(names) or 'none'}")
 
     def _unreachable(self, error: Exception) -> EndpointError:
-        reason = error.reason if isinstance(error, URLError) else error
-        if isinstance(reason, TimeoutError):
+        if isinstance(error, TimeoutError):
             return self._error(f"sent nothing for {self._timeout:g} s. Look at its log, and ask again")
         return self._error(
-            f"cannot be reached, or broke off ({str(reason) or type(reason).__name__}). Start it, or pass the URL "
+            f"cannot be reached, or broke off ({str(error) or type(error).__name__}). Start it, or pass the URL "
             "where it listens"
         )
 
@@ -200,13 +247,6 @@ class Endpoint:
         """Return the error; what an engine says may repeat the key that it was sent."""
         text = f"The engine at {self.url} {what.rstrip('.')}."
         return EndpointError(text.replace(self._key, "(key)") if self._key else text)
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """Takes a redirect for the answer."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Return no request to go on with."""
 
 
 def request_options(sampling: Sampling) -> dict[str, object]:

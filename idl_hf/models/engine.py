@@ -146,7 +146,9 @@ class Engine:
         self._thread.start()
 
     def state(self) -> EngineState:
-        """Return how much there is to do, and what is kept."""
+        """Return how much there is to do, and what is kept. Raises EngineStoppedError where nothing is written any
+        more."""
+        self._check_alive()
         tree = self.tree
         return EngineState(len(self._running), len(self._waiting), tree.tokens, tree.limit, tree.evicted)
 
@@ -162,6 +164,7 @@ class Engine:
         with self._changed:
             if self._deadline is not None:
                 raise EngineStoppedError("The server is shutting down.")
+            self._check_alive()
             self._waiting.append(reply)
             self._changed.notify()
 
@@ -195,12 +198,17 @@ class Engine:
         finally:
             self.cancel(reply)
 
+    def _check_alive(self) -> None:
+        """Raise EngineStoppedError where the thread has ended, and whoever waited for it would wait for ever."""
+        if not self._thread.is_alive():
+            raise EngineStoppedError("The engine has ended and writes no more replies. Start the server again.")
+
     def _work(self) -> None:
         with torch.inference_mode():
             while self._wait():
-                self._drop_cancelled()
-                self._admit()
                 try:
+                    self._drop_cancelled()
+                    self._admit()
                     self._step()
                 except Exception as error:  # such as no memory left: these replies fail, others are still served
                     logger.exception("A forward pass failed")
@@ -222,7 +230,7 @@ class Engine:
             for reply in list(self._running):
                 self._end(reply, EngineStoppedError("The server is shutting down; the reply is cut off."))
         for reply in refused:
-            reply.emit(EngineStoppedError("The server is shutting down."))
+            _tell(reply, EngineStoppedError("The server is shutting down."))
         return True
 
     def _drop_cancelled(self) -> None:
@@ -235,7 +243,13 @@ class Engine:
         """Take in those that wait longest, as far as there is room for all that they may come to."""
         while self._waiting and len(self._running) < self._max_running:
             reply = self._waiting[0]
-            leaf = self.tree.enter(reply.prompt[:-1])
+            try:
+                leaf = self.tree.enter(reply.prompt[:-1])
+            except Exception as error:  # such as no memory left to cut a node in two
+                logger.exception("A reply could not be begun")
+                self._waiting.popleft()
+                _tell(reply, RuntimeError(f"The reply could not be begun: {error}"))
+                continue
             if not self.tree.make_room(reply.room + sum(other.room for other in self._running)):
                 self.tree.leave(leaf)
                 return
@@ -244,14 +258,19 @@ class Engine:
             self._running.append(reply)
 
     def _end(self, reply: Reply, event: End | Exception | None) -> None:
+        """Take a reply out and tell how it ended, whatever goes wrong; of one that failed nothing of its own is kept,
+        for that takes memory, and there may be none."""
         self._running.remove(reply)
         leaf = reply.own.parent
         assert leaf is not None
-        self.tree.leave(leaf)
-        if reply.own.filled:
-            self.tree.adopt(reply.own)
+        try:
+            self.tree.leave(leaf)
+            if reply.own.filled and not isinstance(event, Exception):
+                self.tree.adopt(reply.own)
+        except Exception:
+            logger.exception("What was computed for a reply could not be kept")
         if event is not None:
-            reply.emit(event)
+            _tell(reply, event)
 
     def _step(self) -> None:
         """Compute what is next of all replies, and draw a token for each whose prompt is done."""
@@ -264,12 +283,12 @@ class Engine:
         for reply, scores in zip(ready, logits, strict=False):
             try:
                 token = reply.draw(reply.written, scores)
+                reply.written.append(token)
+                reply.own.ids.append(token)
+                reply.emit(token)
             except Exception as error:  # of this reply alone, such as logits that are not finite
                 self._end(reply, error)
                 continue
-            reply.written.append(token)
-            reply.own.ids.append(token)
-            reply.emit(token)
             if token in self._ends:
                 self._end(reply, "stop")
             elif len(reply.written) >= reply.max_new_tokens:
@@ -329,6 +348,14 @@ class Engine:
         with torch.inference_mode():
             self._forward([_Segment(node, 0, 1, 0)], 1)
         return sum(states.nbytes for kept in (node.keys, node.values) for states in kept.values())
+
+
+def _tell(reply: Reply, event: End | Exception) -> None:
+    """Hand on how a reply ended; an error of whoever takes it must not end the others."""
+    try:
+        reply.emit(event)
+    except Exception:
+        logger.exception("Nobody took the end of a reply")
 
 
 def _tiles(segments: Sequence[_Segment], ready: int, positions: Tensor) -> list[_Tile]:

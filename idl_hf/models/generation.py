@@ -22,6 +22,7 @@ class _Range(NamedTuple):
         return f"{kind} from {self.low:g} to {self.high:g}" if self.high < 2**31 else f"{kind}, {self.low:g} or more"
 
 
+_COLDEST = 1e-4  # a colder one draws the likeliest token too, until logits divided by it are infinite
 _RANGES = {
     "max_new_tokens": _Range(1, math.inf, whole=True),
     "temperature": _Range(0, 100),
@@ -38,8 +39,8 @@ class GenerationSettings:
     """Settings of `generate`, greedy unless the temperature is above 0.
 
     repetition_penalty is of the tokens of the replies of a conversation, not of the past dialogues: those are the
-    person's own words. With a seed a conversation is the same again. Raises ValueError for a value that is none of its
-    setting.
+    person's own words. With a seed a conversation is the same again. A temperature below 1e-4 counts as 0. Raises
+    ValueError for a value that is none of its setting.
     """
 
     max_new_tokens: int = 60
@@ -56,6 +57,8 @@ class GenerationSettings:
             if not (valid.holds(value) or (name == "seed" and value is None)):
                 none = ", or none" if name == "seed" else ""
                 raise ValueError(f"The setting {name} must be {valid}{none}, found {value!r}.")
+        if 0 < self.temperature < _COLDEST:
+            object.__setattr__(self, "temperature", 0.0)
 
     def sampling_options(self) -> dict[str, float | bool]:
         """Return the options of `generate` that draw words; {} where the likeliest is taken."""

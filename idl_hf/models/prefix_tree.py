@@ -85,9 +85,11 @@ class PrefixTree:
     def leave(self, leaf: Node) -> None:
         """Take a text out of use. Of what nobody else waits for only that stays which was computed."""
         now = next(self._clock)
-        for node in reversed(leaf.path()):
+        path = leaf.path()
+        for node in path:
             node.users -= 1
             node.used = now
+        for node in reversed(path):  # apart, for where there is no memory left to trim one, all are out of use
             if node.users == 0 and node.filled < len(node.ids):
                 self._trim(node)
 
@@ -153,9 +155,14 @@ class PrefixTree:
         while (parent := node.parent) and parent.parent and len(parent.ids) + len(node.ids) <= _JOINED:
             if len(parent.children) > 1 or parent.users != node.users or parent.filled < len(parent.ids):
                 return
-            for kept, before in ((node.keys, parent.keys), (node.values, parent.values)):
-                for layer, own in kept.items():
-                    kept[layer] = torch.cat([before[layer][:, : parent.filled], own[:, : node.filled]], dim=1)
+            # All before any is kept: where memory ends between two layers, the node stays as it is
+            node.keys, node.values = (
+                {
+                    layer: torch.cat([before[layer][:, : parent.filled], own[:, : node.filled]], dim=1)
+                    for layer, own in kept.items()
+                }
+                for kept, before in ((node.keys, parent.keys), (node.values, parent.values))
+            )
             node.ids, node.parent = parent.ids + node.ids, parent.parent
             node.start, node.filled = parent.start, parent.filled + node.filled
             node.parent.children[node.ids[0]] = node
@@ -165,8 +172,8 @@ class PrefixTree:
         if not node.filled:
             self._remove(node)
             return
-        node.ids = node.ids[: node.filled]
         node.keys, node.values = _part(node, 0, node.filled)
+        node.ids = node.ids[: node.filled]
         self.tokens -= surplus
 
     def _remove(self, node: Node) -> None:

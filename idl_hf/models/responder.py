@@ -109,7 +109,7 @@ class LocalModel:
             stop.set()
             worker.join()
         if errors:
-            raise errors[0]
+            raise errors.pop()  # none is left here, where it would keep the tensors of its frames in memory
 
     def forget(self) -> None:
         """Drop what is kept of the last stream."""

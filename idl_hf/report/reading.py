@@ -28,7 +28,7 @@ def read_report(text: str) -> Report:
                 for entry in content["conversations"]
             ],
         )
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(
             f"Expected a report.json of this version of idl_hf, found something else: {error!r}."
         ) from error

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
+from scipy.optimize import bisect
 from scipy.stats import bootstrap, ttest_1samp
 from scipy.stats import t as student
 
@@ -22,6 +22,7 @@ from idl_hf.report.results import Column, Line, Table
 LEVEL = 0.05
 _OTHER_PEOPLE = "A difference compares the same people under two conditionings; found different people."
 _SMALLEST = -600.0  # the logarithm of the smallest p that is told
+_ROUNDING = 1e-12  # of the variance of values
 _TO_BEAT = {"ours": ("baseline", "theirs"), "theirs": ("ours",)}  # by the role of a line, those of which it has a †
 
 
@@ -101,8 +102,9 @@ class Crossed(NamedTuple):
 
     def quantile(self, p: float) -> float:
         """Return what a mean without effect exceeds, in standard errors and to either side, with probability p."""
-        over_people, over_seeds = student.isf(p / 2, self.people - 1), student.isf(p / 2, self.seeds - 1)
-        return float(self.of_people * over_people + self.of_seeds * over_seeds)
+        parts = (self.of_people, self.people - 1), (self.of_seeds, self.seeds - 1)
+        # A part that is not there is left out, since its quantile may be infinite
+        return float(sum(weight * student.isf(p / 2, freedom) for weight, freedom in parts if weight))
 
 
 def crossed_error(matrix: NDArray[np.float64]) -> Crossed:
@@ -114,16 +116,23 @@ def crossed_error(matrix: NDArray[np.float64]) -> Crossed:
     what the means of people vary more than the rest makes them, none if they do not. A quantile is the mean of those
     of t with people - 1 and seeds - 1 degrees of freedom, weighted by the two parts (Cochran, Biometrics 20, 1964,
     191-195). So 95 % intervals of 3 seeds cover 94.7 to 97.4 % in simulations, whichever of the three varies (some of
-    these are tests); by Satterthwaite's degrees of freedom they cover 89 to 97 %.
+    these are tests); by Satterthwaite's degrees of freedom they cover 89 to 97 %. The error is 0 where values are all
+    the same and NaN where they vary but neither part does, as decisions of a few dialogues may: that tells nothing.
     """
     people, seeds = matrix.shape
     means, by_seed = matrix.mean(axis=1), matrix.mean(axis=0)
     rest = matrix - means[:, None] - by_seed + matrix.mean()
     rest_square = (rest**2).sum() / ((people - 1) * (seeds - 1))
     parts = max(0.0, seeds * means.var(ddof=1) - rest_square), people * by_seed.var(ddof=1)
-    total = sum(parts) or 1.0
-    error = math.sqrt(sum(parts) / (people * seeds))
+    total = sum(parts)
+    if total <= _ROUNDING * matrix.var():
+        return Crossed(math.nan if _varies(matrix) else 0.0, 0.0, 1.0, people, seeds)
+    error = math.sqrt(total / (people * seeds))
     return Crossed(error, parts[0] / total, parts[1] / total, people, seeds)
+
+
+def _varies(matrix: NDArray[np.float64]) -> bool:
+    return not np.allclose(matrix, matrix[0, 0], rtol=1e-9, atol=1e-12)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -246,19 +255,21 @@ def _estimate(matrix: NDArray[np.float64], seeds: int, seed: int = 0) -> Estimat
 
 def _p_value(differences: NDArray[np.float64]) -> float:
     """Return the p-value of a two-sided t-test of differences (people, seeds): over both, or over people alone where
-    there is one column. NaN below three people, with a value that is not finite, and where all are the same, such as
-    zero."""
+    there is one column. NaN below three people, with a value that is not finite, where all are the same, such as
+    zero, and where `crossed_error` is NaN."""
     if len(differences) < 3 or not np.isfinite(differences).all():
         return math.nan
-    if np.allclose(differences, differences[0, 0], rtol=1e-9, atol=1e-12):
+    if not _varies(differences):
         return math.nan
     if differences.shape[1] == 1:
         return float(ttest_1samp(differences[:, 0], 0.0).pvalue)
     crossed = crossed_error(differences)
+    if math.isnan(crossed.error):
+        return math.nan
     distance = abs(float(differences.mean())) / crossed.error
     if crossed.quantile(math.exp(_SMALLEST)) <= distance:
         return math.exp(_SMALLEST)
-    return math.exp(brentq(lambda log_p: crossed.quantile(math.exp(log_p)) - distance, _SMALLEST, 0))
+    return math.exp(bisect(lambda log_p: crossed.quantile(math.exp(log_p)) - distance, _SMALLEST, 0))
 
 
 def _sample(values: Mapping[str, float]) -> NDArray[np.float64]:

@@ -4,10 +4,12 @@ import re
 
 import pytest
 
+from idl_hf.app.judge import pair_block
 from idl_hf.app.markup import lines_block, person_block, references_block
 from idl_hf.chat.persona_chat import PersonaChat
 from idl_hf.chat.reasons import Reason
 from idl_hf.schema import Person
+from tests.evaluation.studies import pair
 from tests.report.html_elements import Elements
 
 HOSTILE = 'I have two dogs <img src="x"> <script>run()</script> &lt; \u202e'
@@ -33,6 +35,14 @@ def test_of_what_people_say_nothing_is_a_tag(chat):
         assert "<b>Bo" not in html
         assert "\u202e" not in html
     assert "&lt;pre&gt;" in lines_block("<h1>", ["<pre>"])
+
+
+def test_a_name_with_quotes_ends_no_attribute():
+    name = """Bo" onfocus="run()' onblur='run()"""
+    of_elements = [attributes for _, attributes in Elements(pair_block(pair(1, name), 0)).found]
+    assert {kind for attributes in of_elements for kind in attributes} == {"class", "role", "aria-label", "tabindex"}
+    [label] = [attributes["aria-label"] for attributes in of_elements if "aria-label" in attributes]
+    assert label == f"What {name} said in the past"
 
 
 def test_facts_stand_by_the_lines_that_state_them(chat):

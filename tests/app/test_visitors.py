@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
+from idl_hf.app.chat import _send
 from idl_hf.app.pasted import parse_pasted
 from idl_hf.app.visitors import Shared, Visitor, read_people
 from idl_hf.chat.persona_chat import PersonaChat
@@ -40,6 +42,19 @@ def test_chats_share_the_model_and_are_left_as_they_are(shared, visitor):
     assert visitor.chat is ana
     assert visitor.turn_to("Bo", shared) is bo
     assert len(bo.turns) == 2
+
+
+def test_where_memory_runs_out_the_page_says_so_and_the_chat_goes_on(shared, visitor, monkeypatch):
+    chat, told = visitor.turn_to("Bo", shared), []
+    chat.reply("hello ?", max_new_tokens=2)
+    monkeypatch.setattr(gr, "Warning", lambda text, duration: told.append(text))
+    monkeypatch.setattr(chat._model, "stream", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    *_, last = _send(shared, visitor, "and ?", 0.7, 0.9, 2, 1.1, "")
+    assert told[0].startswith("That failed: out of memory. The conversation is as it was before.")
+    assert [turn.text for turn in chat.turns[:1]] == ["hello ?"]
+    assert len(last[1]) == len(chat.turns) == 2
+    assert last[2].value == "and ?"
+    assert not shared.lock.locked()
 
 
 def test_other_people_take_the_place_of_those_so_far(shared, visitor):

@@ -157,6 +157,15 @@ def test_the_refiners_take_people_alike_and_posts_near_by():
     assert refiner.refine(Known("", [], ["pets ?"])).past == []
 
 
+@pytest.mark.parametrize("accumulated", [1, 4])
+@pytest.mark.parametrize("length", [{"num_train_epochs": 2}, {"max_steps": 25}])
+def test_a_ramp_is_a_fifth_of_the_batches_however_many_make_a_step(accumulated, length, tokenizer, tmp_path):
+    steps = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": accumulated, **length}
+    args = BaselineArguments(output_dir=str(tmp_path), system="clv", network=NETWORK, use_cpu=True, **steps)
+    batches = 25 * accumulated if "max_steps" in length else 200 * 2 // 4
+    assert _model(args, tokenizer, 200).config.ramp_steps == batches // 5
+
+
 @pytest.mark.parametrize("name", ["percvae", "clv", "msp", "bob"])
 def test_a_system_begins_with_the_weights_of_its_backbone(name, tokenizer, tmp_path):
     sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

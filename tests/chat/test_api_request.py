@@ -1,5 +1,7 @@
 """What a request asks for is read, and what cannot be had is refused with a sentence in OpenAI's error body."""
 
+import json
+
 import pytest
 
 from idl_hf.chat.api_request import RefusalError, parse_request
@@ -58,6 +60,8 @@ def test_what_asks_for_nothing_is_taken():
         ({"presence_penalty": 0.5}, "presence_penalty", "leave it out, or pass 0."),
         ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
         ({"beam": 3}, "beam", "'beam' is unknown here; leave it out."),
+        ({"b\ud800m": 3}, "b\\ud800m", "'b\\ud800m' is unknown here; leave it out."),
+        ({"stop": ["a", "\ud800"]}, "stop", "must be a text of valid Unicode"),
         ({"model": 3}, "model", "must be the id of a person"),
         ({"stream": "yes"}, "stream", "must be true or false, found 'yes'"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "with 'stream': true"),
@@ -95,6 +99,7 @@ def test_what_cannot_be_had_is_refused_with_a_sentence(fields, param, text):
     with pytest.raises(RefusalError) as refused:
         parse(**fields)
     body = refused.value.body()["error"]
+    json.dumps(body, ensure_ascii=False).encode()  # as it is sent
     assert refused.value.status == 400
     assert text in body["message"]
     assert body["message"].endswith(".")

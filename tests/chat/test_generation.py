@@ -8,6 +8,7 @@ from transformers import GenerationConfig, RepetitionPenaltyLogitsProcessor
 
 from idl_hf import PersonaChat
 from idl_hf.corpora.jsonl import read_dialogues
+from idl_hf.models.drawing import Drawer
 from idl_hf.models.generation import SAMPLED, GenerationSettings, parsed_setting, settings_of
 from idl_hf.models.replies import ReplyPenalty
 from idl_hf.rows.options import RowOptions
@@ -131,6 +132,16 @@ def test_a_repetition_penalty_ends_a_greedy_loop(chat):
 def test_a_value_that_is_none_is_named(name, value):
     with pytest.raises(ValueError, match=name):
         GenerationSettings(**{name: value})
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 9e-5, 1e-40, 5e-324])
+def test_the_coldest_replies_are_greedy_ones(chat, temperature):
+    greedy = replies(chat, 1)
+    chat.generation = GenerationSettings(temperature=temperature)
+    assert replies(chat, 1) == greedy
+    logits = torch.tensor([1.0, -2e4, 3e4, 0.0])
+    assert Drawer(chat.generation)([], logits) == 2
+    assert (chat.generation.temperature == 0) == (temperature < 1e-4)
 
 
 def test_what_is_typed_is_read():

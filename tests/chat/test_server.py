@@ -19,7 +19,7 @@ from idl_hf import PersonaChat
 from idl_hf.chat.api import make_app
 from idl_hf.chat.persons import read_all_people
 from idl_hf.chat.recipe import Recipe
-from idl_hf.chat.server import ServeArguments, serve_endpoint, serve_model
+from idl_hf.chat.server import ServeArguments, _service, serve_endpoint, serve_model
 from idl_hf.cli import main
 from idl_hf.models.generation import GenerationSettings
 from idl_hf.models.loading import LoadedModel
@@ -275,6 +275,7 @@ def request_of(fields, *headers):
 
 
 JSON = "Content-Type: application/json"
+HALF = json.dumps({"model": "\ud800", "messages": said("hi")}).encode()  # of a character
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -349,6 +350,8 @@ def test_a_wrong_key_or_none_is_refused(small):
         ("POST /v1/chat/completions", [JSON], b"[1]", 400, "must be a JSON object"),
         ("POST /v1/chat/completions", [JSON], b"[" * 100_000, 400, "The body is no JSON"),
         ("POST /v1/chat/completions", ["Content-Type: text/plain"], b"{}", 415, "Content-Type: application/json"),
+        ("POST /v1/chat/completions", [JSON], HALF, 404, "There is no person '\\ud800'. GET /v1/models lists them."),
+        ("POST /v1/chat/completions", [JSON], b'{"\\ud800": 1}', 400, "'\\ud800' is unknown here"),
         ("GET /v1/chat/completions", [], b"", 405, "GET /v1/chat/completions is not served"),
         ("GET /v1/embeddings", [], b"", 404, "GET /v1/embeddings is not served"),
     ],
@@ -366,6 +369,24 @@ def test_a_page_that_calls_itself_another_host_is_refused(served):
     with socket.create_connection(("127.0.0.1", served[0]), timeout=PATIENCE) as connection:
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
         assert read_all(connection).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("host", ["::1", "0:0:0:0:0:0:0:1"])
+def test_an_ipv6_address_is_a_host_that_is_answered(host):
+    hosts = _service(ServeArguments("tiny", "logs", host=host), None, None, None, None).hosts  # type: ignore[arg-type]
+    assert f"[{host}]" in hosts
+    assert f"[{host}]:8000".split(":")[0] in hosts  # all that Starlette 0.40 reads of the header
+
+
+def test_an_engine_that_has_ended_is_not_healthy(serve):
+    port, engine = serve()
+    assert health(port)["status"] == "ok"
+    engine.stop()
+    engine.join()
+    assert "writes no more replies" in health(port)["error"]["message"]
+    with client_of(port) as client, pytest.raises(openai.APIStatusError, match="shutting down") as refused:
+        client.chat.completions.create(model="ruth", messages=said("hi"))
+    assert refused.value.status_code == 503
 
 
 # Replies of another engine

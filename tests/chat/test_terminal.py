@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from idl_hf.chat import terminal as terminal_module
 from idl_hf.chat.commands import COMMANDS, Talk, answer
-from idl_hf.chat.terminal import find_person
+from idl_hf.chat.terminal import _converse, find_person
 from idl_hf.corpora.errors import CorpusError
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +254,18 @@ def test_a_folder_is_read_like_its_file_and_one_without_is_named(logs, tmp_path)
         find_person(tmp_path, None)
 
 
+def test_a_person_is_found_by_another_spelling_of_the_name(tmp_path):
+    turns = [{"role": "self", "text": "hi"}]
+    with open(tmp_path / "train.jsonl", "w", encoding="utf-8") as file:
+        for name in ("Ann\u200f", "Zoe\u0301", "BEN", "Ben"):
+            file.write(json.dumps({"person_id": name, "dialogue_id": f"of {name}", "turns": turns}) + "\n")
+    for asked, name in (("ann", "Ann\u200f"), (r"Ann\u200f", "Ann\u200f"), ("zo\u00e9", "Zo\u00e9"), ("Ben", "Ben")):
+        assert find_person(tmp_path, asked).person_id == name
+    for asked in ("ben", "An", "\u200f"):
+        with pytest.raises(CorpusError, match="has no person"):
+            find_person(tmp_path, asked)
+
+
 @pytest.mark.parametrize("name", ["a/b", "a.b*[c]^$", 'quo"te', "it's", "back\\slash", "ünï", "12"])
 @pytest.mark.parametrize("is_number", [False, True])
 def test_the_command_that_deletes_a_line_deletes_that_line_alone(name, is_number, tmp_path):
@@ -263,6 +276,24 @@ def test_the_command_that_deletes_a_line_deletes_that_line_alone(name, is_number
     file.write_text("".join(json.dumps({"dialogue_id": each, "x": 1}, ensure_ascii=False) + "\n" for each in ids))
     subprocess.run(_line_deletion(name, file), shell=True, check=True)
     assert [json.loads(line)["dialogue_id"] for line in file.read_text().splitlines()] == ids[1:]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory.\nTried to allocate"), MemoryError()])
+def test_where_memory_runs_out_the_conversation_goes_on(monkeypatch, capsys, error):
+    lines, said = iter(["a long message", "a short one"]), []
+
+    def answering(talk, line):
+        said.append(line)
+        if line == "a long message":
+            raise error
+        return False
+
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    monkeypatch.setattr(terminal_module, "answer", answering)
+    _converse(Talk(None, {}, None, {}))  # type: ignore[arg-type]
+    assert said == ["a long message", "a short one"]
+    what = "CUDA out of memory" if str(error) else "MemoryError"
+    assert f"That failed: {what}. The conversation is as it was before." in capsys.readouterr().out
 
 
 def test_a_line_that_is_empty_is_no_message():

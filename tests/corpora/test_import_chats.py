@@ -3,8 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import random
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +14,15 @@ import pytest
 from datasets import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trl import TrlParser
 
+from idl_hf.chat.terminal import find_person
 from idl_hf.cli import main
+from idl_hf.command_line import parse
 from idl_hf.corpora.exports.formats import formats, options_of
 from idl_hf.corpora.import_chats import ImportArguments, import_chats, import_in_memory
 from idl_hf.corpora.jsonl import read_dialogues
+from idl_hf.fitting.fit import FitSettings
 from tests.corpora.damage import overwritten
 from tests.corpora.exports.samples import SAMPLES
 from tests.corpora.exports.test_csv import IMAZING
@@ -83,7 +89,7 @@ def test_a_chat_becomes_dialogues_a_report_and_the_next_command(chat, tmp_path, 
     assert "whatsapp (detected)" in said
     assert re.search(r"messages +43\nin dialogues +30\nleft out: media +10\n", said)
     assert said.count("Ann with Ben, 2024-01-") == 3
-    assert said.endswith(f"  idl-hf fit '{out}' --person Ann --output_dir '{out}'/fit\n")
+    assert said.endswith(f"  idl-hf fit '{out}' --person=Ann --output_dir '{out}'/fit\n")
 
 
 def test_what_is_written_loads_with_times_and_partner(chat, tmp_path):
@@ -168,6 +174,89 @@ def test_rows_that_are_malformed_are_counted_and_shown(tmp_path, capsys):
     report = report_of(tmp_path / "out")
     assert (report["messages"], report["in_dialogues"], report["dropped"]) == (3, 2, {"malformed": 1})
     assert f"malformed: {path}:3: Expected 2 columns" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("table", "account"),
+    [
+        ("time,sender,text\nnever,Ann,hi\nsoon,Ben,no\n", "holds no text of anybody. Of its 2 messages 0 are in"),
+        ("time,sender,text\n,Ann,hi\nnever,Ben,no\n", "holds no session with a turn of each side. Of its 2 messages"),
+    ],
+)
+def test_the_first_malformed_row_is_shown_where_nothing_is_left(tmp_path, capsys, table, account):
+    path = tmp_path / "messages.csv"
+    path.write_text(table)
+    assert main(["import", "csv", str(path), "--me", "all", "--output_dir", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert account in said
+    line = table.splitlines().index("never,Ann,hi" if "soon" in table else "never,Ben,no") + 1
+    assert said.endswith(f"The first that is malformed: {path}:{line}: Expected a time, found 'never'.\n")
+
+
+def test_text_messages_of_two_contacts_are_two_dialogues_of_mine(tmp_path):
+    path, out = tmp_path / "sms.csv", tmp_path / "out"
+    rows = ["Mo,1705179930000,1,hi", "Mo,1705179931000,2,yes", "Ida,1705179932000,1,hey", "Ida,1705179933000,2,no"]
+    path.write_text("\n".join(["address,date,type,body", *rows, ""]))
+    assert main(["import", "auto", str(path), "--me", "me", "--output_dir", str(out)]) == 0
+    assert [(line["partner_id"], [turn["text"] for turn in line["turns"]]) for line in lines_of(out, "train")] == [
+        ("Mo", ["hi", "yes"]), ("Ida", ["hey", "no"]),
+    ]  # fmt: skip
+
+
+def test_of_two_people_with_one_name_the_first_has_it_and_the_other_is_mentioned(tmp_path, capsys):
+    chats = [
+        {"name": f"chat {number}", "type": "personal_chat", "id": number, "messages": [
+            {"type": "message", "date": "", "from": name, "from_id": identity, "text": f"{identity} here"}
+            for name, identity in (("Ben", "user3"), ("Anna", f"user{number}"))
+        ]} for number in (1, 2)
+    ]  # fmt: skip
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"about": "x", "chats": {"list": chats}}))
+    for person, said, noted in (("Anna", "user1 here", True), ("Anna (user2)", "user2 here", False)):
+        out = tmp_path / person
+        assert main(["import", "auto", str(path), "--person", person, "--output_dir", str(out)]) == 0
+        (line,) = lines_of(out, "train")
+        assert (line["person_id"], line["turns"][1]["text"]) == (person, said)
+        note = "1 x message of 'Anna (user2)', who is told apart from 'Anna': --person takes either"
+        assert (note in capsys.readouterr().out) == noted
+
+
+@pytest.mark.parametrize("name", ["-x", "--mask", "Ann\u200f", "it's Ann", "A\u202enn Lee"])
+def test_the_printed_command_finds_the_person(tmp_path, capsys, name):
+    path, out = tmp_path / "messages.csv", tmp_path / "out"
+    path.write_text(f"sender,text\nBen,hi\n{name},yes\nBen,so\nann,no\n", encoding="utf-8")
+    assert main(["import", "csv", str(path), f"--person={name}", "--output_dir", str(out)]) == 0
+    program, verb, folder, *rest = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert (program, verb, folder) == ("idl-hf", "fit", str(out))
+    (settings,) = parse(TrlParser(FitSettings), ["--data_dir", folder, *rest])
+    assert find_person(out, settings.person).person_id == name
+
+
+def test_a_name_as_a_terminal_shows_it_is_the_name(tmp_path):
+    path, out = tmp_path / "messages.csv", tmp_path / "out"
+    path.write_text("sender,text\nAnn,hi\nAnn\u200f,yes\n", encoding="utf-8")
+    assert main(["import", "csv", str(path), "--me", r"Ann\u200f", "--output_dir", str(out)]) == 0
+    assert {line["person_id"] for line in lines_of(out, "train")} == {"Ann\u200f"}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_import_that_was_killed_can_be_run_again(chat, tmp_path, monkeypatch, place):
+    """Of the three files only so many take their places."""
+    out, replaced = tmp_path / "out", []
+
+    def replace(partial, target):
+        if len(replaced) == place:
+            raise KeyboardInterrupt
+        replaced.append(os.replace(partial, target))
+
+    words = ["import", "auto", str(chat), "--me", "Ann", "--output_dir", str(out)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            import_chats(ImportArguments("auto", str(chat), "Ann", str(out)))
+    assert len(list(out.iterdir())) == place
+    assert main(words) == 0
+    assert {path.name for path in out.iterdir()} == {"train.jsonl", "validation.jsonl", "import_report.json"}
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,19 @@ def test_the_conditions_are_the_papers():
         ({"columns": ["nll", "bleu"]}, "Unknown column: bleu"),
         ({"tests": ["convai"]}, "Unknown dataset: convai"),
         ({"conditions": ["idl", "icc"]}, "The condition 'icc' is unknown"),
-        ({"colums": []}, "Unknown experiment field of .*: colums"),
+        ({"colums": []}, "Unknown field of the experiment .*: colums"),
         ({"conditions": [{"condition": "idl", "dialogue": 2}]}, "Unknown field of a condition of .*: dialogue"),
-        ({"conditions": [{"condition": "idl", "dialogues": 0}]}, "dialogues of the condition 'IDL' .*from 1, found 0"),
-        ({"conditions": [{"condition": "idl", "dialogues": "all"}]}, "from 1, found 'all'"),
+        (
+            {"conditions": [{"condition": "idl", "dialogues": 0}]},
+            "of the condition 'IDL' must be 1 or more, found 0",
+        ),
+        (
+            {"conditions": [{"condition": "idl", "dialogues": "all"}]},
+            "a whole number or nothing, found 'all'",
+        ),
         (
             {"conditions": [{"condition": "icl", "model": 13}]},
-            "model of the condition 'ICL' .*found 13",
+            "model of a condition of .* must be text or nothing, found 13",
         ),
         (
             {"conditions": [{"condition": "bob", "model": "gpt2"}]},
@@ -123,6 +129,18 @@ def test_the_conditions_are_the_papers():
         ({"conditions": []}, "has no conditions. Expected some of: idl, icl"),
         ({"paper": {"movie_idl": {"IDL": {"nl": 1}}}}, "Unknown column of the paper's figures: nl"),
         ({"paper": {"light_idl": {}}}, "Unknown test of the paper's figures: light_idl"),
+        ({"conditions": None}, "conditions of the experiment .* must be a list, found None"),
+        ({"conditions": [{"condition": "idl", 5: 1}]}, "Unknown field of a condition of .*: 5"),
+        ({"conditions": [{"condition": "idl", "msl": 5}]}, "msl of a condition of .* must be a mapping or nothing"),
+        ({"conditions": [{"condition": "idl", "x": "3"}]}, "x of a condition of .* must be a number or nothing"),
+        ({"conditions": [{"condition": "idl", "role": "best"}]}, "role of a condition of .* must be one of ours,"),
+        ({"variations": None}, "variations of the experiment .* must be a list"),
+        ({"variations": [5]}, "a variation of .* must be a mapping, found 5"),
+        ({"paper": None}, "paper of the experiment .* must be a mapping"),
+        ({"paper": ["nll"]}, "paper of the experiment .* must be a mapping"),
+        ({"tests": "movie_idl"}, "tests of the experiment .* must be a list, each entry text, found 'movie_idl'"),
+        ({"min_dialogues": "two"}, "min_dialogues of the experiment .* must be a whole number, found 'two'"),
+        ({3: 4}, "Unknown field of the experiment .*: 3"),
     ],
 )
 def test_a_wrong_word_is_named(tmp_path, change, message):
@@ -140,12 +158,50 @@ def test_a_field_that_is_not_there_is_named(tmp_path):
         load_experiment(str(file))
 
 
+@pytest.mark.parametrize("content", ["a: [", "\tb", "- 1", "", "a: b: c"])
+def test_what_is_no_mapping_is_named(tmp_path, content):
+    file = tmp_path / "own.yaml"
+    file.write_text(content)
+    for load in (load_experiment, load_scale):
+        with pytest.raises(ValueError, match=f"'{file}'(, line [12],)? (is no valid YAML|must hold a mapping)"):
+            load(str(file))
+
+
+def test_a_learning_rate_may_be_written_without_a_point(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("like: smollm2_power\nmsl: {learning_rate: 1e-3, run_name: 1e-3x}\n")
+    assert load_scale(str(file)).msl == {"learning_rate": 0.001, "run_name": "1e-3x"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("people", "twenty", "a whole number or nothing, found 'twenty'"),
+        ("people", -2, "a whole number from 1, found -2"),
+        ("dialogues_per_person", 0, "a whole number from 1, found 0"),
+        ("generated", 0, "a whole number from 1, found 0"),
+        ("model", None, "a mapping, found None"),
+        ("msl", 5, "a mapping, found 5"),
+        ("msl_rows", True, "a whole number or nothing, found True"),
+        ("training", ["a"], "a mapping, found \\['a'\\]"),
+    ],
+)
+def test_a_field_of_another_type_or_out_of_range_is_named(tmp_path, field, value, problem):
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump({"like": "smollm2_power", field: value}))
+    with pytest.raises(ValueError, match=f"^{field} of .* must be {problem}"):
+        load_scale(str(file))
+
+
 @pytest.mark.parametrize("seeds", [[], [0, 0], [-1], [0.5], [True], 3, "012"])
 def test_seeds_of_a_scale_are_different_whole_numbers(tmp_path, seeds):
     file = tmp_path / "own.yaml"
     whole = {"model_name_or_path": "offline", "encoder": "offline", "max_prompt_tokens": 9, "max_new_tokens": 9}
     file.write_text(yaml.safe_dump({**whole, "seeds": seeds}))
-    with pytest.raises(ValueError, match=r"different whole numbers from 0, such as .*; found "):
+    with pytest.raises(
+        ValueError,
+        match=r"different whole numbers from 0, such as|^seeds of .* a list, each entry a whole",
+    ):
         load_scale(str(file))
     file.write_text(yaml.safe_dump(whole))
     assert load_scale(str(file)).seeds == [0]

@@ -2,14 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from idl_hf.cache import digest
 from idl_hf.cli import main
 from idl_hf.evaluation.conditions import CONDITIONS, Condition
+from idl_hf.evaluation.data import EvaluationData
+from idl_hf.evaluation.experiment import Scale, Variation, load_experiment
 from idl_hf.evaluation.kept_lines import KeptLine, KeptLines
+from idl_hf.evaluation.measuring import ExperimentRun, Step
+from idl_hf.training.data import DataArguments
 
 LISTED = {"reference_turns": "self"}
 
@@ -109,14 +115,50 @@ def test_a_line_whose_replies_a_report_shows_is_not_kept(tiny, tmp_path):
     assert not (tmp_path / "out" / "lines").exists()
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"label": "x"}'])
-def test_a_damaged_line_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("corpus", "experiment_has", "scale_has"),
+    [
+        ({"dataset_name": "idl_hf/movie_idl"}, {}, {}),
+        ({"train_split": "train[:5]"}, {}, {}),
+        ({"budget_per": "dialogue"}, {}, {}),
+        ({}, {"attention_rows": 5}, {}),
+        ({}, {}, {"nli_model": "{tiny}"}),
+    ],
+)
+def test_a_line_is_known_by_all_that_makes_its_figures(tiny, tmp_path, corpus, experiment_has, scale_has):
+    trial, scale = load_experiment("references"), Scale(tiny, "offline", 64, 8)
+    changed = replace(scale, **{name: value.format(tiny=tiny) for name, value in scale_has.items()})
+    keys = []
+    for of_it, sized, trained_on in ((trial, scale, {}), (replace(trial, **experiment_has), changed, corpus)):
+        data = DataArguments(**{"dataset_name": "idl_hf/convai2_idl", **trained_on})
+        run = ExperimentRun(of_it, sized, tmp_path, {"a": EvaluationData()}, data)
+        run.data = {"convai2_idl": {"a.txt": "1"}, "movie_idl": {"b.txt": "2"}}  # both are tested on
+        keys.append(digest(*run._made_of(Step("own turns", 0), "a", Variation())))
+    assert keys[0] != keys[1]
+
+
+DAMAGE = {
+    "values": {"nll": {"p": "hi there"}},
+    "whole": ["hi"],
+    "rows": {"nll": "hi"},
+    "notes": {"note": [1]},
+    "made": {},
+    "label": None,
+}
+
+
+@pytest.mark.parametrize("field", ["", "missing", *DAMAGE])
+def test_a_damaged_line_is_named(tmp_path, field):
     lines = KeptLines(tmp_path)
-    lines.write(KeptLine("x", {"nll": {"p": 1.0}}, {}, {"nll": 1}), "it")
-    assert lines.read("it") == KeptLine("x", {"nll": {"p": 1.0}}, {}, {"nll": 1})
+    made = {"date": "2026-01-01", "idl_hf": {"version": "1", "commit": None}}
+    made["machine"] = {"processor": "a processor", "cores": 2}
+    whole = KeptLine("x", {"nll": {"p": 1.0}}, {}, {"nll": 1}, {}, made)
+    lines.write(whole, "it")
+    assert lines.read("it") == whole
     assert lines.read("another") is None
     (file,) = tmp_path.iterdir()
-    file.write_text(content)
+    damaged = {"": "{", "missing": '{"label": "x"}'}
+    file.write_text(damaged.get(field) or json.dumps({**vars(whole), field: DAMAGE[field]}))
     with pytest.raises(ValueError, match=rf"'{file}' is no line as .* Delete it, and it is measured anew\."):
         lines.read("it")
 

@@ -9,7 +9,7 @@ from idl_hf.evaluation.data import DialogueKey, EvaluationData, keys_of
 from idl_hf.evaluation.judging import JudgeArguments, open_ratings
 from idl_hf.evaluation.pairs import as_judged, spread_over_people
 from idl_hf.evaluation.ratings import Rating
-from idl_hf.evaluation.ratings_file import read_ratings
+from idl_hf.evaluation.ratings_file import held, read_ratings
 from idl_hf.evaluation.targets import Target
 from idl_hf.models.identity import save_recipe
 from idl_hf.models.responder import LocalModel, Sampling
@@ -169,6 +169,15 @@ def test_a_study_goes_on_as_it_was_begun(logs, tmp_path, systems, capsys):
     with pytest.raises(ValueError, match=r"is of '.*a.jsonl' against '.*b.jsonl', not of"):
         begun(logs, tmp_path, **swapped)
     open_ratings(JudgeArguments(ratings=str(tmp_path / "r.jsonl"))).close()  # was let go of
+
+
+def test_a_study_that_another_app_begins_is_not_begun_beside_it(logs, tmp_path, systems):
+    other = held(tmp_path / "r.jsonl")
+    with pytest.raises(ValueError, match=r"'.*r.jsonl' is open in another app\. Close that one"):
+        begun(logs, tmp_path, **systems)
+    assert not (tmp_path / "r.jsonl").exists()
+    other.release()
+    assert len(begun(logs, tmp_path, **systems).pairs) == 9
 
 
 def test_a_study_that_is_not_there_leaves_nothing_behind(tmp_path):

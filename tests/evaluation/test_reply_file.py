@@ -17,7 +17,11 @@ def test_a_file_need_not_say_whose_replies_they_are(tmp_path):
     assert read_replies(tmp_path / "r.jsonl") == [GivenReply("a", 1, "x", "", 2)]
 
 
-@pytest.mark.parametrize("line", ['{"dialogue_id": "a", "turn": 1, "text": "x", "person_id": 7}', "[1]", '"a"'])
+@pytest.mark.parametrize(
+    "line",
+    ['{"dialogue_id": "a", "turn": 1, "text": "x", "person_id": 7}', "[1]", '"a"', "[" * 100_000],
+    ids=["person", "list", "text", "deep"],
+)
 def test_a_line_that_is_none_is_told(line, tmp_path):
     (tmp_path / "r.jsonl").write_text(f"{line}\n")
     with pytest.raises(ValueError, match=r'r.jsonl:1: Expected \{"dialogue_id": text'):

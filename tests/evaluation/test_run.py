@@ -21,8 +21,9 @@ from idl_hf.evaluation.arguments import EvaluateArguments
 from idl_hf.evaluation.conditions import CONDITIONS
 from idl_hf.evaluation.experiment import load_experiment, load_scale
 from idl_hf.evaluation.measuring import ExperimentRun
+from idl_hf.evaluation.prompts import prompt_options
 from idl_hf.evaluation.provenance import NO_RESULT
-from idl_hf.evaluation.run import _prompts, evaluate
+from idl_hf.evaluation.run import evaluate
 from idl_hf.models.identity import save_recipe
 from idl_hf.training.data import DataArguments
 
@@ -152,13 +153,13 @@ def test_prompts_are_made_as_each_model_was_trained_unless_said_otherwise():
         "none": {"options": {"conditioning": "none", "encoder": "offline"}},
     }
     made = {"base": listed, "lists": listed, "none": {"conditioning": "none", "encoder": "offline"}}
-    assert _prompts(recipes, {}) == made
+    assert prompt_options(recipes, {}) == made
     given = {name: {k: v for k, v in options.items() if k != "encoder"} for name, options in made.items()}
-    assert _prompts(recipes, {"encoder": "x", "targets": "all"}) == given
+    assert prompt_options(recipes, {"encoder": "x", "targets": "all"}) == given
     last = {"none": recipes["none"], "base": {}}
-    assert _prompts(last, {})["base"] == {"encoder": "offline"}  # which knows of the person what it can
+    assert prompt_options(last, {})["base"] == {"encoder": "offline"}  # which knows of the person what it can
     with pytest.raises(ValueError, match="'odd' has unknown options: goats"):
-        _prompts({"odd": {"options": {"goats": 2}}}, {})
+        prompt_options({"odd": {"options": {"goats": 2}}}, {})
 
 
 def test_an_adapter_is_measured_with_the_prompts_that_it_learnt_from(tiny, sample_data, tmp_path):

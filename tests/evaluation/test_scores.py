@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import evaluate
 import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
@@ -62,6 +63,21 @@ def test_real_replies_score_as_sacrebleu_and_rouge_score_say(convai2):
     rouge = RougeScorer(["rougeL"])
     expected = np.mean([rouge.score(r, p)["rougeL"].fmeasure for p, r in pairs])
     assert scores["rouge_l"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_overlaps_are_those_of_each_reply_with_its_own_history_however_they_are_shared():
+    histories = [["i love my two dogs .", "dogs , dogs !"], ["we sail", "the sea is cold , and i sail"], ["..."]]
+    predictions = ["my dogs love the sea", "i sail", "two dogs", "cold , cold sea", "yes"]
+    whose = [histories[i] for i in (0, 1, 0, 1, 2)]
+    found = score_replies(predictions, predictions, whose)
+    for key in ("p_f1", "p_co"):
+        said = [[" ".join(word for word in text.split() if word.isalpha()) for text in history] for history in whose]
+        one_by_one = [
+            evaluate.load(key).compute(predictions=[reply.replace(",", "")], histories=[past])[key]
+            for reply, past in zip(predictions, said, strict=True)
+        ]
+        assert found[key] == pytest.approx(np.mean(one_by_one), abs=1e-12)
+        assert len({*one_by_one}) > 2
 
 
 def test_unequal_numbers_are_named():

@@ -247,6 +247,18 @@ def test_replies_get_a_line_in_each_group_and_at_each_position(ours, tmp_path):
     ]
 
 
+def test_a_third_system_is_scored_beside_one_whose_replies_are_all_that_a_curve_shows(ours, tmp_path):
+    def published(report):
+        report["settings"]["tests"][TEST]["replies"] = {}
+        for x, line in enumerate(report["tables"][0]["lines"]):
+            line |= {"x": x, "group": "IDL"}
+
+    file, curves = ours / "replies" / "IDL.jsonl", copied(ours, tmp_path / "curves", published)
+    assert score(file, tmp_path / "1", "--report", str(curves), "--name", "they") == 0
+    assert score(file, tmp_path / "2", "--report", str(tmp_path / "1"), "--name", "more") == 0
+    assert [line["name"] for line in told(tmp_path / "2")["tables"][0]["lines"]][4:] == ["more, 0", "more, 1"]
+
+
 def test_a_report_on_several_corpora_is_asked_which(ours, tmp_path, capsys):
     def doubled(report):
         report["settings"]["tests"] = {"movie_idl": report["settings"]["tests"][TEST], **report["settings"]["tests"]}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from idl_hf.fitting import cast as casting
 from idl_hf.fitting.cast import Cast, trained_on
-from idl_hf.fitting.fit import FitSettings, State, fit_person, in_a_sentence
+from idl_hf.fitting.fit import FitSettings, State, _open_state, fit_person, in_a_sentence
 from idl_hf.fitting.plan import SECONDS_AROUND, Plan, in_words, plan_for
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_one_person_alone_gets_an_adapter_a_likeness_and_the_line_to_chat(write,
     assert said.index("About ") < said.index("First stage") < said.index("Second stage") < said.index("Likeness")
     assert "On 1 dialogue it never saw, mia's own past dialogues are worth" in said
     assert "sample people, an easy test" in said
-    assert f"idl-hf chat --model {folder} --dialogues {tmp_path / 'logs' / 'train.jsonl'} --person mia" in said
+    assert f"idl-hf chat --model {folder} --dialogues {tmp_path / 'logs' / 'train.jsonl'} --person=mia" in said
 
     trained = [json.loads(line) for line in (folder / "dialogues" / "train.jsonl").read_text().splitlines()]
     held_out = [json.loads(line) for line in (folder / "dialogues" / "validation.jsonl").read_text().splitlines()]
@@ -115,6 +115,23 @@ def test_a_folder_with_other_files_is_left_alone(write, mia, tmp_path):
     with pytest.raises(ValueError, match="holds files that are no fit's and would be lost"):
         fit_person(settings(write(train=mia), tmp_path))
     assert os.listdir(tmp_path / "run") == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("missing", ["train", "validation"])
+def test_a_fit_that_was_killed_before_all_its_files_were_there_goes_on(write, mia, tmp_path, missing):
+    given = settings(write(train=mia), tmp_path)
+    cast, folder = read_cast(given), Path(given.output_dir)
+    _open_state(folder, given, cast)
+    copies = {file.name: file.read_text() for file in (folder / "dialogues").iterdir()}
+    (folder / "dialogues" / f"{missing}.jsonl").unlink()
+    _open_state(folder, given, cast)
+    assert {file.name: file.read_text() for file in (folder / "dialogues").iterdir()} == copies
+    for file in (folder / "dialogues").iterdir():
+        file.unlink()
+    (folder / "dialogues").rmdir()
+    assert os.listdir(folder) == ["fit.json"]  # as a kill right after the first file leaves it
+    _open_state(folder, given, cast)
+    assert {file.name: file.read_text() for file in (folder / "dialogues").iterdir()} == copies
 
 
 # Whose dialogues

@@ -295,6 +295,76 @@ def test_a_pass_that_fails_ends_its_replies_and_no_others(start, monkeypatch):
     check("Llama", at_once(engine, [_A]), [_A])
 
 
+def failing_when(condition, function):
+    """A function that raises instead, as long as a condition holds."""
+
+    def failing(*arguments):
+        if condition():
+            raise MemoryError("no room")
+        return function(*arguments)
+
+    return failing
+
+
+@pytest.mark.parametrize("name", ["leave", "adopt"])
+def test_where_nothing_can_be_kept_of_what_failed_it_is_told_all_the_same(start, monkeypatch, name):
+    engine, broken = start(tiny("Llama").double(), ends=()), threading.Event()
+    monkeypatch.setattr(engine, "_forward", failing_when(broken.is_set, engine._forward))
+    monkeypatch.setattr(engine.tree, name, failing_when(broken.is_set, getattr(engine.tree, name)))
+    events = [SimpleQueue(), SimpleQueue()]
+    for each in events:
+        engine.submit(Reply(_A, 1500, Recorder(), each.put))
+        assert isinstance(each.get(timeout=PATIENCE), int)
+    broken.set()
+    for each in events:
+        while isinstance(event := each.get(timeout=PATIENCE), int):
+            pass
+        assert str(event) == "The forward pass failed: no room"
+    broken.clear()
+    assert len(list(engine.tokens(_A, Recorder(), 5))) == 5
+
+
+def test_what_fails_as_a_reply_ends_or_goes_is_not_the_others_affair(start, monkeypatch):
+    engine, broken = start(tiny("Llama").double(), ends=()), threading.Event()
+    monkeypatch.setattr(engine.tree, "adopt", failing_when(broken.is_set, engine.tree.adopt))
+    gone = Reply(_B, 3000, Recorder(), lambda event: None)
+    engine.submit(gone)
+    wait_for(lambda: gone.written)
+    broken.set()
+    engine.cancel(gone)
+    for _ in range(2):
+        assert len(list(engine.tokens(_B, Recorder(), 5))) == 5
+
+
+def test_a_reply_that_cannot_be_begun_is_told_and_leaves_its_place(start, monkeypatch):
+    engine, broken = start(tiny("Llama").double()), threading.Event()
+    monkeypatch.setattr(engine.tree, "enter", failing_when(broken.is_set, engine.tree.enter))
+    broken.set()
+    with pytest.raises(RuntimeError, match=r"The reply could not be begun: no room"):
+        list(engine.tokens(_A, Recorder(), 5))
+    broken.clear()
+    check("Llama", at_once(engine, [_A]), [_A])
+
+
+def test_one_who_does_not_take_their_reply_ends_it_alone(start):
+    def lost(event):
+        raise ValueError("nobody is there")
+
+    engine = start(tiny("Llama").double())
+    engine.submit(Reply(_B, 5, Recorder(), lost))
+    check("Llama", at_once(engine, [_A]), [_A])
+    wait_for(lambda: engine.state()[:2] == (0, 0))
+
+
+def test_an_engine_whose_thread_has_ended_says_so(start, monkeypatch):
+    monkeypatch.setattr(Engine, "_wait", lambda self: False)
+    engine = start(tiny("Llama"))
+    engine._thread.join(PATIENCE)
+    for ask in (engine.state, lambda: list(engine.tokens(_A, Recorder(), 5))):
+        with pytest.raises(EngineStoppedError, match=r"has ended and writes no more replies\. Start the server again"):
+            ask()
+
+
 def test_a_stopped_engine_ends_what_runs_and_refuses_the_rest(start):
     engine, events = start(tiny("Llama"), ends=(), max_running=1), SimpleQueue()
     engine.submit(Reply(_A, 3000, Recorder(), events.put))

@@ -175,6 +175,38 @@ def test_what_several_texts_go_on_from_stays_a_node_of_its_own():
     check(tree, [])
 
 
+def out_of_memory(*_, **__):
+    raise MemoryError
+
+
+def test_where_memory_ends_a_text_is_out_of_use_all_the_same(monkeypatch):
+    tree = PrefixTree(100)
+    fill_first(other := tree.enter([1, 2]), 9)
+    fill_first(leaf := tree.enter([1, 2, 3, 4, 5]), 2)
+    monkeypatch.setattr(prefix_tree, "_part", out_of_memory)
+    with pytest.raises(MemoryError):
+        tree.leave(leaf)
+    assert [node.users for node in leaf.path()] == [1, 0]
+    monkeypatch.undo()
+    again = tree.enter([1, 2, 3, 4, 5])
+    fill_first(again, 9)
+    check(tree, [(other, [1, 2]), (again, [1, 2, 3, 4, 5])])
+
+
+def test_where_memory_ends_nodes_are_joined_as_a_whole_or_not_at_all(monkeypatch):
+    tree, before = PrefixTree(100), torch.cat
+    fill_first(leaf := tree.enter([1, 2]), 9)
+    fill(own := Node([3], leaf, 2), 1, [1, 2])
+    tree.leave(leaf)
+    cats = iter([before, out_of_memory])
+    monkeypatch.setattr(torch, "cat", lambda *given, **named: next(cats)(*given, **named))
+    with pytest.raises(MemoryError):
+        tree.adopt(own)
+    monkeypatch.undo()
+    assert known(tree) == {(1,), (1, 2), (1, 2, 3)}
+    check(tree, [])
+
+
 def test_memory_of_what_is_cut_off_is_given_back():
     tree = PrefixTree(100)
     fill_first(leaf := tree.enter(list(range(50))), 50)

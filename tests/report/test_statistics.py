@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
+from scipy.stats import ttest_1samp
 
 from idl_hf.report.results import Column, Line, Table, over_seeds
 from idl_hf.report.statistics import (
@@ -86,6 +87,35 @@ def test_the_t_test_by_hand():
     p = _p_value(np.array([[1.0], [2.0], [3.0]]))
     assert p == pytest.approx(2 * student.sf(2 * math.sqrt(3), 2))
     assert p == pytest.approx(0.0742, abs=5e-5)
+
+
+def test_values_that_vary_by_neither_people_nor_seeds_have_no_interval_and_no_p():
+    varied = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    for matrix in (varied, 0.1 + 0.2 * varied):  # of the second, means are equal but for rounding
+        assert math.isnan(crossed_error(matrix).error)
+        assert math.isnan(_p_value(matrix))
+    people = [f"p{i}" for i in range(4)]
+    seeds = [Line("x", "ours", {"score": dict(zip(people, column, strict=True))}) for column in varied.T]
+    assert same(estimate(over_seeds(dict(enumerate(seeds))), "score").low, math.nan)
+    alike = Line("y", "baseline", {"score": dict.fromkeys(people, 0.5)})
+    table = Table("T", [SCORE], [alike, over_seeds(dict(enumerate(seeds)))])
+    (comparison,) = compare(table).values()
+    assert math.isnan(comparison.p)
+    assert not comparison.dagger
+
+
+@pytest.mark.parametrize(("people", "seeds"), [(4, 2), (5, 2), (12, 3), (18, 3)])
+def test_a_difference_that_rests_on_the_seeds_alone_has_the_p_of_their_t_test(people, seeds):
+    """Also where a quantile of a part that is not there would be infinite."""
+    matrix = np.tile(np.linspace(0.5, 0.9, seeds), (people, 1))
+    assert _p_value(matrix) == pytest.approx(ttest_1samp(matrix[0], 0).pvalue)
+
+
+@given(st.integers(2, 9), st.integers(2, 4), st.randoms(use_true_random=False))
+def test_decisions_of_one_dialogue_each_always_have_an_answer(people, seeds, random):
+    matrix = np.array([[float(random.random() < 0.5) for _ in range(seeds)] for _ in range(people)])
+    p = _p_value(matrix)
+    assert math.isnan(p) or 0 < p <= 1
 
 
 def test_lines_are_paired_by_person_in_whatever_order_they_have_them():

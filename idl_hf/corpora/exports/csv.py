@@ -2,7 +2,8 @@
 
 One message a row; speaker and text are needed, time and conversation are not. The columns are known by their names,
 or named: `text_column`, `speaker_column`, `time_column`, `conversation_column`. An outgoing message without a speaker
-is said by `me`.
+is said by `me`. Where SMS and Signal are exported, a column such as `address` has the other person of sent messages
+too: these are said by `me`, and the column tells the chats apart.
 """
 
 import csv
@@ -33,7 +34,9 @@ _NAMES = {
     "direction": ("direction", "type", "kind"),
     "attachment": ("attachment", "attachments", "media"),
 }  # fmt: skip
-_SENT = ("outgoing", "sent", "out", "from me")
+_OTHERS = ("contact name", "address", "handle", "phone")  # of the speaker's names: those of the other person
+_SENT = ("outgoing", "sent", "out", "from me", "2")  # Android writes numbers, 1 of what was received
+_UNSENT = ("draft", "outbox", "failed", "queued", "3", "4", "5", "6")
 _NOTICES = ("notification", "system", "notice")
 _CALLS = ("call", "missed call", "incoming call", "outgoing call", "missed")
 
@@ -47,6 +50,7 @@ class _Columns(NamedTuple):
     conversation: int
     direction: int
     attachment: int
+    is_other: bool  # whether the speaker's column has the other person of sent messages too
 
     def cell(self, row: list[str], name: str) -> str:
         index = getattr(self, name)
@@ -78,7 +82,7 @@ def read(
     }  # fmt: skip
     with _rows(path) as rows:
         names = next(iter(rows), (0, []))[1]
-    columns = _Columns(*(_column(path, names, kind, named.get(kind, "")) for kind in _Columns._fields))
+    columns = _columns(path, names, named)
     order = "ymd"
     if columns.time >= 0:
         with _rows(path) as rows:
@@ -92,9 +96,27 @@ def read(
                 yield message
 
 
+def _columns(path: Path, names: list[str], named: dict[str, str]) -> _Columns:
+    """Return where the columns stand. Raises CorpusError where one is missing, or nothing tells what was sent."""
+    indices = {kind: _column(path, names, kind, named.get(kind, "")) for kind in _NAMES}
+    speaker = names[indices["speaker"]]
+    is_other = _plain(speaker) in _OTHERS
+    if is_other and not named["speaker"] and indices["direction"] < 0 and indices["conversation"] < 0:
+        raise CorpusError(
+            f"{path}:1: Expected a column such as direction or type, which tells what was sent, since '{speaker}' has "
+            f"the other person of it too; found {_shown(names)}. Pass --speaker_column '{speaker}' if it has who says "
+            "each message."
+        )
+    return _Columns(**indices, is_other=is_other and indices["direction"] >= 0)
+
+
 def _known(names: list[str], kind: str) -> int:
-    plain = [" ".join(name.replace("_", " ").casefold().split()) for name in names]
+    plain = list(map(_plain, names))
     return next((plain.index(name) for name in _NAMES[kind] if name in plain), -1)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 def _column(path: Path, names: list[str], kind: str, named: str) -> int:
@@ -138,16 +160,21 @@ def _parsed(text: io.TextIOWrapper, path: Path) -> Iterator[tuple[int, list[str]
 def _message(row: list[str], line: int, columns: _Columns, order: str, path: Path, log: ErrorLog) -> Message | None:
     """Return the message of a row, None where it was reported."""
     direction = columns.cell(row, "direction").casefold()
-    speaker = columns.cell(row, "speaker") or (ME if direction in _SENT else "")
+    written = columns.cell(row, "speaker")
+    is_unsent = columns.is_other and direction in _UNSENT
+    is_own = is_unsent or (direction in _SENT and (columns.is_other or not written))
+    speaker = ME if is_own else written
+    conversation = columns.cell(row, "conversation") or (written if columns.is_other else "")
     text, written_time = columns.cell(row, "text"), columns.cell(row, "time")
     time = parse_time(written_time, order) if written_time else None
     if written_time and time is None:
         log.report(path, line, f"Expected a time, found {written_time[:80]!r}.")
         return None
     dropped = "system line" if direction in _NOTICES else "call" if direction in _CALLS else ""
+    dropped = "not sent" if is_unsent else dropped
     if not dropped and not text:
         dropped = "media" if columns.cell(row, "attachment") else "empty"
     if not dropped and not speaker:
         dropped = "no speaker"
     place = f"{path.name}:{line}"
-    return Message(speaker, "" if dropped else text, place, time, columns.cell(row, "conversation"), dropped)
+    return Message(speaker, "" if dropped else text, place, time, conversation, dropped)

@@ -9,7 +9,7 @@ from idl_hf.corpora.errors import ErrorLog
 from idl_hf.corpora.exports import entry as entries
 from idl_hf.corpora.exports.entry import Entry, fields, parsed
 from idl_hf.corpora.exports.message import Message
-from idl_hf.corpora.exports.names import distinct
+from idl_hf.corpora.exports.names import Names
 from idl_hf.corpora.exports.parts import beginning, parts
 from idl_hf.corpora.exports.times import from_iso
 
@@ -27,10 +27,11 @@ def found(path: Path) -> bool:
 
 def read(path: Path, log: ErrorLog) -> Iterator[Message]:
     """Yield the messages, channel by channel."""
+    people = Names()
     with parts(path, _FILE, "JSON files of DiscordChatExporter") as files:
         for file in files:
             chat = file.name.removesuffix(".json") if len(files) > 1 else ""
-            parse = partial(_message, conversation=chat, speakers={})
+            parse = partial(_message, conversation=chat, people=people)
             with file.reader() as reader:
                 keys = set()
                 for key in reader.members():
@@ -43,7 +44,7 @@ def read(path: Path, log: ErrorLog) -> Iterator[Message]:
                     raise reader.error("Expected a channel with 'messages', found none. Export it again as JSON.")
 
 
-def _message(entry: Entry, conversation: str, speakers: dict[str, str]) -> Message:
+def _message(entry: Entry, conversation: str, people: Names) -> Message:
     record = fields(entry.value)
     author = fields(record.get("author"))
     name = entries.text(author, "nickname") or entries.text(author, "name")
@@ -51,7 +52,7 @@ def _message(entry: Entry, conversation: str, speakers: dict[str, str]) -> Messa
     text = entries.text(record, "content")
     dropped = _why_dropped(record, author, text)
     return Message(
-        distinct(name or identity, identity, speakers),
+        people.name_of(identity, name) or identity,
         "" if dropped else text,
         entry.place,
         from_iso(record.get("timestamp")),

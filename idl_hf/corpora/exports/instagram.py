@@ -98,7 +98,9 @@ def _message(entry: Entry, chat: str) -> Message:
     text = mended(entries.text(record, "content") or entries.text(record, "text"))
     time = from_unix(record.get("timestamp_ms", record.get("timestamp")), 1000)
     dropped = _why_dropped(record, speaker, text)
-    return Message(speaker or "deleted account", "" if dropped else text, entry.place, time, chat, dropped)
+    # Of accounts that are gone nothing is left to tell them apart but the chat
+    gone = f"deleted account ({chat.rpartition('/')[2]})" if chat else "deleted account"
+    return Message(speaker or gone, "" if dropped else text, entry.place, time, chat, dropped)
 
 
 def _why_dropped(record: dict[str, object], speaker: str, text: str) -> str:

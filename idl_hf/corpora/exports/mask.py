@@ -19,7 +19,9 @@ _WEB = re.compile(
     r"|(?<![\w@.-])(?:[\w-]+\.)+(?:com|net|org|info|io|de|at|ch|es|fr|it|nl|be|pt|br|uk|us|eu|app|me|ly|gl)(?:/[^\s<>\"]*|\b)",
     re.IGNORECASE,
 )
-_MAIL = re.compile(r"(?:mailto:)?[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
+# Whatever may stand before an "@" is taken as a whole, though none follows: else a long word, begun anew at each of
+# its characters, would take quadratic time
+_MAIL = re.compile(r"(?:mailto:)?[\w.!#$%&'*+/=?^`{|}~-]+(?P<host>@[\w-]+(?:\.[\w-]+)+)?", re.IGNORECASE)
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}\b", re.IGNORECASE | re.ASCII)
 _CARD = re.compile(r"(?<![\d+])\d(?:[ -]?\d){11,18}(?!\d)")
 _DIGITS = re.compile(r"(?:\d\D{0,3}){6}")
@@ -61,7 +63,7 @@ class Mask:
     def __call__(self, text: str) -> str:
         """Return the text with placeholders."""
         if "@" in text:
-            text = _MAIL.sub(lambda match: self._placeholder("mail", match[0].casefold()), text)
+            text = _MAIL.sub(self._mail, text)
         if "." in text or "://" in text:
             text = _WEB.sub(self._web, text)
         if _DIGITS.search(text):
@@ -77,6 +79,9 @@ class Mask:
             self._counts[kind] = self._counts.get(kind, 0) + 1
             self._placeholders[kind, thing] = f"[{kind} {self._counts[kind]}]"
         return self._placeholders[kind, thing]
+
+    def _mail(self, match: "Match[str]") -> str:
+        return self._placeholder("mail", match[0].casefold()) if match["host"] else match[0]
 
     def _web(self, match: "Match[str]") -> str:
         address = match[0].rstrip(".,;:!?)]}'")

@@ -13,7 +13,7 @@ from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports import entry as entries
 from idl_hf.corpora.exports.entry import Entry, fields, identifier, parsed
 from idl_hf.corpora.exports.message import Message
-from idl_hf.corpora.exports.names import distinct
+from idl_hf.corpora.exports.names import Names, distinct
 from idl_hf.corpora.exports.parts import Part, beginning, parts
 from idl_hf.corpora.exports.times import from_unix
 
@@ -25,7 +25,7 @@ _MARK = re.compile(r"<([^<>|]*)(?:\|([^<>]*))?>")  # <@U12>, <#C12|chess>, <!her
 
 
 class _People(NamedTuple):
-    names: dict[str, str]  # by id
+    names: Names
     bots: set[str]
 
 
@@ -42,7 +42,7 @@ def read(path: Path, log: ErrorLog) -> Iterator[Message]:
         lists = {
             file.name.rpartition("/")[2]: file for file in files if re.search(rf"(?:^|/)(?:{_LISTS})\Z", file.name)
         }
-        people = _people(lists["users.json"], log) if "users.json" in lists else _People({}, {"USLACKBOT"})
+        people = _people(lists["users.json"], log) if "users.json" in lists else _People(Names(), {"USLACKBOT"})
         days = [file for file in files if file not in lists.values()]
         channels = {file.name.rpartition("/")[0] for file in days}
         names = _channel_names(lists, log, people)
@@ -64,11 +64,10 @@ def _records(file: Part, log: ErrorLog) -> Iterator[dict[str, object]]:
 
 
 def _people(file: Part, log: ErrorLog) -> _People:
-    taken: dict[str, str] = {}
-    people = _People({}, {"USLACKBOT"})
+    people = _People(Names(), {"USLACKBOT"})
     for user in _records(file, log):
         identity = str(user["id"])
-        people.names[identity] = distinct(_name_of(user) or identity, identity, taken)
+        people.names.name_of(identity, _name_of(user) or identity)
         if user.get("is_bot") is True:
             people.bots.add(identity)
     return people
@@ -89,9 +88,8 @@ def _channel_names(lists: dict[str, Part], log: ErrorLog, people: _People) -> di
         taken: dict[str, str] = {}
         for chat in _records(file, log):
             members = chat.get("members")
-            shown = (
-                [people.names.get(identifier(member), "") for member in members] if isinstance(members, list) else []
-            )
+            members = members if isinstance(members, list) else []
+            shown = [people.names.name_of(identifier(member), "") for member in members]
             if all(shown) and shown:
                 folder = identifier(chat["id"] if file.name.endswith("dms.json") else chat.get("name"))
                 names[folder] = distinct(", ".join(shown), folder, taken)
@@ -102,10 +100,11 @@ def _message(entry: Entry, channel: str, people: _People) -> Message:
     record = fields(entry.value)
     if "ts" not in record:
         raise CorpusError("Expected the 'ts' of a message, which is its time.")
-    text = _plain(entries.text(record, "text"), people.names)
+    text = _plain(entries.text(record, "text"), people.names.by_id)
     identity = entries.text(record, "user") or entries.text(record, "bot_id")
     shown = record.get("user_profile")
-    name = people.names.get(identity) or _name_of(shown if isinstance(shown, dict) else {})
+    written = _name_of(shown if isinstance(shown, dict) else {})  # of another workspace's people, who are in no list
+    name = people.names.name_of(identity or written, written)
     speaker = name or entries.text(record, "username") or identity or "Slack"
     thread = entries.text(record, "thread_ts")
     conversation = f"{channel} thread {thread}".strip() if thread else channel

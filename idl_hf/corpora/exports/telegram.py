@@ -14,7 +14,7 @@ from idl_hf.corpora.exports import entry as entries
 from idl_hf.corpora.exports.entry import Entry, fields, identifier, kind, parsed
 from idl_hf.corpora.exports.json_reader import JsonReader
 from idl_hf.corpora.exports.message import Message
-from idl_hf.corpora.exports.names import distinct
+from idl_hf.corpora.exports.names import Names, distinct
 from idl_hf.corpora.exports.parts import beginning, parts
 from idl_hf.corpora.exports.times import from_iso, from_unix
 
@@ -50,15 +50,16 @@ def read(path: Path, log: ErrorLog) -> Iterator[Message]:
 
 def _read_export(reader: JsonReader, log: ErrorLog) -> Iterator[Message]:
     chats: dict[str, str] = {}
+    people = Names()
     has_chats = False
     for key in reader.members():
         has_chats = has_chats or key in ("messages", "chats", "left_chats")
         if key == "messages":
-            yield from _read_messages(reader, log, "")
+            yield from _read_messages(reader, log, "", people)
         elif key in ("chats", "left_chats"):
             for inner in reader.members():
                 if inner == "list":
-                    yield from _read_chats(reader, log, chats)
+                    yield from _read_chats(reader, log, chats, people)
                 else:
                     reader.value()
         else:
@@ -67,7 +68,7 @@ def _read_export(reader: JsonReader, log: ErrorLog) -> Iterator[Message]:
         raise reader.error("Expected 'messages' or 'chats', found neither. Export with the box for chats ticked.")
 
 
-def _read_chats(reader: JsonReader, log: ErrorLog, taken: dict[str, str]) -> Iterator[Message]:
+def _read_chats(reader: JsonReader, log: ErrorLog, taken: dict[str, str], people: Names) -> Iterator[Message]:
     for number in reader.elements():
         if reader.peek() != "{":
             chat = reader.entry(number)
@@ -79,26 +80,26 @@ def _read_chats(reader: JsonReader, log: ErrorLog, taken: dict[str, str]) -> Ite
                 identity = identifier(about.get("id")) or str(number)
                 name = identifier(about.get("name"))  # null where the other's account is gone
                 name = name or f"{identifier(about.get('type')) or 'chat'} {identity}"
-                yield from _read_messages(reader, log, distinct(name, identity, taken))
+                yield from _read_messages(reader, log, distinct(name, identity, taken), people)
             else:
                 about[key] = reader.value()
 
 
-def _read_messages(reader: JsonReader, log: ErrorLog, conversation: str) -> Iterator[Message]:
-    return parsed(reader.entries(), log, partial(_message, conversation=conversation, speakers={}))
+def _read_messages(reader: JsonReader, log: ErrorLog, conversation: str, people: Names) -> Iterator[Message]:
+    return parsed(reader.entries(), log, partial(_message, conversation=conversation, people=people))
 
 
-def _message(entry: Entry, conversation: str, speakers: dict[str, str]) -> Message:
+def _message(entry: Entry, conversation: str, people: Names) -> Message:
     record = fields(entry.value)
     is_message = entries.text(record, "type") in ("message", "unsupported")
     who = ("from", "from_id") if is_message else ("actor", "actor_id")
     identity = identifier(record.get(who[1]))  # a number in the exports until 2021
-    name = entries.text(record, who[0]) or identity or "deleted account"
+    name = entries.text(record, who[0])
     written, dropped = "", _why_dropped(record)
     if not dropped:
         written = _text_of(record)
         dropped = "" if written.strip() else "media" if any(key in record for key in _MEDIA) else "empty"
-    speaker = distinct(name, identity or name, speakers)
+    speaker = people.name_of(identity or name, name) or identity or "deleted account"
     return Message(speaker, "" if dropped else written, entry.place, _time_of(record), conversation, dropped)
 
 

@@ -28,8 +28,9 @@ _HEADS = {
 _LOOKED_AT = 50  # lines, in which a chat must have begun
 _LONGEST_NAME = 100
 _NAMED = re.compile(r"WhatsApp\b.{0,30}?(?:\bwith|\bmit|\bcon|\bavec|\bcom|\bmet| -)\s+(?P<name>.+)", re.IGNORECASE)
-_EDITED = re.compile(rf"\s*\u200e?<(?:{words.EDITED})\.?>\s*$", re.IGNORECASE)
-_EDITED_MARK = re.compile(r"\s*\u200e<[^<>\n]{5,60}>\s*$")
+# White space is looked at from its beginning only: a long run of it would take quadratic time
+_EDITED = re.compile(rf"(?<!\s)\s*\u200e?<(?:{words.EDITED})\.?>\s*$", re.IGNORECASE)
+_EDITED_MARK = re.compile(r"(?<!\s)\s*\u200e<[^<>\n]{5,60}>\s*$")
 _LINES = re.compile("\n| ?(?=\u200e<)")  # a caption may stand before the mark of its picture
 
 

@@ -84,7 +84,7 @@ def _whole(pattern: str) -> re.Pattern[str]:
 _MEDIA = _whole(
     rf"(?:(?:{_MEDIA_NOUNS}) (?:{_OMITTED})|<[^\W\d_][^<>\n]{{2,80}} [^<>\n]{{2,80}}>"
     rf"|.{{1,200}}\.(?:{_ENDINGS}) \((?:{_ATTACHED})\)|(?:IMG|VID|AUD|PTT|STK|DOC)-\d{{8}}-WA\d{{4,}}\.\w+"
-    rf" \(.{{3,40}}\)|.{{1,200}} • .{{1,40}} (?:{_MEDIA_NOUNS}) (?:{_OMITTED})|(?:{_PLACES}) ?:? ?(?:\(.*\) ?)?https?://\S*maps\S*"
+    rf" \(.{{3,40}}\)|.{{1,200}} • .{{1,40}} (?:{_MEDIA_NOUNS}) (?:{_OMITTED})|(?:{_PLACES}) ?:? ?(?:\(.*\) ?)?https?://(?=\S*maps)\S*"
     rf"|(?:{_PLACES}) ?: -?\d.*|live location shared|null)"
 )
 _POLL = re.compile(rf"(?:{_POLLS}) ?:(?:\n|$)")  # in capitals

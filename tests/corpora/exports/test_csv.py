@@ -107,3 +107,49 @@ def test_rows_that_are_none_are_reported_with_their_line(table):
 def test_a_table_that_cannot_be_read_is_told_in_a_sentence(table, content, problem):
     with pytest.raises(CorpusError, match=problem):
         messages(table(content))
+
+
+SENT_AND_RECEIVED = [("1", "2"), ("received", "sent"), ("Incoming", "Outgoing")]
+
+
+@pytest.mark.parametrize("column", ["address", "contact_name", "Handle", "phone"])
+@pytest.mark.parametrize(("received", "sent"), SENT_AND_RECEIVED)
+def test_a_column_of_the_other_person_tells_chats_apart_and_what_is_sent_is_ours(table, column, received, sent):
+    rows = [f"{name},170517993{i},{direction},{direction} {name}" for i, (name, direction) in enumerate(
+        (name, direction) for name in ("Mo", "Ida") for direction in (received, sent)
+    )]  # fmt: skip
+    path = table("\n".join([f"{column},date,type,body", *rows, f"Ida,1705179939,{received},", ""]))
+    assert found(path)
+    assert [(m.conversation, m.speaker, m.text, m.dropped) for m in messages(path)] == [
+        ("Mo", "Mo", f"{received} Mo", ""),
+        ("Mo", "me", f"{sent} Mo", ""),
+        ("Ida", "Ida", f"{received} Ida", ""),
+        ("Ida", "me", f"{sent} Ida", ""),
+        ("Ida", "Ida", "", "empty"),
+    ]
+
+
+def test_what_was_never_sent_is_not_the_other_persons(table):
+    path = table("address,type,body\n+4930,1,hi\n+4930,3,hm\n+4930,failed,hello?\n")
+    assert [(m.speaker, m.text, m.dropped) for m in messages(path)] == [
+        ("+4930", "hi", ""), ("me", "", "not sent"), ("me", "", "not sent"),
+    ]  # fmt: skip
+
+
+def test_a_chat_of_its_own_column_comes_before_the_other_person(table):
+    path = table("group,address,type,body\nLake,Mo,1,hi\n,Mo,2,yes\n")
+    assert [(m.conversation, m.speaker) for m in messages(path)] == [("Lake", "Mo"), ("Mo", "me")]
+
+
+def test_a_senders_column_is_the_speaker_whatever_the_direction(table):
+    path = table("sender,type,body\nAnn,sent,hi\n,2,yes\nBen,received,no\n")
+    assert [(m.conversation, m.speaker) for m in messages(path)] == [("", "Ann"), ("", "me"), ("", "Ben")]
+
+
+def test_the_other_person_without_a_direction_says_what_is_missing(table):
+    path = table("handle,text\nmo,hi\nida,yes\n")
+    with pytest.raises(
+        CorpusError, match=r":1: Expected a column such as direction .*; found handle, text\. Pass --sp"
+    ):
+        messages(path)
+    assert [(m.conversation, m.speaker) for m in messages(path, speaker_column="handle")] == [("", "mo"), ("", "ida")]

@@ -96,6 +96,19 @@ def test_a_folder_of_channels(export):
     ]
 
 
+def test_names_are_told_apart_in_the_whole_export(export):
+    first, second = discord_author(), discord_author(id="33")
+    renamed = discord_author(nickname="Captain")  # a nickname is one server's
+    channels = {"a.json": [first], "b.json": [second, renamed], "c.json": [renamed, second]}
+    files = {
+        name: pretty(DISCORD | {"messages": [discord_message(1, content="hi", author=author) for author in authors]})
+        for name, authors in channels.items()
+    }
+    assert [(message.conversation, message.speaker) for message in discord.read(export(files), ErrorLog())] == [
+        ("a", "Finn"), ("b", "Finn (33)"), ("b", "Finn"), ("c", "Finn"), ("c", "Finn (33)"),
+    ]  # fmt: skip
+
+
 def test_a_channel_without_messages_is_one_sentence(export):
     with pytest.raises(CorpusError, match="Expected a channel with 'messages', found none"):
         list(discord.read(export({"chat.json": pretty({"guild": {}, "channel": {}})}), ErrorLog("skip")))

@@ -214,6 +214,14 @@ def test_an_account_that_is_gone_still_speaks(read):
     assert shown(messages) == [("deleted account", "hi", "")]
 
 
+def test_accounts_that_are_gone_are_told_apart_by_their_chats(export):
+    chat = as_meta_writes(instagram_chat([says("hi", sender="")]))
+    path = export({f"inbox/{folder}/message_1.json": chat for folder in ("user_1", "user_2")})
+    assert [message.speaker for message in instagram.read(path, ErrorLog())] == [
+        "deleted account (user_1)", "deleted account (user_2)",
+    ]  # fmt: skip
+
+
 @given(st.text(st.characters(codec="utf-8")))
 def test_each_text_is_mended(text):
     assert mended(text.encode().decode("latin-1")) == text

@@ -1,5 +1,7 @@
 """Placeholders: what is found, what is not, and the same thing under the same one."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,3 +58,23 @@ def test_any_text_is_masked(text):
     once = Mask(["An"])(text)
     assert isinstance(once, str)
     assert len(once.split("\n")) <= len(text.split("\n"))
+
+
+@pytest.mark.parametrize("text", ["A" * 80_000 + " see a@b", "a@" + "b" * 80_000, "x." * 40_000 + "@"])
+def test_a_long_run_without_spaces_takes_no_time(text):
+    begin = time.process_time()
+    assert Mask()(text) == text
+    assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("a@b.org+c@d.org/e@f.org", "[mail 1][mail 2][mail 3]"),
+        ("a@b c@d.org", "a@b [mail 1]"),
+        ("mailto:a@b.org or mailto:x", "[mail 1] or mailto:x"),
+        ("a" * 100 + "@b.org", "[mail 1]"),
+    ],
+)
+def test_mail_addresses_are_found_wherever_they_begin(text, masked):
+    assert Mask()(text) == masked

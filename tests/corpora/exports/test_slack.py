@@ -120,6 +120,13 @@ def test_a_name_that_two_have_is_two_speakers(read):
     assert [message.speaker for message in messages] == ["Sam", "Sam (U2)"]
 
 
+def test_people_of_another_workspace_are_told_apart_too(read):
+    guest = {"user_profile": {"display_name": "Sam"}}
+    users = [{"id": "U1", "profile": {"display_name": "Sam"}}]
+    messages, _ = read(says("a"), says("b", user="U8", **guest), says("c", user="U9", **guest), users=users)
+    assert [message.speaker for message in messages] == ["Sam", "Sam (U8)", "Sam (U9)"]
+
+
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [

@@ -84,6 +84,25 @@ def test_two_people_of_one_name_are_two_speakers(read):
     assert [message.speaker for message in messages] == ["Оксана", "Оксана (user78)", "Оксана"]
 
 
+def test_names_are_told_apart_in_the_whole_export(read):
+    said = [TELEGRAM_MESSAGES[1] | {"from": "Anna", "from_id": number} for number in ("user1", "user2")]
+    unnamed = said[1] | {"from": None}
+    chats = [[said[0]], [said[1], unnamed], [said[0], said[1]]]
+    chats = [
+        {"name": f"chat {number}", "type": "personal_chat", "id": number, "messages": chat}
+        for number, chat in enumerate(chats)
+    ]
+    left = {"list": [chats.pop()]}
+    messages, _ = read({"about": "x", "chats": {"list": chats}, "left_chats": left})
+    assert [(message.conversation, message.speaker) for message in messages] == [
+        ("chat 0", "Anna"),
+        ("chat 1", "Anna (user2)"),
+        ("chat 1", "Anna (user2)"),
+        ("chat 2", "Anna"),
+        ("chat 2", "Anna (user2)"),
+    ]
+
+
 def test_ids_that_are_numbers_are_read(read):
     messages, _ = read([{"id": 1, "type": "message", "date": "", "from": None, "from_id": 4311, "text": "hi"}])
     assert messages[0].speaker == "4311"

@@ -1,5 +1,6 @@
 """WhatsApp's chats, from Android and iOS, in the languages of the phones that wrote them."""
 
+import time
 import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -298,3 +299,11 @@ def test_what_is_written_as_a_phone_does_is_read_back(chat, said, style, end):
         assert message.dropped or message.text == "\n".join(lines)
         assert message.dropped in ("", "media" if any("<" in line for line in lines) else "empty")
         assert message.text.strip() or message.dropped
+
+
+@pytest.mark.parametrize("text", ["a" + " " * 40_000 + "b", "location https://" + "maps" * 10_000 + " x"])
+def test_a_long_run_of_one_thing_takes_no_time(chat, text):
+    path = chat(f"13/01/24, 21:05 - Ann: {text}\n")
+    begin = time.process_time()
+    assert [message.text for message in messages(path)] == [text]
+    assert time.process_time() - begin < 2
