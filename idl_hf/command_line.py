@@ -5,13 +5,12 @@ import os
 import sys
 from argparse import Action, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from trl import TrlParser
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a map"}
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a map"}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -89,7 +88,9 @@ def run(function: Callable[..., object], *kinds: Any) -> None:
 
 def apply_config(parser: "TrlParser", file: str) -> None:
     """Set the values of a YAML file as the parser's defaults, and the environment of its `env`."""
-    content = _read(file)
+    from idl_hf.yaml_file import read_yaml
+
+    content = read_yaml(file, "config file")
     environment = content.values.pop("env", None) or {}
     if not isinstance(environment, Mapping):
         raise ValueError(f"{content.place('env')}: 'env' must be a map of variables, found {environment!r}.")
@@ -103,39 +104,12 @@ def apply_config(parser: "TrlParser", file: str) -> None:
             defaults[name] = _checked(value, hints[name], actions[name])
         except (ValueError, TypeError, ArgumentTypeError) as error:
             wanted = _kinds_of(hints[name])
-            shown = [_KINDS[kind] for kind in _KINDS if kind in wanted]
+            shown = [KINDS[kind] for kind in KINDS if kind in wanted]
             choices = list(actions[name].choices or ())
             expected = f"one of {', '.join(map(str, choices))}" if choices else " or ".join(shown)
             raise ValueError(f"{content.place(name)}: '{name}' must be {expected}, found {value!r}.") from error
     os.environ.update({name: str(value) for name, value in environment.items()})
     parser.set_defaults_with_config(**defaults)
-
-
-class _Config(NamedTuple):
-    file: str
-    values: dict[Any, Any]
-    lines: dict[str, int]
-
-    def place(self, name: object) -> str:
-        return f"'{self.file}'" + (f", line {self.lines[str(name)]}" if str(name) in self.lines else "")
-
-
-def _read(file: str) -> _Config:
-    import yaml
-
-    try:
-        content = Path(file).read_bytes()
-        node, values = yaml.compose(content, yaml.SafeLoader), yaml.safe_load(content)
-    except OSError as error:
-        raise ValueError(f"The config file '{file}' cannot be read: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
-        line = f", line {mark.line + 1}," if mark else ""
-        raise ValueError(f"The config file '{file}'{line} is no valid YAML: {problem}.") from error
-    if node is None or not isinstance(values, dict):
-        raise ValueError(f"The config file '{file}' must hold options, each with a value, found {values!r:.80}.")
-    return _Config(file, values, {key.value: key.start_mark.line + 1 for key, _ in node.value})
 
 
 def _kinds_of(hint: Any) -> set[Any]:

@@ -115,7 +115,7 @@ def test_each_verb_says_in_a_line_what_is_wrong_with_its_options(verb, capsys, t
         f"# a comment\n{option.name}: [1, 2]\n": f"line 2: '{option.name}' must be text, found [1, 2].",
         f"{option.name}: {{a\n": "line 2, is no valid YAML",
         f"{option.name}: {{b: 1}}\n": f"line 1: '{option.name}' must be text",
-        f"{option.name}\n": f"must hold options, each with a value, found '{option.name}'",
+        f"{option.name}\n": f"must hold names, each with a value, found '{option.name}'",
         "": "found None",
         "env: 3\n": "line 1: 'env' must be a map of variables, found 3.",
     }.items():

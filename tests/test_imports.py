@@ -10,7 +10,18 @@ PRIVATE_FACTORIES = ("dataset_module_factory", "evaluation_module_factory")
 
 # Each folder is one promise; it imports from the rows above its own, and from its neighbours named here
 LEVELS = [
-    {"schema", "arguments", "command_line", "cache", "machine", "report", "packing", "registration", "shown"},
+    {
+        "schema",
+        "arguments",
+        "command_line",
+        "cache",
+        "machine",
+        "report",
+        "packing",
+        "registration",
+        "shown",
+        "yaml_file",
+    },
     {"chat_template", "token_ids", "prompting", "corpora"},
     {"models"},
     {"encoding", "persona", "conved", "spi", "dpi", "criteria"},
@@ -24,7 +35,7 @@ LEVELS = [
 ]
 NEIGHBOURS = {
     ("corpora", "prompting"), ("prompting", "token_ids"), ("token_ids", "chat_template"), ("criteria", "persona"),
-    ("registration", "cache"), ("criteria", "encoding"), ("spi", "encoding"),
+    ("registration", "cache"), ("criteria", "encoding"), ("spi", "encoding"), ("command_line", "yaml_file"),
 }  # fmt: skip
 # A trainer for any dataset, which knows no person
 DPOC = {"packing", "arguments", "cache", "machine", "shown", "token_ids"}

@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 from idl_hf.evaluation.conditions import CONDITIONS, Condition, condition
 from idl_hf.evaluation.scores import SCORES
-from idl_hf.evaluation.yaml_fields import checked, filled, read_mapping, refuse_unknown
+from idl_hf.evaluation.yaml_fields import checked, filled, refuse_unknown
 from idl_hf.registration import dataset_names, folder
 from idl_hf.report.results import Role
+from idl_hf.yaml_file import read_yaml
 
 # What makes a condition another one, which has its name for a key
 _RECIPE = {"msl", "contrast", "dpoc", "dpoc_options", "prompt", "dialogues", "training", "baseline", "model"}
@@ -168,4 +169,4 @@ def _read(name: str, place: Path, kind: str, known: list[str]) -> dict[str, Any]
     file = Path(name) if name.endswith((".yaml", ".yml")) else place / f"{name}.yaml"
     if not file.is_file():
         raise ValueError(f"There is no {kind} '{name}'. There are: {', '.join(known)}; or pass a .yaml file.")
-    return read_mapping(file)
+    return read_yaml(file).values

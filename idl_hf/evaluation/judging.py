@@ -62,9 +62,12 @@ def open_ratings(
     path = Path(args.ratings)
     goes_on = path.exists()
     if args.judge_a is not None and args.judge_b is not None and not goes_on:
-        with held(path):  # for the minutes that it takes: whoever begins second must not replace what is rated by then
+        lock = held(path)  # for the minutes that it takes: who begins second must not replace what is rated by then
+        try:
             if not (goes_on := path.exists()):
                 _begin(path, (args.judge_a, args.judge_b), args, data_dir, encoder, chat_template)
+        finally:
+            lock.release()
     ratings = RatingsFile(path)
     systems = ratings.study.systems
     if args.judge_a is not None and (args.judge_a, args.judge_b) != systems:

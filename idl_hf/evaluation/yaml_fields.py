@@ -1,37 +1,14 @@
-"""YAML files as dataclasses: all fields known, and of the types that the dataclass names."""
+"""What a YAML file holds as dataclasses: all fields known, and of the types that the dataclass names."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
+from idl_hf.command_line import KINDS
 
 T = TypeVar("T")
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "nothing"}
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that takes 1e-3 for a number, as YAML 1.2 does; in YAML 1.1 it is text."""
-
-
-_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
-
-
-def read_mapping(file: Path) -> dict[str, Any]:
-    """Return what a YAML file holds. Raises ValueError, naming file and line, unless it is a mapping."""
-    try:
-        found = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}," if mark else ""
-        raise ValueError(f"'{file}'{line} is no valid YAML: {getattr(error, 'problem', None) or error}.") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"'{file}' must hold a mapping, found {found!r:.80}.")
-    return found
+_WORDS = {**KINDS, NoneType: "nothing"}
 
 
 def filled(kind: type[T], values: object, source: str) -> T:
@@ -46,7 +23,7 @@ def filled(kind: type[T], values: object, source: str) -> T:
 def checked(kind: type, values: object, source: str) -> dict[str, Any]:
     """Return values for fields of a dataclass. Raises ValueError for an unknown one and for one of another type."""
     if not isinstance(values, dict):
-        raise ValueError(f"{source} must be a mapping, found {values!r:.80}.")
+        raise ValueError(f"{source} must be a map, found {values!r:.80}.")
     refuse_unknown(f"field of {source}", values, [field.name for field in fields(kind)])
     hints = get_type_hints(kind)
     for name, value in values.items():
@@ -89,5 +66,5 @@ def _in_words(hint: Any) -> str:
     if origin is list:
         return f"a list, each entry {_in_words(inner[0])}"
     if origin in (dict, Mapping):
-        return "a mapping" if inner[1] is Any else f"a mapping, each value {_in_words(inner[1])}"
-    return _WORDS.get(hint, "a mapping")
+        return "a map" if inner[1] is Any else f"a map, each value {_in_words(inner[1])}"
+    return _WORDS.get(hint, "a map")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idl_hf.arguments import option
+from idl_hf.corpora.names import alike
 from idl_hf.encoding import SentenceEncoder
 from idl_hf.explore.dataset import ExploreArguments, PromptCounter, dialogue_of
 from idl_hf.persona.triples import format_triples
@@ -209,11 +210,12 @@ def find_person(sessions: "Dataset", args: ShowArguments) -> Person:
     if not 0 <= index < len(names):
         raise ValueError(f"{where} has {len(names)} people, so --index must be 0 to {len(names) - 1}, found {index}.")
     name = names[index] if args.person is None else args.person
-    if name not in names:
+    meant = [name] if name in names else alike(name, names)
+    if len(meant) != 1:
         some = ", ".join(names[:10] + ["..."] * (len(names) > 10))
         raise ValueError(f"{where} has no person '{name}'. The {len(names)} people in it are: {some}.")
-    own = sessions.select([i for i, owner in enumerate(owners) if owner == name])
-    return Person(name, tuple(map(dialogue_of, own)))
+    own = sessions.select([i for i, owner in enumerate(owners) if owner == meant[0]])
+    return Person(meant[0], tuple(map(dialogue_of, own)))
 
 
 def _person_lines(view: PersonView) -> Iterator[str]:

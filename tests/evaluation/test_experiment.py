@@ -131,13 +131,13 @@ def test_the_conditions_are_the_papers():
         ({"paper": {"light_idl": {}}}, "Unknown test of the paper's figures: light_idl"),
         ({"conditions": None}, "conditions of the experiment .* must be a list, found None"),
         ({"conditions": [{"condition": "idl", 5: 1}]}, "Unknown field of a condition of .*: 5"),
-        ({"conditions": [{"condition": "idl", "msl": 5}]}, "msl of a condition of .* must be a mapping or nothing"),
+        ({"conditions": [{"condition": "idl", "msl": 5}]}, "msl of a condition of .* must be a map or nothing"),
         ({"conditions": [{"condition": "idl", "x": "3"}]}, "x of a condition of .* must be a number or nothing"),
         ({"conditions": [{"condition": "idl", "role": "best"}]}, "role of a condition of .* must be one of ours,"),
         ({"variations": None}, "variations of the experiment .* must be a list"),
-        ({"variations": [5]}, "a variation of .* must be a mapping, found 5"),
-        ({"paper": None}, "paper of the experiment .* must be a mapping"),
-        ({"paper": ["nll"]}, "paper of the experiment .* must be a mapping"),
+        ({"variations": [5]}, "a variation of .* must be a map, found 5"),
+        ({"paper": None}, "paper of the experiment .* must be a map"),
+        ({"paper": ["nll"]}, "paper of the experiment .* must be a map"),
         ({"tests": "movie_idl"}, "tests of the experiment .* must be a list, each entry text, found 'movie_idl'"),
         ({"min_dialogues": "two"}, "min_dialogues of the experiment .* must be a whole number, found 'two'"),
         ({3: 4}, "Unknown field of the experiment .*: 3"),
@@ -163,7 +163,7 @@ def test_what_is_no_mapping_is_named(tmp_path, content):
     file = tmp_path / "own.yaml"
     file.write_text(content)
     for load in (load_experiment, load_scale):
-        with pytest.raises(ValueError, match=f"'{file}'(, line [12],)? (is no valid YAML|must hold a mapping)"):
+        with pytest.raises(ValueError, match=f"'{file}'(, line [12],)? (is no valid YAML|must hold names)"):
             load(str(file))
 
 
@@ -180,10 +180,10 @@ def test_a_learning_rate_may_be_written_without_a_point(tmp_path):
         ("people", -2, "a whole number from 1, found -2"),
         ("dialogues_per_person", 0, "a whole number from 1, found 0"),
         ("generated", 0, "a whole number from 1, found 0"),
-        ("model", None, "a mapping, found None"),
-        ("msl", 5, "a mapping, found 5"),
+        ("model", None, "a map, found None"),
+        ("msl", 5, "a map, found 5"),
         ("msl_rows", True, "a whole number or nothing, found True"),
-        ("training", ["a"], "a mapping, found \\['a'\\]"),
+        ("training", ["a"], "a map, found \\['a'\\]"),
     ],
 )
 def test_a_field_of_another_type_or_out_of_range_is_named(tmp_path, field, value, problem):

@@ -251,6 +251,10 @@ def test_colours_are_for_terminals_and_a_dialogue_cannot_steer_one(shown, argume
     assert r"\u001b[2J they are old ." in plain
 
 
+def test_a_person_may_be_written_otherwise(arguments):
+    assert load_person(arguments(person="LEROY\u200f")).person == load_person(arguments(person="leroy")).person
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
