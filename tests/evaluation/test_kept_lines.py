@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from idl_hf.cache import digest
+from idl_hf.cache import code_identity, digest
 from idl_hf.cli import main
+from idl_hf.evaluation import measuring
 from idl_hf.evaluation.conditions import CONDITIONS, Condition
 from idl_hf.evaluation.data import EvaluationData
 from idl_hf.evaluation.experiment import Scale, Variation, load_experiment
@@ -135,6 +136,22 @@ def test_a_line_is_known_by_all_that_makes_its_figures(tiny, tmp_path, corpus, e
         run.data = {"convai2_idl": {"a.txt": "1"}, "movie_idl": {"b.txt": "2"}}  # both are tested on
         keys.append(digest(*run._made_of(Step("own turns", 0), "a", Variation())))
     assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("condition", ["frequency", "wo_dpa"])
+def test_a_line_of_another_system_is_known_by_its_code_too(tiny, tmp_path, monkeypatch, condition):
+    trial = replace(load_experiment("references"), conditions={condition: CONDITIONS[condition]})
+    data = DataArguments(dataset_name="idl_hf/convai2_idl")
+    run = ExperimentRun(trial, Scale(tiny, "offline", 64, 8), tmp_path, {"a": EvaluationData()}, data)
+    run.data = {"convai2_idl": {"a.txt": "1"}}
+    key = digest(*run._made_of(Step(condition, 0), "a", Variation()))
+
+    def edited(module: str, *libraries: str) -> str:
+        return "another" if module == "idl_hf.baselines" else code_identity(module, *libraries)
+
+    monkeypatch.setattr(measuring, "code_identity", edited)
+    is_another = digest(*run._made_of(Step(condition, 0), "a", Variation())) != key
+    assert is_another == bool(CONDITIONS[condition].baseline)
 
 
 DAMAGE = {

@@ -75,6 +75,7 @@ def test_all_that_made_a_report_is_told_and_no_path():
     assert made["code"]["rows"] == {"convai2_idl": code_identity("idl_hf.dataset_scripts.convai2_idl")}
     assert made["code"]["training"] == code_identity("idl_hf.training.stages")
     assert made["code"]["measuring"] == code_identity("idl_hf.evaluation.scores")
+    assert made["code"]["metrics"] == code_identity("idl_hf.metrics") != code_identity("idl_hf.metrics.identification")
     assert made["libraries"]["torch"]
     assert made["machine"]["processor"]
     assert made["data"] == {"convai2_idl": {"a.txt": "0" * 64}, "somebody/rows": {}}

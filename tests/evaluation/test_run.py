@@ -389,6 +389,13 @@ def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):
             ["--experiment", "table3", "--split", "test"],
             "--split cannot be combined with --experiment, only with --models",
         ),
+        (
+            ["--experiment", "table3", "--generated_replies", "5"],
+            "--generated_replies cannot be combined with --experiment, only with --models",
+        ),
+        (["--models", "a", "--generated_replies", "-1"], "--generated_replies must be 0 or more, found -1"),
+        (["--models", "a", "--dialogues_per_person", "0"], "--dialogues_per_person must be 1 or more, found 0"),
+        (["--models", "a", "--dialogues_per_person", "-1"], "--dialogues_per_person must be 1 or more, found -1"),
     ],
 )
 def test_a_wrong_word_is_answered_in_a_sentence(arguments, message, tmp_path, capsys, monkeypatch):

@@ -133,6 +133,18 @@ def test_what_a_line_cannot_have_is_left_out_and_noted_once():
     ]
 
 
+def test_a_profile_that_somebody_lacks_who_is_not_scored_leaves_nothing_out():
+    line = Line(["ruth"], ["i like dogs"], ["i like cats"], [["i love my two dogs ."]])
+    (own,) = (reply.dialogue for reply in line.replies)
+    line.comparable_tokens, line.nll = True, lambda conditioning="": {"ruth": 2.0 if conditioning else 3.0}
+    line.data.only = {own}
+    profiles = {own: ["i sail ."], DialogueKey("tom", "1"): []}
+    line.data.profiles = lambda: profiles
+    assert score_line(line, ["nll", "nll_profile"])["nll_profile"].values == {"ruth": 2.0}
+    profiles[own] = []
+    assert list(score_line(line, ["nll", "nll_profile"])) == ["nll"]
+
+
 def test_scores_that_are_computed_together_are_computed_once(monkeypatch):
     calls = []
     counted = replace(
