@@ -340,8 +340,9 @@ def test_a_reply_that_cannot_be_begun_is_told_and_leaves_its_place(start, monkey
     engine, broken = start(tiny("Llama").double()), threading.Event()
     monkeypatch.setattr(engine.tree, "enter", failing_when(broken.is_set, engine.tree.enter))
     broken.set()
-    with pytest.raises(RuntimeError, match=r"The reply could not be begun: no room"):
-        list(engine.tokens(_A, Recorder(), 5))
+    events = SimpleQueue()
+    engine.submit(Reply(_A, 5, Recorder(), events.put))
+    assert str(events.get(timeout=PATIENCE)) == "The reply could not be begun: no room"
     broken.clear()
     check("Llama", at_once(engine, [_A]), [_A])
 
@@ -350,9 +351,15 @@ def test_one_who_does_not_take_their_reply_ends_it_alone(start):
     def lost(event):
         raise ValueError("nobody is there")
 
-    engine = start(tiny("Llama").double())
-    engine.submit(Reply(_B, 5, Recorder(), lost))
-    check("Llama", at_once(engine, [_A]), [_A])
+    engine, events = start(tiny("Llama").double(), ends=()), SimpleQueue()
+    engine.submit(Reply(_A, 300, Recorder(), events.put))
+    taken = [events.get(timeout=PATIENCE)]
+    gone = Reply(_B, 5, Recorder(), lost)
+    engine.submit(gone)
+    while isinstance(taken[-1], int):
+        taken.append(events.get(timeout=PATIENCE))
+    assert gone.written
+    assert (len(taken), taken[-1]) == (301, "length")
     wait_for(lambda: engine.state()[:2] == (0, 0))
 
 
@@ -360,7 +367,7 @@ def test_an_engine_whose_thread_has_ended_says_so(start, monkeypatch):
     monkeypatch.setattr(Engine, "_wait", lambda self: False)
     engine = start(tiny("Llama"))
     engine._thread.join(PATIENCE)
-    for ask in (engine.state, lambda: list(engine.tokens(_A, Recorder(), 5))):
+    for ask in (engine.state, lambda: engine.submit(Reply(_A, 5, Recorder(), print))):
         with pytest.raises(EngineStoppedError, match=r"has ended and writes no more replies\. Start the server again"):
             ask()
 
