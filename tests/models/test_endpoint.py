@@ -3,12 +3,13 @@
 import logging
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from huggingface_hub import get_token
 
-from idl_hf.models.endpoint import KEY_VARIABLE, Endpoint, EndpointError, request_options
+from idl_hf.models.endpoint import KEY_VARIABLE, Call, Endpoint, EndpointError, request_options
 from idl_hf.models.responder import NoLogProbsError, Sampling
 from tests.models.engine import Answer, Engine, events, piece
 
@@ -206,6 +207,17 @@ def test_a_busy_engine_is_asked_again_and_not_for_ever(engine):
     with pytest.raises(EndpointError, match=r"busy each of 6 times \(503\)"):
         one_reply(Endpoint(engine.url, "ruth"))
     assert len(engine.asked) == 9
+
+
+def test_one_who_waits_for_a_busy_engine_can_break_off(engine):
+    engine.answers = [Answer(429, headers={"Retry-After": "60"})]
+    call = Call()
+    threading.Timer(0.5, call.break_off).start()
+    begun = time.monotonic()
+    with pytest.raises(EndpointError, match="busy until the request was broken off"):
+        next(Endpoint(engine.url, "ruth").stream(PROMPT, Sampling(), call))
+    assert time.monotonic() - begun < 30
+    assert len(engine.asked) == 1
 
 
 @pytest.mark.parametrize(
