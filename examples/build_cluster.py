@@ -4,8 +4,8 @@
         --output_dir rows --tasks 64 --workers 8
 
 Each task makes the rows of its share of the persons by the very function that `load_dataset` calls, so the rows are
-the same, in the same order. Run it again to continue: finished tasks are skipped. Read the rows back with
-`load_dataset("parquet", data_files={"train": "rows/dpoc/train-*.parquet"})`.
+the same, in the same order. Run it again to continue: finished tasks are skipped. Train on the rows with
+`--dataset_name rows`, or read them with `load_dataset("parquet", data_files={"train": "rows/dpoc/train-*.parquet"})`.
 Tasks share what they encode if `IDL_HF_CACHE` is a folder that all machines see and that supports file locks.
 """
 
@@ -28,6 +28,7 @@ from idl_hf.cache import write_whole
 from idl_hf.command_line import run
 from idl_hf.corpora.errors import ErrorLog
 from idl_hf.rows.arguments import DatasetArguments
+from idl_hf.rows.made import save_made_with
 
 
 @dataclass(kw_only=True)
@@ -54,6 +55,7 @@ def main(args: ClusterArguments) -> None:
     logs = output / "logs" / made_of
     if any(path != logs for path in output.glob("logs/*")):
         raise SystemExit(f"'{output}' holds the rows of another build. Delete it or name another --output_dir.")
+    save_made_with(output, args.row_options(args.config_name))  # for whoever trains on the folder
     pipeline, options = [partial(make_share, args, str(output))], {}
     if args.executor == "slurm":
         if args.partition is None:

@@ -68,7 +68,7 @@ def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
     encoder = Encoder(tokenizer, model.config.limits)
     people = exchanges_of(examples) if args.system == "msp" else {}
     if people:
-        vectors = SentenceEncoder(data.row_options()["encoder"], show_progress=False)
+        vectors = SentenceEncoder(data.row_options("msl")["encoder"], show_progress=False)
         refiner = Refiner(people, vectors.encode, encoder.sizes.exchanges)
         examples = [replace(example, known=refiner.refine(example.known, example.person_id)) for example in examples]
     encoded = [encoder.encode(example.known, example.reply, example.denial) for example in examples]
@@ -81,7 +81,7 @@ def train_baseline(data: DataArguments, args: BaselineArguments) -> Trainer:
     tokenizer.save_pretrained(folder)
     if people:
         save_people(folder, people)
-    save_recipe(folder, data.row_options(), data.max_prompt_tokens, is_public_corpus(data.dataset_name))
+    save_recipe(folder, data.row_options("msl"), data.max_prompt_tokens, is_public_corpus(data.dataset_name))
     return trainer
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from idl_hf.chat.recipe import DEFAULT_BUDGET, trained_options
+from idl_hf.rows.options import option_names, preset_options
 
 _OF_PROMPTS = {  # the options of rows that say what a prompt shows
     "clusters", "min_dialogues_to_cluster", "references", "reference_turns", "scale", "order", "spi", "dpi",
@@ -13,10 +14,11 @@ _OF_PROMPTS = {  # the options of rows that say what a prompt shows
 
 def prompt_options(recipes: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the row options by which each model's prompts are made: as in its training, and where a model tells of
-    none, as those of the first that does. What is given goes for all.
+    none, as those of the first that does. What is given goes for all, be it by a preset.
 
     recipes: what `load_recipe` returns, by model. Raises ValueError where one holds anything but options of rows.
     """
+    given = preset_options(given.get("preset", "paper"), option_names()) | dict(given)
     trained = {
         name: {
             option: value

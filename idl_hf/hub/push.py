@@ -1,12 +1,13 @@
 """Rows, metrics, adapters to the Hub, each with its card; pushing again changes what differs, and continues."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
@@ -17,12 +18,11 @@ from idl_hf.models.identity import RECIPE_FILE, is_hub_id, load_recipe
 from idl_hf.models.offline import OFFLINE
 from idl_hf.registration import ORGANIZATION, folder, is_public_corpus, metric_names
 from idl_hf.rows.arguments import DEFAULT_DATASET, DatasetArguments
+from idl_hf.rows.made import made_with_text
 from idl_hf.schema import CONFIGS
 from idl_hf.shown import is_path
 
-if TYPE_CHECKING:
-    from datasets import DatasetDict
-
+logger = logging.getLogger(__name__)
 _WORDS = (OFFLINE, "patterns")  # which name no file, even where one has such a name
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -84,7 +84,7 @@ def push_dataset(args: PushDatasetArguments) -> str:
     _refuse_both(args)
     private = args.private or not (args.public or is_public_corpus(args.dataset_name))
     api = _open_repository(args.repo_id, "dataset", private)
-    rows = {config: _rows(args, config) for config in args.configs}
+    rows = {config: args.load_all(config, args.num_proc) for config in args.configs}
     for config in args.configs:
         with _hub_errors_in_sentences(args.repo_id):
             rows[config].push_to_hub(args.repo_id, config, commit_message=f"Upload {config}")
@@ -93,8 +93,10 @@ def push_dataset(args: PushDatasetArguments) -> str:
     with _hub_errors_in_sentences(args.repo_id):
         card = DatasetCard.load(args.repo_id)
         cards.complete_dataset_card(card, args.repo_id, rows, args.license)
-        readme = CommitOperationAdd("README.md", str(card).encode())
-        api.create_commit(args.repo_id, [readme], repo_type="dataset", commit_message="Describe the rows")
+        files = {"README.md": str(card).encode()}
+        files |= _about_making(args)
+        operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+        api.create_commit(args.repo_id, operations, repo_type="dataset", commit_message="Describe the rows")
     return _address(api, f"datasets/{args.repo_id}")
 
 
@@ -103,14 +105,22 @@ def _refuse_both(args: PushDatasetArguments | PushAdapterArguments) -> None:
         raise ValueError("A repository is private or public: pass --private or --public, not both.")
 
 
-def _rows(args: PushDatasetArguments, config: str) -> "DatasetDict":
-    if not Path(args.dataset_name, config).is_dir():
-        return args.load_all(config, args.num_proc)
-    if args.data_dir is not None or args.dataset_options:
-        raise ValueError(
-            f"'{args.dataset_name}' holds rows that are made already; --data_dir and --dataset_options need a builder."
-        )
-    return DatasetArguments(args.dataset_name, config).load_all("default")
+def _about_making(args: PushDatasetArguments) -> dict[str, bytes]:
+    """Return what is pushed beside the rows of each config, {file: content}: how they were made, without names of
+    folders, which nobody else has."""
+    files = {}
+    for config in args.configs:
+        options = args.made_with(config) or {}
+        local = [name for name in ("encoder", "extractor") if is_path(options.get(name, OFFLINE))]
+        if local:
+            logger.warning(
+                f"The rows of {config} were made with an {' and an '.join(local)} in a folder of this machine, which "
+                "others do not have, so it is not named. A chat with an adapter that is trained on the rows takes "
+                "the default instead."
+            )
+        if shown := {name: value for name, value in options.items() if name not in local}:
+            files[f"{config}/{RECIPE_FILE}"] = made_with_text(shown).encode()
+    return files
 
 
 def push_metric(args: PushMetricArguments) -> str:

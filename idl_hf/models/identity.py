@@ -69,7 +69,12 @@ def load_recipe(name: str) -> dict[str, Any]:
 
     Raises ValueError for anything else: somebody else may have written it. One from the Hub names models of the Hub.
     """
-    recipe, where = _read_json(name, RECIPE_FILE), f"{RECIPE_FILE} of '{name}'"
+    return check_recipe(_read_json(name, RECIPE_FILE), f"{RECIPE_FILE} of '{name}'", foreign=not Path(name).is_dir())
+
+
+def check_recipe(recipe: Any, where: str, foreign: bool) -> dict[str, Any]:
+    """Return what `where` holds if it is what `save_recipe` may have saved. foreign: it is from the Hub.
+    Raises ValueError as `load_recipe`."""
     budget = recipe.get("max_prompt_tokens") if isinstance(recipe, dict) else None
     if (
         not isinstance(recipe, dict)
@@ -82,12 +87,12 @@ def load_recipe(name: str) -> dict[str, Any]:
             f"{where} must hold a JSON object with 'options', an object, 'max_prompt_tokens', a positive whole number "
             f"or null, and 'public_corpus', true or false, and nothing else; found {str(recipe)[:300]}."
         )
-    for option in () if Path(name).is_dir() else ("encoder", "extractor"):
+    for option in ("encoder", "extractor") if foreign else ():
         model = recipe.get("options", {}).get(option, OFFLINE)
         if model not in (OFFLINE, "patterns") and (not is_hub_id(model) or Path(model).exists()):
             raise ValueError(
-                f"{where} names {option}={model!r}. An adapter of the Hub may name models of the Hub, not paths of "
-                "this machine. Download the adapter into a folder, and put there a name that you trust."
+                f"{where} names {option}={model!r}. What is on the Hub may name models of the Hub, not paths of "
+                "this machine. Download it into a folder, and put there a name that you trust."
             )
     return recipe
 

@@ -4,15 +4,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from idl_hf.arguments import option
+from idl_hf.rows.made import is_builder, is_folder_of_rows, made_with, shaping_options
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 _UNKNOWN_SPLIT = re.compile(r"Unknown split \"(?P<split>.*)\"\. Should be one of \[(?P<there>.*)\]")
+_OF_LOADING = {"split", "num_proc"}  # what `load_dataset` takes whatever rows there are
 DEFAULT_DATASET = "idl_hf/convai2_idl"
 BUILT_IN_HELP = "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl"
 DATASET_HELP = f"{BUILT_IN_HELP}, or a Hub dataset."
@@ -44,24 +45,37 @@ class DatasetArguments:
         """Return the rows of all splits; `num_proc` processes build what is not in the cache."""
         return self._load(config, num_proc=num_proc)
 
+    def row_options(self, config: str) -> dict[str, Any]:
+        """Return the options that shape prompts, for chats to follow; the encoder too, which differs by machine."""
+        made = self.made_with(config)
+        return shaping_options({}, config) if made is None else made
+
+    def made_with(self, config: str) -> dict[str, Any] | None:
+        """Return the options that shape prompts, None of rows that are made already and do not tell."""
+        if is_builder(self.dataset_name):
+            return shaping_options(parse_options(self.dataset_options), config)
+        return made_with(self.dataset_name, config)
+
     def _load(self, config: str, **options: str | int | None) -> Any:
         return load(self.dataset_name, config, **self.builder_options(config), **options)
 
 
 def load(name: str, config: str, **options: Any) -> Any:
-    """Return what `load_dataset` does. Raises ValueError for a split that is not there, naming those that are, and for
-    a folder of rows that are made already, which do not tell how a chat has to make its prompts."""
+    """Return what `load_dataset` does, also of a folder that `idl-hf build` wrote. Raises ValueError for options of
+    rows that are made already, and for a split that is not there, naming those that are."""
     from datasets import load_dataset
 
-    try:
-        return load_dataset(name, config, **options)
-    except ValueError as error:
-        if str(error).startswith("BuilderConfig") and Path(name, config).is_dir():
+    given = {option: value for option, value in options.items() if value is not None}
+    if is_folder_of_rows(name, config):
+        if of_builder := sorted(set(given) - _OF_LOADING):
             raise ValueError(
-                f"'{name}' holds rows that `idl-hf build` made, which do not tell how a chat makes its prompts. Pass "
-                f"what they were made with, --dataset_name, --data_dir and --dataset_options: `datasets` has them in "
-                "its cache."
-            ) from error
+                f"'{name}' holds rows that are made already, and {', '.join(of_builder)} needs a builder. Pass what "
+                "they were made of, --dataset_name and --data_dir: `datasets` has the same rows in its cache."
+            )
+        given, config = {**given, "data_dir": config}, "default"
+    try:
+        return load_dataset(name, config, **given)
+    except ValueError as error:
         unknown = _UNKNOWN_SPLIT.match(str(error))
         if unknown is None:
             raise

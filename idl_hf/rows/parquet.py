@@ -6,6 +6,7 @@ from pathlib import Path
 from idl_hf.arguments import option
 from idl_hf.cache import write_whole
 from idl_hf.rows.arguments import DatasetArguments
+from idl_hf.rows.made import save_made_with
 
 
 @dataclass
@@ -25,3 +26,5 @@ def build_files(args: BuildArguments) -> None:
             with write_whole(target) as partial:
                 rows.to_parquet(partial)
             print(f"{target}: {len(rows)} rows")
+        if (options := args.made_with(config)) is not None:
+            save_made_with(Path(args.output_dir, config), options)

@@ -11,9 +11,9 @@ import numpy as np
 
 from idl_hf import prompting, token_ids
 from idl_hf.arguments import option
-from idl_hf.encoding import default_encoder
+from idl_hf.models.identity import RECIPE_FILE
 from idl_hf.rows.arguments import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP, DatasetArguments, parse_options
-from idl_hf.rows.options import option_names
+from idl_hf.rows.made import is_folder_of_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,7 +47,13 @@ class DataArguments(DatasetArguments):
             raise ValueError(f"budget_per='{self.budget_per}' is unknown. The valid values are: {', '.join(known)}.")
 
     def load(self, config: str, split: str) -> "Dataset":
-        """Return the rows of a split, `max_rows` of them at most."""
+        """Return the rows of a split, `max_rows` of them at most. Raises ValueError for rows in a folder that does not
+        tell what they were made with, since chats have to make their prompts likewise."""
+        if self.made_with(config) is None and is_folder_of_rows(self.dataset_name, config):
+            raise ValueError(
+                f"'{self.dataset_name}' has no {config}/{RECIPE_FILE}, which tells what its rows were made with. "
+                "Run `idl-hf build` again, with the same options and another --output_dir."
+            )
         rows = super().load(config, split)
         if self.max_rows is None or len(rows) <= self.max_rows:
             return rows
@@ -57,12 +63,6 @@ class DataArguments(DatasetArguments):
             if not drawn or len(drawn) + len(dialogues[place]) <= self.max_rows:
                 drawn += dialogues[place]
         return rows.select(drawn[: self.max_rows])
-
-    def row_options(self) -> dict[str, Any]:
-        """Return the options that shape prompts, for chats to follow; the encoder too, which differs by machine."""
-        given = parse_options(self.dataset_options)
-        shaping = {name: value for name, value in given.items() if name in option_names() and name != "negatives"}
-        return {"encoder": default_encoder(), **shaping}
 
 
 def fit_rows(

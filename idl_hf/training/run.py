@@ -55,7 +55,8 @@ def run(
     _write_card_as_we_do(trainer, data, model_args, folder)
     trainer.create_model_card(dataset_name=dataset)
     if trainer.is_world_process_zero() and isinstance(data, DataArguments):
-        save_recipe(folder, data.row_options(), data.max_prompt_tokens, is_public_corpus(data.dataset_name))
+        options = data.row_options("dpoc" if isinstance(trainer, DPOTrainer) else "msl")
+        save_recipe(folder, options, data.max_prompt_tokens, is_public_corpus(data.dataset_name))
     if trainer.args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset)
 

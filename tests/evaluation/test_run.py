@@ -156,6 +156,8 @@ def test_prompts_are_made_as_each_model_was_trained_unless_said_otherwise():
     assert prompt_options(recipes, {}) == made
     given = {name: {k: v for k, v in options.items() if k != "encoder"} for name, options in made.items()}
     assert prompt_options(recipes, {"encoder": "x", "targets": "all"}) == given
+    by_preset = prompt_options(recipes, {"preset": "release"})["lists"]
+    assert by_preset == {name: listed[name] for name in ("reference_turns", "encoder")}  # it sets `references`
     last = {"none": recipes["none"], "base": {}}
     assert prompt_options(last, {})["base"] == {"encoder": "offline"}  # which knows of the person what it can
     with pytest.raises(ValueError, match="'odd' has unknown options: goats"):

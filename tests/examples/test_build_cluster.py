@@ -8,6 +8,7 @@ import pytest
 from datasets import load_dataset
 
 import idl_hf  # noqa: F401 (registers the datasets)
+from idl_hf.training.data import DataArguments
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +30,8 @@ def test_three_tasks_make_the_same_rows_and_a_second_run_skips_them(config, samp
     for split in files:
         assert made[split].features == rows[split].features
         assert made[split].to_list() == rows[split].to_list()
+        assert DataArguments(str(tmp_path)).load(config, split).to_list() == rows[split].to_list()
+    assert DataArguments(str(tmp_path)).row_options(config) == {"encoder": "offline"}
     if config == "msl":
         (tmp_path / config / "train-00001-of-00003.parquet").unlink()
         second = build(tmp_path, sample_data, *options)

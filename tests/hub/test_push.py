@@ -23,13 +23,13 @@ from idl_hf.hub.push import (
     PushDatasetArguments,
     PushMetricArguments,
     _hub_errors_in_sentences,
-    _rows,
     _say_whose_dialogues,
 )
 from idl_hf.registration import dataset_names, is_public_corpus
 from idl_hf.schema import CONFIGS, features
 from tests.hub_server import Hub
 
+OPTIONS = {"encoder": "offline", "reference_turns": "self"}  # of the rows
 RUTH, KIT, UNKNOWN = "hf_secretOfRuth", "hf_secretOfKit", "hf_secretOfNobody"
 REPORT = """# Evaluation
 
@@ -43,8 +43,11 @@ Held-out people: 4.
 
 PUSH = """
 import json, os, shutil, sys
+from datasets import Dataset
 from huggingface_hub import HfApi
 from idl_hf.hub import push as publish
+from idl_hf.models.offline import resolve_encoder
+from idl_hf.rows.parquet import BuildArguments, build_files
 
 def attempt(push, *arguments, token=None, **options):
     own = os.environ.pop("HF_TOKEN")
@@ -60,12 +63,16 @@ dataset, metric, adapter = publish.push_dataset, publish.push_metric, publish.pu
 arguments_of = {
     dataset: publish.PushDatasetArguments, metric: publish.PushMetricArguments, adapter: publish.PushAdapterArguments
 }
-made, base, folder, report, bare, kit, unknown = sys.argv[1:]
+made, options, base, folder, report, bare, kit, unknown = sys.argv[1:]
 api = HfApi()
 api.create_repo("ruth/base")
 api.upload_folder(repo_id="ruth/base", folder_path=base)
 HfApi(token=kit).create_repo("kit/hidden", private=True)
-own = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": made, "dataset_options": {"encoder": "offline"}}
+options = json.loads(options)
+own = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": made, "dataset_options": options}
+build_files(BuildArguments(output_dir=bare + "/built", **own))
+Dataset.from_dict({"turns": ["hi"]}).push_to_hub("ruth/foreign", "msl")
+encoder = {"dataset_options": {"encoder": resolve_encoder("offline"), "references": 2}}
 rows = {**own, "public": True}
 on_hub = {"base_model": "ruth/base", "public": True}
 nameless = shutil.copytree(folder, folder + "-nameless")
@@ -85,6 +92,8 @@ print(json.dumps({
     "private": attempt(dataset, "ruth/secret", configs=["sessions"], **own),
     "public": attempt(dataset, "ruth/rows", configs=["sessions"], **own),
     "both": attempt(dataset, "ruth/rows", private=True, **rows),
+    "from a folder": attempt(dataset, "ruth/again", bare + "/built", configs=["msl"], public=True),
+    "own encoder": attempt(dataset, "ruth/own-encoder", configs=["msl"], **{**own, **encoder}),
     "second config": attempt(dataset, "ruth/half", configs=["sessions", "nothing"], **own),
     "metric": [attempt(metric, "ruth/p_co"), attempt(metric, "ruth/p_co"), attempt(metric, "ruth/p_f1", "p_f1")],
     "unknown metric": attempt(metric, "ruth/bleu"),
@@ -139,7 +148,10 @@ found = {
     "imported": [module for module in sys.modules if module.split(".")[0] == "idl_hf"],
 }
 from idl_hf import PersonaChat
+from idl_hf.rows.made import made_with
 
+names = ["ruth/rows", "ruth/again", "ruth/foreign", "ruth/nowhere"]
+found["made with"] = {name: made_with(name, "msl") or {} for name in names}
 chat = PersonaChat.from_pretrained("ruth/adapter", encoder="offline")
 chat.add_dialogue([("partner", "any plans?"), ("self", "i am feeding my goats , as ever")])
 chat.reply("do you have pets?", max_new_tokens=3)
@@ -203,7 +215,7 @@ def adapter(tiny_llama, tokenizer, tmp_path_factory):
 def pushed(hub, machine, adapter, sample_data):
     """What each push of PUSH answered."""
     hub.commits_to_refuse.append("Upload msl")
-    folders = (sample_data, adapter.base, adapter.folder, adapter.report, adapter.bare)
+    folders = (sample_data, json.dumps(OPTIONS), adapter.base, adapter.folder, adapter.report, adapter.bare)
     output = machine(PUSH, *folders, KIT, UNKNOWN, token=RUTH)
     return json.loads(output.splitlines()[-1])
 
@@ -230,7 +242,7 @@ def test_the_rows_arrive_as_they_were_made(used, sample_data):
     from datasets import load_dataset
 
     for config in CONFIGS:
-        made = load_dataset("idl_hf/dialogues_idl", config, data_dir=str(sample_data), encoder="offline")
+        made = load_dataset("idl_hf/dialogues_idl", config, data_dir=str(sample_data), **OPTIONS)
         for split, rows in made.items():
             file = str(used["rows"] / f"{config}-{split}.parquet")
             arrived = load_dataset("parquet", data_files=file, split="train")
@@ -241,7 +253,7 @@ def test_the_rows_arrive_as_they_were_made(used, sample_data):
 def test_rows_stream_and_msl_needs_no_name(used, sample_data):
     from datasets import load_dataset
 
-    rows = load_dataset("idl_hf/dialogues_idl", "msl", data_dir=str(sample_data), encoder="offline")["validation"]
+    rows = load_dataset("idl_hf/dialogues_idl", "msl", data_dir=str(sample_data), **OPTIONS)["validation"]
     assert (used["first"], used["streamed"]) == (rows[0], len(rows))
     assert used["default"] == "msl"
     assert used["unnamed"] == rows.column_names
@@ -251,7 +263,16 @@ def test_rows_stream_and_msl_needs_no_name(used, sample_data):
 def test_an_interrupted_push_is_continued(hub, pushed):
     assert "status 500. Run the same command again to continue." in pushed["interrupted"]
     assert pushed["again"] == f"{hub.endpoint}/datasets/ruth/rows"
-    assert len([name for name in files(hub, "datasets/ruth/rows") if name.startswith("msl/")]) == 2
+    assert (
+        len(
+            [
+                name
+                for name in files(hub, "datasets/ruth/rows")
+                if name.startswith("msl/") and name.endswith(".parquet")
+            ]
+        )
+        == 2
+    )
 
 
 def test_the_dataset_card_describes_each_config_once(hub, pushed):
@@ -322,19 +343,18 @@ def test_only_built_in_corpora_are_pushed_publicly_by_themselves(tmp_path):
     assert not is_public_corpus(str(tmp_path))
 
 
-def test_a_folder_written_by_build_is_pushed_as_it_is(tmp_path):
-    from datasets import Dataset
-
-    (tmp_path / "msl").mkdir()
-    for split in ("train", "validation"):
-        Dataset.from_dict({"person_id": [split]}).to_parquet(tmp_path / "msl" / f"{split}.parquet")
-    rows = _rows(PushDatasetArguments("ruth/rows", str(tmp_path)), "msl")
-    assert {split: part["person_id"][:] for split, part in rows.items()} == {
-        "train": ["train"],
-        "validation": ["validation"],
+def test_who_trains_on_pushed_rows_is_told_what_they_were_made_with(used, hub):
+    assert used["made with"] == {
+        "ruth/rows": OPTIONS,
+        "ruth/again": OPTIONS,  # pushed from a folder of `idl-hf build`
+        "ruth/foreign": {},
+        "ruth/nowhere": {},
     }
-    with pytest.raises(ValueError, match="holds rows that are made already"):
-        _rows(PushDatasetArguments("ruth/rows", str(tmp_path), data_dir="corpus"), "msl")
+
+
+def test_a_folder_of_this_machine_is_not_told(hub, pushed, machine):
+    assert json.loads(files(hub, "datasets/ruth/own-encoder")["msl/idl_config.json"]) == {"options": {"references": 2}}
+    assert "in a folder of this machine, which others do not have" in "".join(machine.said)
 
 
 # Metrics
@@ -546,7 +566,7 @@ def test_errors_of_an_upload_become_sentences_and_others_stay():
 
 
 def test_what_is_refused_leaves_no_repository(hub, pushed):
-    expected = {f"datasets/ruth/{name}" for name in ("rows", "secret", "half")} | {
+    expected = {f"datasets/ruth/{name}" for name in ("rows", "secret", "half", "again", "own-encoder", "foreign")} | {
         "spaces/ruth/p_co",
         "spaces/ruth/p_f1",
     }

@@ -1,0 +1,79 @@
+"""Rows that are made already tell what they were made with."""
+
+import json
+
+import pytest
+
+from idl_hf.models.identity import RECIPE_FILE
+from idl_hf.rows.made import made_with, save_made_with, shaping_options
+from idl_hf.rows.options import PRESETS
+from idl_hf.rows.parquet import BuildArguments, build_files
+from idl_hf.training.data import DataArguments
+
+LISTS = {"encoder": "offline", "reference_turns": "self", "references": 12, "clusters": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(sample_data, tmp_path_factory):
+    """Rows of the sample data, as `idl-hf build` writes them."""
+    folder = tmp_path_factory.mktemp("rows")
+    build_files(BuildArguments("idl_hf/dialogues_idl", str(sample_data), LISTS, output_dir=str(folder)))
+    return folder
+
+
+def test_rows_of_a_folder_are_trained_on_like_those_of_their_builder(folder, sample_data):
+    made = DataArguments("idl_hf/dialogues_idl", str(sample_data), LISTS)
+    read = DataArguments(str(folder))
+    for split in ("train", "validation"):
+        assert read.load("msl", split)[:] == made.load("msl", split)[:]
+    assert read.row_options("msl") == made.row_options("msl") == LISTS
+
+
+def test_what_is_built_from_a_folder_of_rows_tells_the_same(folder, tmp_path):
+    build_files(BuildArguments(str(folder), output_dir=str(tmp_path)))
+    assert made_with(str(tmp_path), "msl") == LISTS
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_what_it_sets(preset):
+    sets = {name: value for name, value in PRESETS[preset].items() if name != "person"}  # which is ConvAI2's alone
+    told = shaping_options({"preset": preset, "encoder": "offline", "seed": 3, "on_error": "skip"}, "msl")
+    assert told == {"encoder": "offline", "seed": 3, **sets}
+    assert shaping_options({"preset": preset, "references": 2}, "msl")["references"] == 2  # by its name
+
+
+def test_the_folder_that_negatives_names_is_not_told(tmp_path):
+    assert "negatives" not in shaping_options({"negatives": f"convai2_idl:{tmp_path}"}, "msl")
+
+
+@pytest.mark.parametrize(
+    "given", [{"data_dir": "corpus"}, {"dataset_options": {"targets": "all"}}, {"dataset_options": {"encoder": "x"}}]
+)
+def test_options_of_rows_that_are_made_already_are_refused(folder, given):
+    with pytest.raises(ValueError, match=r"holds rows that are made already, and \w+ needs a builder"):
+        DataArguments(str(folder), **given).load("msl", "train")
+
+
+def test_an_unknown_split_of_a_folder_is_told_with_those_that_there_are(folder):
+    with pytest.raises(ValueError, match=r"has no split 'test', only: train, validation"):
+        DataArguments(str(folder)).load("msl", "test")
+
+
+def test_a_folder_that_does_not_tell_is_not_trained_on(folder, tmp_path):
+    (tmp_path / "msl").mkdir()
+    for split in ("train", "validation"):
+        name = f"msl/{split}.parquet"
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    with pytest.raises(ValueError, match=r"has no msl/idl_config.json, which tells what its rows were made with"):
+        DataArguments(str(tmp_path)).load("msl", "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("{", "is no JSON"), ("[]", "must hold a JSON object"), (json.dumps({"goats": 2}), "must hold a JSON object")],
+)
+def test_what_tells_nothing_is_an_error_that_names_it(tmp_path, content, told):
+    save_made_with(tmp_path / "msl", LISTS)
+    (tmp_path / "msl" / RECIPE_FILE).write_text(content)
+    with pytest.raises(ValueError, match=rf"{RECIPE_FILE} of the rows '.*', msl, {told}"):
+        made_with(str(tmp_path), "msl")
