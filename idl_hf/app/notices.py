@@ -1,5 +1,6 @@
 """What the page says of a mistake: a sentence, shown as text."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from html import escape
@@ -10,6 +11,7 @@ import gradio as gr
 from idl_hf.chat.commands import failure_line
 from idl_hf.shown import visible
 
+logger = logging.getLogger(__name__)
 _SECONDS = 15  # a sentence takes longer to read than Gradio shows it
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -33,6 +35,8 @@ def telling_errors(handler: Callable[_Given, _Result]) -> Callable[_Given, _Resu
 
 
 def warn(error: Exception) -> None:
-    """Show a mistake on the page."""
+    """Show a mistake on the page; one that nobody foresaw is logged too, with where it came from."""
+    if isinstance(error, RuntimeError | MemoryError):
+        logger.error("A visitor's request failed", exc_info=error)
     as_html = escape(visible(failure_line(error)))  # which Gradio takes a message for
     gr.Warning(as_html, duration=_SECONDS)

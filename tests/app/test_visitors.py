@@ -44,13 +44,14 @@ def test_chats_share_the_model_and_are_left_as_they_are(shared, visitor):
     assert len(bo.turns) == 2
 
 
-def test_where_memory_runs_out_the_page_says_so_and_the_chat_goes_on(shared, visitor, monkeypatch):
+def test_where_memory_runs_out_the_page_says_so_and_the_chat_goes_on(shared, visitor, monkeypatch, caplog):
     chat, told = visitor.turn_to("Bo", shared), []
     chat.reply("hello ?", max_new_tokens=2)
     monkeypatch.setattr(gr, "Warning", lambda text, duration: told.append(text))
     monkeypatch.setattr(chat._model, "stream", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
     *_, last = _send(shared, visitor, "and ?", 0.7, 0.9, 2, 1.1, "")
     assert told[0].startswith("That failed: out of memory. The conversation is as it was before.")
+    assert "RuntimeError: out of memory" in caplog.text  # with its traceback, for whoever runs the app
     assert [turn.text for turn in chat.turns[:1]] == ["hello ?"]
     assert len(last[1]) == len(chat.turns) == 2
     assert last[2].value == "and ?"
