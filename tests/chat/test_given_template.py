@@ -71,5 +71,5 @@ def test_a_template_that_is_given_is_taken(way, bare, sample_data, monkeypatch):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_without_one_the_sentence_says_how_to_give_it(way, bare, sample_data, monkeypatch):
-    with pytest.raises(ValueError, match="has no chat template.*--chat_template"):
+    with pytest.raises(ValueError, match=r"has no chat template.*--chat_template"):
         way(bare, str(sample_data), monkeypatch)
