@@ -34,7 +34,9 @@ _NAMES = {
     "direction": ("direction", "type", "kind"),
     "attachment": ("attachment", "attachments", "media"),
 }  # fmt: skip
-_OTHERS = ("contact name", "address", "handle", "phone")  # of the speaker's names: those of the other person
+_NUMBERS = ("address", "handle", "phone")
+_OTHERS = ("contact name", *_NUMBERS)  # of the speaker's names: those of the other person
+_NAMELESS = ("", "(unknown)", "unknown")  # what a contact's name is where there is none, the same for all of them
 _SENT = ("outgoing", "sent", "out", "from me", "2")  # Android writes numbers, 1 of what was received
 _UNSENT = ("draft", "outbox", "failed", "queued", "3", "4", "5", "6")
 _NOTICES = ("notification", "system", "notice")
@@ -50,6 +52,7 @@ class _Columns(NamedTuple):
     conversation: int
     direction: int
     attachment: int
+    number: int  # of the other person, where the speaker's column has their name
     is_other: bool  # whether the speaker's column has the other person of sent messages too
 
     def cell(self, row: list[str], name: str) -> str:
@@ -107,7 +110,9 @@ def _columns(path: Path, names: list[str], named: dict[str, str]) -> _Columns:
             f"the other person of it too; found {_shown(names)}. Pass --speaker_column '{speaker}' if it has who says "
             "each message."
         )
-    return _Columns(**indices, is_other=is_other and indices["direction"] >= 0)
+    plain = list(map(_plain, names))
+    number = next((plain.index(name) for name in _NUMBERS if name in plain), -1)
+    return _Columns(**indices, number=number, is_other=is_other and indices["direction"] >= 0)
 
 
 def _known(names: list[str], kind: str) -> int:
@@ -161,6 +166,8 @@ def _message(row: list[str], line: int, columns: _Columns, order: str, path: Pat
     """Return the message of a row, None where it was reported."""
     direction = columns.cell(row, "direction").casefold()
     written = columns.cell(row, "speaker")
+    if columns.is_other and written.casefold() in _NAMELESS:
+        written = columns.cell(row, "number") or written
     is_unsent = columns.is_other and direction in _UNSENT
     is_own = is_unsent or (direction in _SENT and (columns.is_other or not written))
     speaker = ME if is_own else written

@@ -129,6 +129,20 @@ def test_a_column_of_the_other_person_tells_chats_apart_and_what_is_sent_is_ours
     ]
 
 
+def test_numbers_without_a_name_are_chats_of_their_own(table):
+    rows = [
+        "(Unknown),+4930,1,hi",
+        ",+4931,1,hey",
+        "Mo,+4932,1,yo",
+        "(Unknown),+4930,2,who is this?",
+        "(Unknown),,1,me",
+    ]
+    path = table("\n".join(["contact_name,address,type,body", *rows, ""]))
+    assert [(m.conversation, m.speaker) for m in messages(path)] == [
+        ("+4930", "+4930"), ("+4931", "+4931"), ("Mo", "Mo"), ("+4930", "me"), ("(Unknown)", "(Unknown)"),
+    ]  # fmt: skip
+
+
 def test_what_was_never_sent_is_not_the_other_persons(table):
     path = table("address,type,body\n+4930,1,hi\n+4930,3,hm\n+4930,failed,hello?\n")
     assert [(m.speaker, m.text, m.dropped) for m in messages(path)] == [
