@@ -72,6 +72,8 @@ options = json.loads(options)
 own = {"dataset_name": "idl_hf/dialogues_idl", "data_dir": made, "dataset_options": options}
 build_files(BuildArguments(output_dir=bare + "/built", **own))
 Dataset.from_dict({"turns": ["hi"]}).push_to_hub("ruth/foreign", "msl")
+told = json.dumps({"options": {"encoder": made}}).encode()
+api.upload_file(repo_id="ruth/foreign", repo_type="dataset", path_in_repo="dpoc/idl_config.json", path_or_fileobj=told)
 encoder = {"dataset_options": {"encoder": resolve_encoder("offline"), "references": 2}}
 rows = {**own, "public": True}
 on_hub = {"base_model": "ruth/base", "public": True}
@@ -152,6 +154,10 @@ from idl_hf.rows.made import made_with
 
 names = ["ruth/rows", "ruth/again", "ruth/foreign", "ruth/nowhere"]
 found["made with"] = {name: made_with(name, "msl") or {} for name in names}
+try:
+    made_with("ruth/foreign", "dpoc")
+except ValueError as error:
+    found["path"] = str(error)
 chat = PersonaChat.from_pretrained("ruth/adapter", encoder="offline")
 chat.add_dialogue([("partner", "any plans?"), ("self", "i am feeding my goats , as ever")])
 chat.reply("do you have pets?", max_new_tokens=3)
@@ -350,6 +356,11 @@ def test_who_trains_on_pushed_rows_is_told_what_they_were_made_with(used, hub):
         "ruth/foreign": {},
         "ruth/nowhere": {},
     }
+
+
+def test_what_others_pushed_names_no_folder_of_this_machine(used):
+    assert used["path"].startswith("idl_config.json of the rows 'ruth/foreign', dpoc, names encoder=")
+    assert "may name models of the Hub, not paths of this machine" in used["path"]
 
 
 def test_a_folder_of_this_machine_is_not_told(hub, pushed, machine):

@@ -66,6 +66,11 @@ def test_a_folder_that_does_not_tell_is_not_trained_on(folder, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     with pytest.raises(ValueError, match=r"has no msl/idl_config.json, which tells what its rows were made with"):
         DataArguments(str(tmp_path)).load("msl", "train")
+    build_files(BuildArguments(str(tmp_path), output_dir=str(tmp_path / "again")))
+    assert sorted(file.name for file in (tmp_path / "again" / "msl").iterdir()) == [
+        "train.parquet",
+        "validation.parquet",
+    ]
 
 
 @pytest.mark.parametrize(
