@@ -182,15 +182,21 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are(
     assert "'idl_hf/dialogues_idl' has no split 'validation', only: train. Pass --split with one of these" in error
 
 
-def test_an_adapter_of_rows_of_a_folder_is_asked_as_they_were_made(sample_data, tiny_llama, tokenizer, tmp_path):
+@pytest.mark.parametrize("stage", ["msl", "dpoc"])
+def test_an_adapter_of_rows_of_a_folder_is_asked_as_they_were_made(
+    stage, sample_data, tiny_llama, tokenizer, tmp_path
+):
     rows, model, adapter = (str(tmp_path / name) for name in ("rows", "model", "adapter"))
     tiny_llama().save_pretrained(model)
     tokenizer.save_pretrained(model)
     made = {"encoder": "offline", "reference_turns": "self"}
     where = ["--data_dir", str(sample_data), "--dataset_options", json.dumps(made)]
-    assert main(["build", "--dataset_name", "idl_hf/dialogues_idl", *where, "--output_dir", rows]) == 0
+    assert (
+        main(["build", "--dataset_name", "idl_hf/dialogues_idl", *where, "--configs", stage, "--output_dir", rows])
+        == 0
+    )
     how = ["--use_peft", "--lora_target_modules", "all-linear", "--max_steps", "1", "--use_cpu", "true"]
-    assert main(["msl", "--dataset_name", rows, "--model_name_or_path", model, *how, "--output_dir", adapter]) == 0
+    assert main([stage, "--dataset_name", rows, "--model_name_or_path", model, *how, "--output_dir", adapter]) == 0
     assert json.loads(Path(adapter, "idl_config.json").read_text())["options"] == made
 
 
