@@ -197,7 +197,8 @@ def _run_or_help(arguments: Sequence[str] | None) -> int:
         print(visible(f"idl-hf {verb}: {reason}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nidl-hf {verb}: interrupted. Run the same command again to continue.", file=sys.stderr)
+        again = " with --resume_from_checkpoint last" if VERBS[verb].parsed else ""
+        print(f"\nidl-hf {verb}: interrupted. Run the same command again{again} to continue.", file=sys.stderr)
         return 130
     return 0
 

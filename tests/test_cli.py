@@ -14,6 +14,7 @@ import datasets
 import pytest
 
 import idl_hf
+from idl_hf import cli
 from idl_hf.cli import VERBS, _what_can_be_mended, main
 from idl_hf.command_line import parse
 
@@ -180,6 +181,17 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are(
     main([*words, *where])
     error = capsys.readouterr().err.splitlines()[-1]
     assert "'idl_hf/dialogues_idl' has no split 'validation', only: train. Pass --split with one of these" in error
+
+
+@pytest.mark.parametrize(("verb", "how"), [("msl", " with --resume_from_checkpoint last"), ("fit", "")])
+def test_after_ctrl_c_it_is_said_what_goes_on(verb, how, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    assert main([verb]) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"idl-hf {verb}: interrupted. Run the same command again{how} to continue."
 
 
 @pytest.mark.parametrize("stage", ["msl", "dpoc"])

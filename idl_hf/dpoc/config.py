@@ -1,5 +1,6 @@
 """The settings of DPOC: DPOConfig plus the penalty, and which of DPOConfig's settings it refuses."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,10 @@ class DPOCConfig(DPOCFields, DPOConfig):
     def __post_init__(self) -> None:
         settle_precision(self)
         super().__post_init__()
-        if self.penalty < 0:
-            raise ValueError(f"penalty must not be negative (it would reward violations), found {self.penalty}.")
+        if not 0 <= self.penalty < math.inf:
+            raise ValueError(
+                f"penalty must be 0 or more (less would reward violations) and finite, found {self.penalty}."
+            )
         if self.penalty_form not in PENALTY_FORMS:
             raise ValueError(
                 f"penalty_form='{self.penalty_form}' is unknown. The valid values are: {', '.join(PENALTY_FORMS)}."

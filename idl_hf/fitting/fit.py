@@ -61,6 +61,8 @@ class FitSettings:
     def __post_init__(self) -> None:
         if not self.minutes > 0 or math.isinf(self.minutes):
             raise ValueError(f"--minutes must be a number of minutes above 0, found {self.minutes}.")
+        if self.max_prompt_tokens < 1:
+            raise ValueError(f"--max_prompt_tokens must be at least 1, found {self.max_prompt_tokens}.")
 
 
 def fit_person(settings: FitSettings) -> Path:
@@ -233,7 +235,7 @@ def _train_dpoc(settings: FitSettings, folder: Path, plan: Plan, end: float) -> 
         output_dir=str(folder),
         num_train_epochs=1,
         gradient_accumulation_steps=1,  # a step is all replies of a dialogue
-        prefix_sharing="dialogue",
+        prefix_sharing="dialogue" if _shares_prefixes(settings.model_name_or_path) else "false",
         precompute_ref_log_probs=True,
         save_steps=2,
         learning_rate=1e-4,
@@ -243,6 +245,18 @@ def _train_dpoc(settings: FitSettings, folder: Path, plan: Plan, end: float) -> 
     data = _data(settings, folder, plan.dpoc_rows)
     with within("DPOC", _seconds_left(end, plan, "likeness")):
         train_dpoc(data, config, ModelConfig(model_name_or_path=str(folder / "msl")))
+
+
+def _shares_prefixes(model_name: str) -> bool:
+    """Tell whether a model can learn from a tree, without loading its weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from idl_hf.models.loading import load_config
+    from idl_hf.packing.attention import obstacle
+
+    with torch.device("meta"):
+        return obstacle(AutoModelForCausalLM.from_config(load_config(model_name), trust_remote_code=False)) is None
 
 
 def _seconds_left(end: float, plan: Plan, *later: str) -> float:

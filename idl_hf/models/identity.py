@@ -20,6 +20,7 @@ from idl_hf.models.offline import OFFLINE
 
 RECIPE_FILE = "idl_config.json"
 _GENERATION_FILE = "generation_config.json"
+_LOADED = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # endings of what a model and its tokenizer are
 _CONFIGS = ("config.json", "adapter_config.json")
 _PICKLE = (
     "The weights of '{name}' are not kept as safetensors ({file}), and a pickle may run code when it is loaded. "
@@ -167,6 +168,14 @@ def files_identity(name: str) -> str:
     return repr([str(path.resolve()), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)])
 
 
+def _folder_identity(name: str) -> str:
+    """Return what tells a model in a folder from others: what is loaded of it, not its card or what lies in folders
+    there, such as checkpoints of a training that goes on from it."""
+    files = sorted(file for file in Path(name).iterdir() if file.suffix in _LOADED)
+    sizes = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return repr([str(Path(name).resolve()), *sizes])
+
+
 def model_identity(name: str, revision: str | None = None) -> str:
     """Return what tells a model from others: of one on the Hub its commit, of an adapter in a folder its settings
     and its weights' hash, of another folder its files' sizes and times; of an adapter its base besides.
@@ -179,7 +188,7 @@ def model_identity(name: str, revision: str | None = None) -> str:
     config = "adapter_config.json" if adapter else "config.json"
     own_revision = None if adapter else revision
     file = Path(name, config) if folder else Path(hf_hub_download(name, config, revision=own_revision))
-    own = files_identity(name) if folder else f"{name}@{file.parent.name}"  # snapshots/<commit>/config.json
+    own = _folder_identity(name) if folder else f"{name}@{file.parent.name}"  # snapshots/<commit>/config.json
     if not adapter:
         return own
     settings = json.loads(file.read_text(encoding="utf-8"))

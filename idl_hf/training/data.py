@@ -45,6 +45,7 @@ class DataArguments(DatasetArguments):
         super().__post_init__()
         if self.budget_per not in (known := ("auto", "row", "dialogue")):
             raise ValueError(f"budget_per='{self.budget_per}' is unknown. The valid values are: {', '.join(known)}.")
+        refuse_less_than_one(max_prompt_tokens=self.max_prompt_tokens, max_rows=self.max_rows)
 
     def load(self, config: str, split: str) -> "Dataset":
         """Return the rows of a split, `max_rows` of them at most. Raises ValueError for rows in a folder that does not
@@ -65,6 +66,13 @@ class DataArguments(DatasetArguments):
         return rows.select(drawn[: self.max_rows])
 
 
+def refuse_less_than_one(**counts: int | None) -> None:
+    """Raise ValueError for the first of the counts that is less than one; None is no limit."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"--{name} must be at least 1, found {count}. Leave it out for the default.")
+
+
 def fit_rows(
     rows: "Dataset",
     tokenizer: "PreTrainedTokenizerBase",
@@ -77,11 +85,15 @@ def fit_rows(
     positions: those of the model, which prompt and replies together keep within. per_dialogue: all rows of a dialogue
     lose the same references. Raises ValueError where a dialogue does not keep within without any reference.
     """
-    if "dialogue_starts" not in rows.column_names or (max_prompt_tokens is None and positions is None):
+    if max_prompt_tokens is None and positions is None:
+        return rows
+    if "dialogue_starts" not in rows.column_names:
+        logger.warning(
+            "The rows do not tell where the dialogues of a prompt begin (a column dialogue_starts), so that prompts "
+            f"stay as long as they are, be they longer than max_prompt_tokens={max_prompt_tokens}."
+        )
         return rows
     limit = math.inf if max_prompt_tokens is None else max_prompt_tokens
-    if positions is not None and limit + _REPLY_ROOM <= positions:
-        positions = None
     fit = partial(_fit_row, tokenizer=tokenizer, max_prompt_tokens=limit, positions=positions)
     fitted = rows.map(fit, desc="Fitting prompts")
     if per_dialogue:
@@ -126,16 +138,20 @@ def _fit_row(
 ) -> dict[str, object]:
     count = prompting.token_counter(tokenizer)
     replies = 0
-    if positions is not None:
-        completions = [row[name] for name in COMPLETIONS if name in row]
-        replies = max(
-            len(tokens.ids) for tokens in token_ids.continue_prompt(tokenizer, row["prompt"], completions).after
-        )
+    if positions is not None and max_prompt_tokens + _REPLY_ROOM > positions:
+        replies = _longest_reply(row, tokenizer)
         max_prompt_tokens = min(max_prompt_tokens, positions - replies)
     prompt, dropped = prompting.fit_to_budget(row["prompt"], row["dialogue_starts"], max_prompt_tokens, count)
-    if positions is not None and (length := count(prompt) + replies) > positions:
+    if positions is None or dropped < len(row["dialogue_starts"]) - 1:  # within the budget
+        return {"prompt": prompt, "dropped_references": dropped}
+    if (length := count(prompt) + (replies or _longest_reply(row, tokenizer))) > positions:
         raise ValueError(
             f"Dialogue '{row['dialogue_id']}' of '{row['person_id']}' takes {length} tokens without any reference, "
             f"and the model has {positions} positions. Take a model with more, or leave the dialogue out."
         )
     return {"prompt": prompt, "dropped_references": dropped}
+
+
+def _longest_reply(row: dict[str, Any], tokenizer: "PreTrainedTokenizerBase") -> int:
+    completions = [row[name] for name in COMPLETIONS if name in row]
+    return max(len(tokens.ids) for tokens in token_ids.continue_prompt(tokenizer, row["prompt"], completions).after)

@@ -17,6 +17,7 @@ from idl_hf import token_ids
 from idl_hf.arguments import option, required
 from idl_hf.chat_template import guarded
 from idl_hf.persona.triples import format_prompt, format_sample, parse_sample
+from idl_hf.training.data import refuse_less_than_one
 from idl_hf.training.stages import learn_completions_only, model_to_train, train_on
 
 COLUMNS = ("prompt", "completion", "sentences")
@@ -38,6 +39,7 @@ class ExtractorDataArguments:
     def __post_init__(self) -> None:
         if not 0 <= self.single_share <= 1:
             raise ValueError(f"--single_share must be between 0 and 1, found {self.single_share}.")
+        refuse_less_than_one(max_rows=self.max_rows)
 
     def load(self, split: str) -> Dataset:
         """Return prompt, completion and sentences of a split's samples; ValueError without the file or one of them."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from copy import deepcopy
 from dataclasses import asdict
@@ -12,7 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import PeftModel
-from transformers import GenerationConfig
+from transformers import GenerationConfig, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOTrainer, ModelConfig, SFTTrainer
 
 from idl_hf.dpoc.card import append_section
@@ -29,6 +31,8 @@ from idl_hf.training.record import LastCheckpoint, RunRecord, last_checkpoint, s
 
 if TYPE_CHECKING:
     from idl_hf.training.extractor import ExtractorDataArguments
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -48,17 +52,42 @@ def run(
         trainer.add_callback(callback)
     if resume == "last":  # continue an interrupted run, start where there is none
         resume = _last_checkpoint_of_this_run(folder, trainer, record)
-    trainer.train(resume_from_checkpoint=None if resume == "never" else resume)
+    train(trainer, None if resume == "never" else resume)
+    if trainer.is_world_process_zero() and isinstance(data, DataArguments):
+        options = data.row_options("dpoc" if isinstance(trainer, DPOTrainer) else "msl")
+        folder.mkdir(parents=True, exist_ok=True)
+        save_recipe(folder, options, data.max_prompt_tokens, is_public_corpus(data.dataset_name))
     trainer.save_model(str(folder))
     _save_ends(trainer, folder)
     dataset = None if is_path(data.dataset_name) else data.dataset_name  # which the card would link to
     _write_card_as_we_do(trainer, data, model_args, folder)
     trainer.create_model_card(dataset_name=dataset)
-    if trainer.is_world_process_zero() and isinstance(data, DataArguments):
-        options = data.row_options("dpoc" if isinstance(trainer, DPOTrainer) else "msl")
-        save_recipe(folder, options, data.max_prompt_tokens, is_public_corpus(data.dataset_name))
     if trainer.args.push_to_hub:
         trainer.push_to_hub(dataset_name=dataset)
+
+
+def train(trainer: SFTTrainer | DPOTrainer, checkpoint: str | bool | None) -> None:
+    """Train from the first step or a checkpoint. One that is at the end of the run is its result: transformers would
+    take a step more there. Raises ValueError for one beyond the end."""
+    state = Path(str(checkpoint), TRAINER_STATE_NAME)
+    if isinstance(checkpoint, str) and state.is_file():
+        reached = TrainerState.load_from_json(str(state))
+        steps, epochs = trainer.args.max_steps, trainer.args.num_train_epochs
+        before = (reached.epoch or 0) * (1 - 1 / max(1, reached.global_step))  # the last step: the end is within one
+        if reached.global_step > steps if steps > 0 else before >= epochs:
+            asked = f"{steps} steps" if steps > 0 else f"{epochs:g} epochs"
+            raise ValueError(
+                f"'{checkpoint}' is of a longer run: step {reached.global_step}, {reached.epoch or 0:g} epochs, while "
+                f"{asked} are asked for. Pass as many as before, another --output_dir, or --resume_from_checkpoint "
+                "never to start over in it."
+            )
+        is_sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled  # loaded by `train` alone
+        if reached.global_step == steps and not is_sharded:
+            logger.info(f"'{checkpoint}' is the end of this run: nothing is left to train.")
+            trainer._load_from_checkpoint(checkpoint)
+            trainer.state = reached
+            return
+    trainer.train(resume_from_checkpoint=checkpoint)
 
 
 def _write_card_as_we_do(
@@ -105,7 +134,13 @@ def _save_ends(trainer: SFTTrainer | DPOTrainer, folder: Path) -> None:
     tokenizer: Any = trainer.processing_class
     config = deepcopy(getattr(trainer.model, "generation_config", None)) or GenerationConfig()
     if trainer.is_world_process_zero():
-        config.update(eos_token_id=end_ids(tokenizer, config), pad_token_id=tokenizer.pad_token_id)
+        ends = {"eos_token_id": end_ids(tokenizer, config), "pad_token_id": tokenizer.pad_token_id}
+        config.update(**ends)
+        try:
+            config.validate(strict=True)
+        except ValueError as error:  # such as a temperature that greedy decoding has no use for; it could not be saved
+            logger.warning(f"The base model's generation settings are left out of what is saved, as invalid: {error}")
+            config = GenerationConfig(**ends)
         config.save_pretrained(folder)
 
 

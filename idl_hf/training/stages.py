@@ -1,6 +1,7 @@
 """The stages, from the name of a dataset to a saved adapter: MSL (supervised, paper 3.2), without and with a contrast,
 and DPOC (paper 3.3)."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.run import run
 from idl_hf.training.strangers import gather_strangers, load_beside_strangers
 
+logger = logging.getLogger(__name__)
 _Trainer = TypeVar("_Trainer", SFTTrainer, ContrastTrainer, DPOCTrainer)
 
 
@@ -73,7 +75,10 @@ def train_dpoc(data: DataArguments, args: DPOCConfig, model_args: ModelConfig) -
     loaded = model_to_train(args, model_args)
     together = args.prefix_sharing == "dialogue" if data.budget_per == "auto" else data.budget_per == "dialogue"
     fitted = _fitted_rows(partial(data.load, "dpoc"), data, args, loaded, per_dialogue=together)
-    return train_on(DPOCTrainer, loaded, fitted, data, args, model_args)
+    reference = {}
+    if model_args.model_revision != "main" and not (model_args.use_peft or isinstance(loaded.model, PeftModel)):
+        reference = {"ref_model": model_to_train(args, model_args).model}  # TRL would load it from main
+    return train_on(DPOCTrainer, loaded, fitted, data, args, model_args, **reference)
 
 
 def learn_completions_only(args: SFTConfig, what_is_learnt: str) -> None:
@@ -131,10 +136,14 @@ def train_on(
     data: Any,
     args: Any,
     model_args: ModelConfig,
+    **more: Any,
 ) -> _Trainer:
-    """Train a model on the rows of "train", evaluate it on those of "eval" if any, save it and return the trainer."""
+    """Train a model on the rows of "train", evaluate it on those of "eval" if any, save it and return the trainer.
+    more: what the trainer takes besides."""
     if isinstance(data, DataArguments) and not is_public_corpus(data.dataset_name) and args.hub_private_repo is None:
         args.hub_private_repo = True  # what may be somebody's own logs, should it be pushed
+    if isinstance(loaded.model, PeftModel):
+        _warn_of_other_sizes(loaded.model, model_args)
     adapter = trained_weights(loaded.model)
     trainer = kind(
         model=loaded.model,
@@ -144,10 +153,20 @@ def train_on(
         processing_class=loaded.tokenizer,
         # The adapter of a PeftModel goes on training
         peft_config=None if isinstance(loaded.model, PeftModel) else get_peft_config(model_args),
+        **more,
     )
     restore_weights(trainer.model, adapter)
     run(trainer, data, model_args)
     return trainer
+
+
+def _warn_of_other_sizes(model: PeftModel, model_args: ModelConfig) -> None:
+    """Log where sizes are given that an adapter does not have, which goes on training as it is."""
+    given, has = get_peft_config(model_args), model.peft_config["default"]
+    names = [name for name in ("r", "lora_alpha") if getattr(given, name, None) != getattr(has, name, None)]
+    if given is not None and names:
+        differing = ", ".join(f"{name} {getattr(has, name, None)} and not {getattr(given, name)}" for name in names)
+        logger.warning(f"'{model_args.model_name_or_path}' goes on training as it is, with {differing}.")
 
 
 def _fitted_rows(

@@ -1,6 +1,7 @@
 """The settings: their defaults and words, what is refused, and that a command line can tell them without TRL."""
 
 import dataclasses
+import math
 import pickle
 import subprocess
 import sys
@@ -48,6 +49,8 @@ def test_words_of_the_command_line(word, tmp_path):
     ("settings", "message"),
     [
         ({"penalty": -1.0}, "reward violations"),
+        ({"penalty": math.nan}, "and finite"),
+        ({"penalty": math.inf}, "and finite"),
         ({"penalty_form": "printed"}, "paper, released"),
         ({"ld_alpha": 0.5}, "three"),
         ({"penalty_form": "released", "loss_type": "ipo"}, "loss_type='sigmoid'"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from idl_hf.fitting import cast as casting
 from idl_hf.fitting.cast import Cast, trained_on
-from idl_hf.fitting.fit import FitSettings, State, _open_state, fit_person, in_a_sentence
+from idl_hf.fitting.fit import FitSettings, State, _open_state, _shares_prefixes, fit_person, in_a_sentence
 from idl_hf.fitting.plan import SECONDS_AROUND, Plan, in_words, plan_for
 
 ROOT = Path(__file__).parents[2]
@@ -231,6 +231,19 @@ def test_a_plan_keeps_to_the_time_unless_it_is_the_least_there_can_be(
     assert plan.msl_steps >= 1
     assert plan.dpoc_rows >= 1
     assert 1 <= plan.held_out <= held_out
+
+
+def test_a_prompt_has_at_least_one_token():
+    with pytest.raises(ValueError, match=r"--max_prompt_tokens must be at least 1, found 0\."):
+        FitSettings("logs", max_prompt_tokens=0)
+
+
+def test_whether_a_model_learns_from_trees_is_known_before_it_is_loaded(tiny, tmp_path):
+    from transformers import BloomConfig
+
+    BloomConfig(hidden_size=8, n_layer=1, n_head=1).save_pretrained(tmp_path)
+    assert _shares_prefixes(tiny)
+    assert not _shares_prefixes(str(tmp_path))
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])

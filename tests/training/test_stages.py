@@ -11,6 +11,7 @@ from trl import ModelConfig, SFTConfig
 from idl_hf import DPOCConfig, prompting
 from idl_hf.contrast import ContrastConfig
 from idl_hf.token_ids import end_ids
+from idl_hf.training import stages
 from idl_hf.training.data import DataArguments, fit_rows
 from idl_hf.training.stages import train_contrast, train_dpoc, train_msl
 from idl_hf.training.strangers import gather_strangers, load_beside_strangers
@@ -107,6 +108,74 @@ def test_checkpoints_of_another_run_are_not_continued_and_the_difference_is_told
     assert train_msl(data, SFTConfig(**named), model(base)).state.global_step == 4
 
 
+def test_a_run_that_is_at_its_end_is_left_as_it_is(base, data, tmp_path):
+    whole = train_msl(data, SFTConfig(**stage(tmp_path, max_steps=3)), model(base))
+    weights = (tmp_path / "adapter_model.safetensors").read_bytes()
+    again = train_msl(data, SFTConfig(**stage(tmp_path, max_steps=3)), model(base))
+    assert again.state.global_step == whole.state.global_step == 3
+    assert (tmp_path / "adapter_model.safetensors").read_bytes() == weights
+    assert not (tmp_path / "checkpoint-4").exists()
+
+
+@pytest.mark.parametrize("shorter", [{"max_steps": 2}, {"max_steps": -1, "num_train_epochs": 1}])
+def test_a_checkpoint_of_a_longer_run_is_not_the_result_of_a_shorter_one(shorter, base, data, tmp_path):
+    epochs = {"max_steps": -1, "num_train_epochs": 2, "gradient_accumulation_steps": 4}
+    train_msl(data, SFTConfig(**stage(tmp_path, **epochs)), model(base))
+    assert (tmp_path / "checkpoint-4").is_dir()
+    train_msl(data, SFTConfig(**stage(tmp_path, **epochs)), model(base))  # at its end
+    with pytest.raises(ValueError, match=r"is of a longer run: step 4, 2 epochs, while . (steps|epochs) are asked"):
+        train_msl(data, SFTConfig(**stage(tmp_path, **{**epochs, **shorter})), model(base))
+
+
+def test_generation_settings_that_could_not_be_saved_do_not_end_a_training(tiny_llama, tokenizer, data, tmp_path):
+    made = tiny_llama()
+    made.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "generation_config.json").read_text())
+    config |= {"temperature": 0.9, "top_p": 0.6}  # as Vicuna has them, and do_sample not
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps(config))
+    train_msl(data, SFTConfig(**stage(tmp_path / "msl", max_steps=1)), model(str(tmp_path / "base")))
+    assert {"generation_config.json", "idl_config.json", "README.md"} <= files(tmp_path / "msl")
+    saved = GenerationConfig.from_pretrained(tmp_path / "msl")
+    assert saved.eos_token_id == end_ids(tokenizer, saved)
+
+
+def test_a_whole_model_of_a_revision_is_its_own_reference(base, data, tmp_path, monkeypatch):
+    loaded = []
+    load = stages.load_model
+    monkeypatch.setattr(
+        stages, "load_model", lambda *args, **options: loaded.append(options) or load(*args, **options)
+    )
+    whole = ModelConfig(model_name_or_path=base, model_revision="v1")
+    train_dpoc(data, DPOCConfig(**stage(tmp_path, max_steps=1)), whole)
+    assert [options["revision"] for options in loaded] == ["v1", "v1"]
+
+
+def test_sizes_that_an_adapter_does_not_have_are_told(base, data, tmp_path, caplog):
+    train_msl(data, SFTConfig(**stage(tmp_path / "msl", max_steps=1)), model(base))
+    assert "goes on training as it is" not in caplog.text
+    other = ModelConfig(model_name_or_path=str(tmp_path / "msl"), use_peft=True, lora_r=64)
+    train_dpoc(data, DPOCConfig(**stage(tmp_path / "dpoc", max_steps=1)), other)
+    assert "goes on training as it is, with r 4 and not 64" in caplog.text
+
+
+def test_what_a_folder_of_a_model_holds_besides_is_not_the_model(tiny_llama, tokenizer, data, tmp_path):
+    tiny_llama().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    inside = stage(tmp_path / "msl", max_steps=2, save_steps=1)
+    train_msl(data, SFTConfig(**inside), model(str(tmp_path)))
+    (tmp_path / "README.md").write_text("A card, written later.")
+    resumed = train_msl(data, SFTConfig(**{**inside, "max_steps": 3}), model(str(tmp_path)))
+    assert [entry["step"] for entry in resumed.state.log_history if "loss" in entry] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["max_prompt_tokens", "max_rows"])
+def test_counts_of_less_than_one_are_refused(name):
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=f"--{name} must be at least 1, found {count}"):
+            DataArguments(**{name: count})
+
+
 def test_an_adapter_of_the_offline_model_names_it_so_and_no_path(base, data, tokenizer, tmp_path, monkeypatch):
     from idl_hf.models.loading import load_model
 
@@ -156,6 +225,28 @@ def by_dialogue(rows):
     for row in rows:
         dialogues.setdefault((row["person_id"], row["dialogue_id"]), []).append(row)
     return list(dialogues.values())
+
+
+def test_a_dialogue_that_the_model_has_no_positions_for_is_refused_whatever_the_budget(tokenizer):
+    from datasets import Dataset
+
+    long = [{"role": "user", "content": "goats " * 3000}]
+    rows = Dataset.from_list([{
+        "person_id": "ruth", "dialogue_id": "1", "prompt": long, "dialogue_starts": [0],
+        "completion": [{"role": "assistant", "content": "aye"}],
+    }])  # fmt: skip
+    for budget in (512, 2000):
+        with pytest.raises(ValueError, match=r"takes \d+ tokens without any reference, and the model has 2048"):
+            fit_rows(rows, tokenizer, budget, 2048)
+    assert fit_rows(rows, tokenizer, 512, 100_000)["dropped_references"][:] == [0]
+
+
+def test_rows_that_do_not_tell_of_dialogues_stay_as_they_are_and_that_is_told(tokenizer, caplog):
+    from datasets import Dataset
+
+    rows = Dataset.from_list([{"prompt": [{"role": "user", "content": "hi"}], "completion": []}])
+    assert fit_rows(rows, tokenizer, 512) is rows
+    assert "a column dialogue_starts" in caplog.text
 
 
 def test_the_prompts_of_a_dialogue_lose_the_same_references(data, tokenizer, caplog):
