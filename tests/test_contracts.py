@@ -42,6 +42,7 @@ READ = {
     "_is_amx_tile_supported": lambda: isinstance(torch.cpu._is_amx_tile_supported(), bool),
     "_is_avx512_bf16_supported": lambda: isinstance(torch.cpu._is_avx512_bf16_supported(), bool),
     "_is_stateful": lambda: transformers.LlamaForCausalLM._is_stateful is False,
+    "_load_from_checkpoint": lambda: "model" in inspect.signature(trl.SFTTrainer._load_from_checkpoint).parameters,
     "_metrics": lambda: all("self._metrics" in names_in_source(kind) for kind in (trl.DPOTrainer, trl.SFTTrainer)),
     "_name_or_path": lambda: hasattr(transformers.LlamaConfig(), "_name_or_path"),
     "_precompute_model_hash": lambda: "self._precompute_model_hash" in names_in_source(trl.DPOTrainer),

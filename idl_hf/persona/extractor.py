@@ -171,6 +171,8 @@ def _key(text: str) -> bytes:
 
 
 def _shortened(utterance: str) -> str:
-    """Return it on one line, cut between words where it is too long."""
+    """Return it on one line, cut where it is too long: between words if there are any."""
     text = " ".join(utterance.split())
-    return text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS].rpartition(" ")[0]
+    return (
+        text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS].rpartition(" ")[0] or text[:_MAX_CHARACTERS]
+    )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 _UNKNOWN_SPLIT = re.compile(r"Unknown split \"(?P<split>.*)\"\. Should be one of \[(?P<there>.*)\]")
+_ABSENT = {"data_dir", "split", "num_proc"}  # what None means nothing of; an option of the rows it is a value of
 _OF_LOADING = {"split", "num_proc"}  # what `load_dataset` takes whatever rows there are
 DEFAULT_DATASET = "idl_hf/convai2_idl"
 BUILT_IN_HELP = "idl_hf/ with convai2_idl, movie_idl, light_idl, msc_idl or dialogues_idl"
@@ -65,7 +66,7 @@ def load(name: str, config: str, **options: Any) -> Any:
     rows that are made already, and for a split that is not there, naming those that are."""
     from datasets import load_dataset
 
-    given = {option: value for option, value in options.items() if value is not None}
+    given = {option: value for option, value in options.items() if value is not None or option not in _ABSENT}
     if is_folder_of_rows(name, config):
         if of_builder := sorted(set(given) - _OF_LOADING):
             raise ValueError(

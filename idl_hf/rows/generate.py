@@ -130,6 +130,9 @@ class RowBuilder:
             self.people.load_vectors(self._texts_of(person))
         for choice in choices:
             dialogue, references = dialogues[choice.target], [dialogues[i] for i in choice.references]
+            if self.options.conditioning == "out_of_cluster" and not references and self.options.references != 0:
+                self.drops["dialogue of a person whose other dialogues are one cluster"] += 1
+                continue
             if self.options.conditioning == "strangers":
                 yield from self._before_strangers(person, dialogue, len(references), choice.cluster)
                 continue

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HFValidationError,
@@ -67,9 +67,14 @@ def made_with(name: str, config: str) -> dict[str, Any] | None:
 
 
 def _from_hub(name: str, file: str) -> Path | None:
+    if "/" not in name:  # a dataset of somebody else, or a format such as "parquet"
+        return None
     try:
         return Path(hf_hub_download(name, file, repo_type="dataset"))
     except LocalEntryNotFoundError as error:
+        kept = try_to_load_from_cache(name, file, repo_type="dataset")
+        if kept is not None and not isinstance(kept, str):  # the Hub said before that there is no such file
+            return None
         raise OSError(
             f"The Hub could not be reached for {file} of '{name}', which tells what its rows were made with. Try "
             "again with a connection; once read it is kept on this machine."

@@ -38,7 +38,7 @@ class RowOptions:
     clusters: int = option(
         3, "Most clusters of a person's dialogues (the paper's c), with two or more each on average."
     )
-    min_dialogues_to_cluster: int = option(4, "A person with fewer dialogues has one cluster.")
+    min_dialogues_to_cluster: int = option(4, "A person with fewer other dialogues has one cluster.")
     references: int | Literal["all"] = option(
         5,
         f'Most reference dialogues of a prompt (the paper\'s k), 0 to {dpi.MAX_REFERENCES}; more, or `"all"` of the '
@@ -106,8 +106,9 @@ class RowOptions:
     )
     seed: int = option(
         0,
-        "What is drawn at random depends on this and on ids alone: on hashes of both, so that a person who comes in, "
-        "or another order of the file, changes a rejected reply only where theirs is drawn.",
+        "What is drawn at random depends on this: rejected and criterion replies on hashes of it and of ids, so that "
+        "a person who comes in, or another order of the file, changes one only where theirs is drawn; targets and "
+        "random references on the order of a person's dialogues.",
     )
 
     def check(self, config: str) -> None:
@@ -133,6 +134,10 @@ class RowOptions:
             raise ValueError(
                 "clusters must be at least 1, references at least 0 and seed between 0 and 2^32 - 1, found "
                 f"clusters={self.clusters}, references={self.references}, seed={self.seed}."
+            )
+        if self.conditioning == "out_of_cluster" and self.clusters == 1:
+            raise ValueError(
+                "conditioning='out_of_cluster' shows dialogues of other clusters, so clusters=1 has none."
             )
         if not self.dpi and self.order not in ("free", "input"):
             raise ValueError(f"dpi=False leaves references in input order, so order={self.order!r} has no meaning.")

@@ -21,10 +21,21 @@ class BuildArguments(DatasetArguments):
 def build_files(args: BuildArguments) -> None:
     """Write a file for each config and split, and print how many rows it holds."""
     for config in args.configs:
-        for split, rows in args.load_all(config, args.num_proc).items():
+        splits = args.load_all(config, args.num_proc)
+        _refuse_other_splits(Path(args.output_dir, config), list(splits))
+        for split, rows in splits.items():
             target = Path(args.output_dir, config, f"{split}.parquet")
             with write_whole(target) as partial:
                 rows.to_parquet(partial)
             print(f"{target}: {len(rows)} rows")
         if (options := args.made_with(config)) is not None:
             save_made_with(Path(args.output_dir, config), options)
+
+
+def _refuse_other_splits(folder: Path, splits: list[str]) -> None:
+    """Raise ValueError where a folder holds splits besides these, which would be taken for some of the same rows."""
+    if others := sorted({file.stem for file in folder.glob("*.parquet")} - set(splits)):
+        raise ValueError(
+            f"'{folder}' holds {', '.join(others)} of another build, and this one makes {', '.join(splits)}. "
+            "Delete the folder or pass another --output_dir."
+        )

@@ -160,6 +160,10 @@ class People:
         counts.pop(target.person_id, None)
         return counts
 
+    def beside(self, target: Dialogue, other: Person) -> Person:
+        """Return one of `speaking` without the target as they have it, if they do."""
+        return without(target, other) if self._told[said_in(target)][other.person_id] else other
+
     def mean_vector(self, person: Person) -> NDArray[np.float64]:
         """Return the unit vector of the mean of all that a person says, shape (d,)."""
         key = (person.person_id, *(dialogue.dialogue_id for dialogue in person.dialogues))
@@ -184,9 +188,26 @@ class People:
         return {person.person_id: usable_dialogues(person) for person in self.speakers}
 
     @cached_property
+    def speaking(self) -> list[Person]:
+        """The speakers with the dialogues in which they say something."""
+        return list(map(speaking_of, self.speakers))
+
+    @cached_property
     def speakers(self) -> list[Person]:
         """All of the negatives who say something."""
         return [person for person in self.negatives if any(dialogue.replies() for dialogue in person.dialogues)]
+
+
+def speaking_of(person: Person) -> Person:
+    """Return a person with the dialogues in which they say something."""
+    return Person(person.person_id, tuple(dialogue for dialogue in person.dialogues if dialogue.replies()))
+
+
+def without(target: Dialogue, person: Person) -> Person:
+    """Return a person with what they say in other dialogues than the target, from either side: what is to be told must
+    not steer by whom."""
+    said = said_in(target)
+    return Person(person.person_id, tuple(dialogue for dialogue in person.dialogues if said_in(dialogue) != said))
 
 
 def shows_persona(turns: Sequence[Turn], extract: Extract) -> list[bool]:

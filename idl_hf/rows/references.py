@@ -92,8 +92,11 @@ def choose(
         target = dialogues[index]
         rng = np.random.default_rng(options.seed_of(target.person_id, target.dialogue_id, "references"))
         others = [i for i in range(past or len(dialogues)) if i != index]
-        near, cluster = _nearest(whole[others], known[index], options, rng)
-        references = ordered([dialogues[others[i]] for i in near], context_of(target, options), vectors, options, rng)
+        context = context_of(target, options)
+        # Where nothing was said before the reply, as in `choose_without_context`
+        query = known[index] if context or not others else whole[others].mean(axis=0)
+        near, cluster = _nearest(whole[others], query, options, rng)
+        references = ordered([dialogues[others[i]] for i in near], context, vectors, options, rng)
         yield Choice(index, tuple(dialogues.index(reference) for reference in references), cluster)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from idl_hf.cache import digest
 from idl_hf.encoding import rounded
-from idl_hf.rows.people import People, said_in
+from idl_hf.rows.people import People, speaking_of, without
 from idl_hf.schema import Dialogue, Person
 
 AT_RANDOM, MOST_ALIKE = 4, 3
@@ -19,22 +19,15 @@ def strangers_of(person: Person, target: Dialogue, references: int, people: Peop
     counts = people.counts_beside(target)
     if not any(counts.values()):
         raise ValueError("conditioning='strangers' needs a second person in the same split, or negatives.")
-    able = [_without(target, other) for other in people.speakers if counts.get(other.person_id)]
+    able = [people.beside(target, other) for other in people.speaking if counts.get(other.person_id)]
     lacking = {other.person_id: max(0, references - counts[other.person_id]) for other in able}
     key = (seed, "strangers", target.dialogue_id)
     drawn = sorted(able, key=lambda other: (lacking[other.person_id], digest(*key, other.person_id)))[:AT_RANDOM]
     rest = [other for other in able if other not in drawn]
     most_lacking = sorted(lacking[other.person_id] for other in rest)[:MOST_ALIKE][-1:]
     rest = [other for other in rest if [lacking[other.person_id]] <= most_lacking]
-    known = _without(target, person)
+    known = without(target, speaking_of(person))
     return [*drawn, *(nearest_people(known, rest, MOST_ALIKE, people) if known.dialogues else rest[:MOST_ALIKE])]
-
-
-def _without(target: Dialogue, person: Person) -> Person:
-    """Return a person with what they say in other dialogues than the target, from either side: what is to be told must
-    not steer by whom."""
-    speaking = [dialogue for dialogue in person.dialogues if dialogue.replies()]
-    return Person(person.person_id, tuple(dialogue for dialogue in speaking if said_in(dialogue) != said_in(target)))
 
 
 def nearest_people(person: Person, others: Sequence[Person], count: int, people: People) -> list[Person]:

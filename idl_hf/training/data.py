@@ -50,10 +50,16 @@ class DataArguments(DatasetArguments):
     def load(self, config: str, split: str) -> "Dataset":
         """Return the rows of a split, `max_rows` of them at most. Raises ValueError for rows in a folder that does not
         tell what they were made with, since chats have to make their prompts likewise."""
-        if self.made_with(config) is None and is_folder_of_rows(self.dataset_name, config):
-            raise ValueError(
+        if self.made_with(config) is None:
+            nothing = (
                 f"'{self.dataset_name}' has no {config}/{RECIPE_FILE}, which tells what its rows were made with. "
-                "Run `idl-hf build` again, with the same options and another --output_dir."
+            )
+            if is_folder_of_rows(self.dataset_name, config):
+                advice = "Run `idl-hf build` again, with the same options and another --output_dir."
+                raise ValueError(f"{nothing}{advice}")
+            logger.warning(
+                f"{nothing}Chats with what is trained on them will make prompts by the defaults: put the options into "
+                f"its {RECIPE_FILE} if these were others."
             )
         rows = super().load(config, split)
         if self.max_rows is None or len(rows) <= self.max_rows:

@@ -15,7 +15,7 @@ from idl_hf.models.lines import MAX_NEW_TOKENS, generate_lines
 from idl_hf.models.loading import load_merged
 from idl_hf.models.responder import LocalModel
 from idl_hf.persona import patterns
-from idl_hf.persona.extractor import PersonaExtractor, extractor_identity, load_extractor
+from idl_hf.persona.extractor import PersonaExtractor, _shortened, extractor_identity, load_extractor
 from idl_hf.persona.triples import format_prompt, format_sample
 from idl_hf.schema import Triple
 
@@ -192,6 +192,7 @@ def test_an_endless_utterance_is_read_up_to_a_point(monkeypatch):
     monkeypatch.setattr(LocalModel, "lines", lambda *given: seen.extend(given[1]) or write(*given))
     assert some.extract(["dogs " * 5000, "x" * 5000]) == [[], []]
     assert max(map(len, seen)) < 1100
+    assert [len(_shortened(text)) for text in ("dogs " * 5000, "x" * 5000)] == [999, 1000]
 
 
 # What is refused

@@ -1,10 +1,14 @@
 """Rows that are made already tell what they were made with."""
 
 import json
+from functools import partial
 
 import pytest
+from datasets import load_dataset
+from huggingface_hub import constants
 
 from idl_hf.models.identity import RECIPE_FILE
+from idl_hf.rows import arguments, made
 from idl_hf.rows.made import made_with, save_made_with, shaping_options
 from idl_hf.rows.options import PRESETS
 from idl_hf.rows.parquet import BuildArguments, build_files
@@ -57,6 +61,50 @@ def test_options_of_rows_that_are_made_already_are_refused(folder, given):
 def test_an_unknown_split_of_a_folder_is_told_with_those_that_there_are(folder):
     with pytest.raises(ValueError, match=r"has no split 'test', only: train, validation"):
         DataArguments(str(folder)).load("msl", "test")
+
+
+def test_a_build_does_not_mix_with_an_earlier_one(folder, sample_data, tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "train.jsonl").write_bytes((sample_data / "train.jsonl").read_bytes())
+    rows = str(tmp_path / "rows")
+    alone = BuildArguments("idl_hf/dialogues_idl", str(logs), {"encoder": "offline"}, output_dir=rows)
+    build_files(alone)
+    build_files(alone)  # again is no other build
+    both = BuildArguments("idl_hf/dialogues_idl", str(sample_data), LISTS, output_dir=rows)
+    build_files(both)
+    with pytest.raises(ValueError, match="holds validation of another build, and this one makes train"):
+        build_files(alone)
+
+
+def test_none_is_a_value_of_an_option(sample_data):
+    options = {"encoder": "offline", "preset": "small_logs", "reply": None}
+    rows = DataArguments("idl_hf/dialogues_idl", str(sample_data), options).load("msl", "train")
+    assert {len(row["completion"]) for row in rows} == {1}  # the last reply alone, as None says
+
+
+def test_rows_of_the_hub_that_do_not_tell_are_trained_on_with_a_warning(folder, monkeypatch, caplog):
+    monkeypatch.setattr(made, "_from_hub", lambda name, file: None)
+    monkeypatch.setattr(arguments, "load", lambda *args, **options: load_dataset(str(folder), data_dir="msl")["train"])
+    data = DataArguments("ruth/rows")
+    assert len(data.load("msl", "train"))
+    assert "'ruth/rows' has no msl/idl_config.json" in caplog.text
+    assert "by the defaults" in caplog.text
+
+
+def test_a_cache_that_knows_of_no_such_file_needs_no_hub(tmp_path, monkeypatch):
+    commit = tmp_path / "datasets--ruth--rows"
+    (commit / "refs").mkdir(parents=True)
+    (commit / "refs" / "main").write_text("0" * 40)
+    nothing = commit / ".no_exist" / ("0" * 40) / "msl"
+    nothing.mkdir(parents=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(made, "hf_hub_download", partial(made.hf_hub_download, cache_dir=tmp_path))
+    monkeypatch.setattr(made, "try_to_load_from_cache", partial(made.try_to_load_from_cache, cache_dir=tmp_path))
+    with pytest.raises(OSError, match=r"could not be reached for msl/idl_config.json of 'ruth/rows'"):
+        made_with("ruth/rows", "msl")
+    (nothing / RECIPE_FILE).write_text("")
+    assert made_with("ruth/rows", "msl") is None
 
 
 def test_a_folder_that_does_not_tell_is_not_trained_on(folder, tmp_path):

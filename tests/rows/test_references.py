@@ -149,6 +149,27 @@ def test_out_of_cluster_references_lie_in_other_clusters(ruth, people, monkeypat
         assert other.references
 
 
+def test_where_the_person_opens_references_are_those_nearest_to_the_middle_of_the_others(people, encoder):
+    facts = ["i keep goats", "i sail boats", "i fix cars", "i bake bread", "i keep hens", "i row boats"]
+    opened = [
+        Dialogue("bo", str(i), (Turn("self", fact), Turn("partner", "do you ?"), Turn("self", f"yes , {fact}")))
+        for i, fact in enumerate(facts)
+    ]
+    bo = Person("bo", tuple(opened))
+    settings = RowOptions(encoder="offline", targets="all", references=2, clusters=1, reply="all", order="input")
+    found = choose_once(opened, People([bo], encoder), settings.for_config("msl"))
+    whole = people.vectors([references.represent(dialogue, people, settings).whole for dialogue in opened])
+    for choice in found:
+        others = [i for i in range(len(opened)) if i != choice.target]
+        apart = {i: np.linalg.norm(whole[i] - whole[others].mean(axis=0)) for i in others}
+        assert choice.references == tuple(sorted(sorted(others, key=apart.get)[:2]))
+
+
+def test_there_are_no_other_clusters_than_one():
+    with pytest.raises(ValueError, match="clusters=1 has none"):
+        RowOptions(encoder="offline", conditioning="out_of_cluster", clusters=1).check("msl")
+
+
 def test_without_dpi_references_stand_in_input_order_and_are_the_same(ruth, people):
     for own, plain in zip(
         chosen(ruth, people, targets="all"), chosen(ruth, people, targets="all", dpi=False), strict=True
