@@ -117,7 +117,7 @@ def _unheard_of(root: Path, reports: list[Path]) -> Iterator[str]:
 
 
 def _figures(page: Path) -> list[str]:
-    return _FIGURE.findall(re.sub("[*†]", "", page.read_text(encoding="utf-8")))  # of the best and the better
+    return _FIGURE.findall(re.sub("[*†]|</?u>", "", page.read_text(encoding="utf-8")))  # of the best and the better
 
 
 def main() -> int:
