@@ -55,7 +55,6 @@ def main(args: ClusterArguments) -> None:
     logs = output / "logs" / made_of
     if any(path != logs for path in output.glob("logs/*")):
         raise SystemExit(f"'{output}' holds the rows of another build. Delete it or name another --output_dir.")
-    save_made_with(output, args.row_options(args.config_name))  # for whoever trains on the folder
     pipeline, options = [partial(make_share, args, str(output))], {}
     if args.executor == "slurm":
         if args.partition is None:
@@ -84,6 +83,8 @@ def make_share(args: ClusterArguments, output: str, _: object, rank: int, world_
             while batch := list(islice(rows, builder.DEFAULT_WRITER_BATCH_SIZE)):
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema))
         target.with_suffix(".left_out.json").write_text(json.dumps(+row_builder.drops))
+    if len(list(Path(output).glob("*.parquet"))) == world_size * len(by_split):  # by the last task, for who trains
+        save_made_with(output, args.row_options(args.config_name))
 
 
 if __name__ == "__main__":

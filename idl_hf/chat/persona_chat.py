@@ -28,7 +28,7 @@ from idl_hf.models.replies import ReplyPenalty
 from idl_hf.models.responder import LocalModel, Sampling
 from idl_hf.rows.options import RowOptions
 from idl_hf.rows.people import People
-from idl_hf.rows.references import choose_for_context, choose_without_context, persona_text
+from idl_hf.rows.references import choose_for_context, persona_text
 from idl_hf.schema import Dialogue, Message, Person, Turn, clean
 from idl_hf.token_ids import continue_text
 
@@ -270,7 +270,7 @@ class PersonaChat:
         """
         person = Person(self.person_id, tuple(self._dialogues))
         people = People([person], self._encoder, self._options.extractor)
-        references = choose_without_context(person, people, self._options)
+        references = choose_for_context(person, (), people, self._options)
         positions = position_count(self._model.model.config) or math.inf
         budget = min(self._max_prompt_tokens, positions - self.generation.max_new_tokens)
         count_tokens = prompting.token_counter(self._model.tokenizer)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from idl_hf.arguments import refuse_less_than_one
 from idl_hf.models.generation import GenerationSettings, settings_of
 from idl_hf.models.identity import RECIPE_FILE, load_generation, load_recipe
 from idl_hf.rows.options import RowOptions, option_names
@@ -33,6 +34,7 @@ def recipe_of(
     Raises ValueError for what is valid for no row, and where what was saved holds anything but options of the rows, or
     settings of other types.
     """
+    refuse_less_than_one(max_prompt_tokens=max_prompt_tokens)
     recipe = load_recipe(name)
     trained = trained_options(f"{RECIPE_FILE} of '{name}'", recipe.get("options", {}))
     named = {"encoder": encoder, "references": references}

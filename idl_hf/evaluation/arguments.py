@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from idl_hf.arguments import option, required
+from idl_hf.arguments import option, refuse_less_than_one, required
 from idl_hf.models.known_templates import CHAT_TEMPLATE_HELP
 from idl_hf.training.data import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP
 
@@ -98,8 +98,7 @@ class EvaluateArguments:
         if given == ["--human"]:
             self._refuse((*of_models, *of_both), "--human", "--models")
         self._check_engine()
-        if self.dialogues_per_person is not None and self.dialogues_per_person < 1:
-            raise ValueError(f"--dialogues_per_person must be 1 or more, found {self.dialogues_per_person}.")
+        refuse_less_than_one(dialogues_per_person=self.dialogues_per_person, max_prompt_tokens=self.max_prompt_tokens)
         if self.generated_replies < 0:
             raise ValueError(f"--generated_replies must be 0 or more, found {self.generated_replies}.")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from idl_hf.chat.recipe import DEFAULT_BUDGET, trained_options
-from idl_hf.rows.options import option_names, preset_options
+from idl_hf.rows.options import option_names, with_preset
 
 _OF_PROMPTS = {  # the options of rows that say what a prompt shows
     "clusters", "min_dialogues_to_cluster", "references", "reference_turns", "scale", "order", "spi", "dpi",
@@ -18,7 +18,7 @@ def prompt_options(recipes: Mapping[str, Mapping[str, Any]], given: Mapping[str,
 
     recipes: what `load_recipe` returns, by model. Raises ValueError where one holds anything but options of rows.
     """
-    given = preset_options(given.get("preset", "paper"), option_names()) | dict(given)
+    given = with_preset(given, option_names())
     trained = {
         name: {
             option: value

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from idl_hf.arguments import option, required
+from idl_hf.arguments import option, refuse_less_than_one, required
 from idl_hf.cache import digest, write_whole
 from idl_hf.fitting.cast import Cast, Line, read_cast, trained_on
 from idl_hf.fitting.plan import SECONDS_AROUND, STRANGERS, Plan, counted, in_words, plan_for, seconds_per_token
@@ -61,8 +61,7 @@ class FitSettings:
     def __post_init__(self) -> None:
         if not self.minutes > 0 or math.isinf(self.minutes):
             raise ValueError(f"--minutes must be a number of minutes above 0, found {self.minutes}.")
-        if self.max_prompt_tokens < 1:
-            raise ValueError(f"--max_prompt_tokens must be at least 1, found {self.max_prompt_tokens}.")
+        refuse_less_than_one(max_prompt_tokens=self.max_prompt_tokens)
 
 
 def fit_person(settings: FitSettings) -> Path:

@@ -3,13 +3,21 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, constants, get_token
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    DatasetCard,
+    HfApi,
+    ModelCard,
+    constants,
+    get_token,
+)
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
 
 from idl_hf.arguments import option, required
@@ -85,6 +93,7 @@ def push_dataset(args: PushDatasetArguments) -> str:
     private = args.private or not (args.public or is_public_corpus(args.dataset_name))
     api = _open_repository(args.repo_id, "dataset", private)
     rows = {config: args.load_all(config, args.num_proc) for config in args.configs}
+    about = _about_making(args)
     for config in args.configs:
         with _hub_errors_in_sentences(args.repo_id):
             rows[config].push_to_hub(args.repo_id, config, commit_message=f"Upload {config}")
@@ -93,9 +102,14 @@ def push_dataset(args: PushDatasetArguments) -> str:
     with _hub_errors_in_sentences(args.repo_id):
         card = DatasetCard.load(args.repo_id)
         cards.complete_dataset_card(card, args.repo_id, rows, args.license)
-        files = {"README.md": str(card).encode()}
-        files |= _about_making(args)
-        operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+        files = {"README.md": str(card).encode(), **about}
+        # Of earlier rows, where these do not tell
+        former = {f"{config}/{RECIPE_FILE}" for config in args.configs} - set(about)
+        gone = former.intersection(api.list_repo_files(args.repo_id, repo_type="dataset"))
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(CommitOperationAdd(name, content) for name, content in files.items()),
+            *map(CommitOperationDelete, sorted(gone)),
+        ]
         api.create_commit(args.repo_id, operations, repo_type="dataset", commit_message="Describe the rows")
     return _address(api, f"datasets/{args.repo_id}")
 
@@ -111,8 +125,7 @@ def _about_making(args: PushDatasetArguments) -> dict[str, bytes]:
     files = {}
     for config in args.configs:
         options = args.made_with(config) or {}
-        local = [name for name in ("encoder", "extractor") if is_path(options.get(name, OFFLINE))]
-        if local:
+        if local := _local_models(options):
             logger.warning(
                 f"The rows of {config} were made with an {' and an '.join(local)} in a folder of this machine, which "
                 "others do not have, so it is not named. A chat with an adapter that is trained on the rows takes "
@@ -198,13 +211,17 @@ def _say_whose_dialogues(card: ModelCard) -> None:
 def _check_recipe(source: Path) -> None:
     """Raise ValueError for a recipe that names a folder of this machine: it helps nobody, and tells where it lies."""
     recipe = load_recipe(str(source)).get("options", {})
-    named = {name: str(recipe[name]) for name in ("encoder", "extractor") if name in recipe}
-    local = [f"{name}='{model}'" for name, model in named.items() if model not in _WORDS and is_path(model)]
-    if local:
+    if local := [f"{name}='{model}'" for name, model in _local_models(recipe).items()]:
         raise ValueError(
             f"'{source / RECIPE_FILE}' names a folder of this machine: {', '.join(local)}. Put the Hub id of the same "
             "model there, since a chat with the adapter loads it."
         )
+
+
+def _local_models(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return those models that options name by a path of this machine."""
+    named = {name: str(options[name]) for name in ("encoder", "extractor") if name in options}
+    return {name: model for name, model in named.items() if model not in _WORDS and is_path(model)}
 
 
 def _adapter_config(source: Path) -> dict[str, Any]:

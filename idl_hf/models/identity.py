@@ -20,7 +20,7 @@ from idl_hf.models.offline import OFFLINE
 
 RECIPE_FILE = "idl_config.json"
 _GENERATION_FILE = "generation_config.json"
-_LOADED = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # endings of what a model and its tokenizer are
+_LOADED = {".safetensors", ".json", ".jinja", ".model", ".txt", ".py"}  # endings of what a model and its tokenizer are
 _CONFIGS = ("config.json", "adapter_config.json")
 _PICKLE = (
     "The weights of '{name}' are not kept as safetensors ({file}), and a pickle may run code when it is loaded. "

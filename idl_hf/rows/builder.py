@@ -22,7 +22,7 @@ from idl_hf.models.offline import OFFLINE
 from idl_hf.persona.extractor import PATTERNS, extractor_identity
 from idl_hf.rows.generate import Row, RowBuilder
 from idl_hf.rows.negatives import NOBODY, Negatives, draw_negatives, name_of, negatives_identity
-from idl_hf.rows.options import AUTO, OF_OTHERS, PRESETS, RowOptions, option_names, preset_options
+from idl_hf.rows.options import AUTO, OF_OTHERS, PRESETS, RowOptions, option_names, with_preset
 from idl_hf.rows.people import People
 from idl_hf.rows.tally import Tally
 from idl_hf.schema import CONFIGS, Dialogue, Person, features, group_by_person
@@ -98,7 +98,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     ) -> None:
         self._check_option_names(kwargs)
         config_name = kwargs.get("config_name") or self.DEFAULT_CONFIG_NAME
-        kwargs = preset_options(kwargs.get("preset", "paper"), self._option_names(), config_name) | kwargs
+        kwargs = with_preset(kwargs, self._option_names(), config_name)
         # Explicitly and with what it is made of, so that the cache tells encoders apart
         kwargs.setdefault("encoder", default_encoder())
         if isinstance(kwargs["encoder"], str) and kwargs["encoder"] != OFFLINE:

@@ -17,15 +17,14 @@ from idl_hf.cache import write_whole
 from idl_hf.encoding import default_encoder
 from idl_hf.models.identity import RECIPE_FILE, check_recipe
 from idl_hf.registration import ORGANIZATION, dataset_names
-from idl_hf.rows.options import PRESETS, option_names, preset_options
+from idl_hf.rows.options import option_names, with_preset
 
 
 def shaping_options(given: Mapping[str, Any], config: str) -> dict[str, Any]:
     """Return those of a builder's options that shape prompts: what a preset sets too, and the encoder, whose default
     differs by machine. Without `negatives`, which names a folder."""
-    preset = given.get("preset", next(iter(PRESETS)))
-    named = preset_options(preset, option_names(), config) | {k: v for k, v in given.items() if k in option_names()}
-    named.pop("negatives", None)
+    shaping = set(option_names()) - {"negatives"}
+    named = {name: value for name, value in with_preset(given, shaping, config).items() if name in shaping}
     return {"encoder": default_encoder(), **named}
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -192,6 +192,11 @@ def preset_options(preset: str, names: Collection[str], config: str = "msl") -> 
     if config == "dpoc" and settings.get("reply") == "all":
         del settings["reply"]
     return settings
+
+
+def with_preset(given: Mapping[str, Any], names: Collection[str], config: str = "msl") -> dict[str, Any]:
+    """Return options with what their preset sets of those named; one that is given by name wins."""
+    return preset_options(given.get("preset", "paper"), names, config) | dict(given)
 
 
 def corpus_of(negatives: object) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from idl_hf.arguments import option
 from idl_hf.cache import write_whole
+from idl_hf.models.identity import RECIPE_FILE
 from idl_hf.rows.arguments import DatasetArguments
 from idl_hf.rows.made import save_made_with
 
@@ -22,14 +23,16 @@ def build_files(args: BuildArguments) -> None:
     """Write a file for each config and split, and print how many rows it holds."""
     for config in args.configs:
         splits = args.load_all(config, args.num_proc)
-        _refuse_other_splits(Path(args.output_dir, config), list(splits))
+        folder = Path(args.output_dir, config)
+        _refuse_other_splits(folder, list(splits))
+        (folder / RECIPE_FILE).unlink(missing_ok=True)  # of earlier rows, until these are whole
         for split, rows in splits.items():
             target = Path(args.output_dir, config, f"{split}.parquet")
             with write_whole(target) as partial:
                 rows.to_parquet(partial)
             print(f"{target}: {len(rows)} rows")
         if (options := args.made_with(config)) is not None:
-            save_made_with(Path(args.output_dir, config), options)
+            save_made_with(folder, options)
 
 
 def _refuse_other_splits(folder: Path, splits: list[str]) -> None:

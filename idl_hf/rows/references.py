@@ -93,7 +93,7 @@ def choose(
         rng = np.random.default_rng(options.seed_of(target.person_id, target.dialogue_id, "references"))
         others = [i for i in range(past or len(dialogues)) if i != index]
         context = context_of(target, options)
-        # Where nothing was said before the reply, as in `choose_without_context`
+        # Where nothing was said before the reply, as in `choose_for_context`
         query = known[index] if context or not others else whole[others].mean(axis=0)
         near, cluster = _nearest(whole[others], query, options, rng)
         references = ordered([dialogues[others[i]] for i in near], context, vectors, options, rng)
@@ -103,7 +103,8 @@ def choose(
 def choose_for_context(
     person: Person, context: Sequence[Turn], people: People, options: RowOptions, partner_id: str = ""
 ) -> list[Dialogue]:
-    """Return a person's references for a conversation that is going on, in prompt order.
+    """Return a person's references for a conversation, in prompt order. Where nobody has said anything yet, they are
+    those nearest to the mean of all the person's dialogues, in place of a first message.
 
     partner_id: whose dialogues with the person are preferred: the nearest of these come first and the others, chosen
     as ever, fill up. Empty prefers none.
@@ -112,7 +113,7 @@ def choose_for_context(
     if not dialogues or options.references == 0:
         return []
     whole = people.vectors([persona_text(dialogue.turns, people) for dialogue in dialogues])
-    known = people.vectors([persona_text(context, people)])[0]
+    known = people.vectors([persona_text(context, people)])[0] if context else whole.mean(axis=0)
     shared = [i for i, dialogue in enumerate(dialogues) if partner_id and dialogue.partner_id == partner_id]
     others = [i for i in range(len(dialogues)) if i not in shared]
     rng, near = np.random.default_rng(options.seed), list[int]()
@@ -123,18 +124,6 @@ def choose_for_context(
             near += [group[i] for i in _nearest(whole[group], known, chosen_as, rng)[0]]
     references = [dialogues[i] for i in (sorted(near) if options.input_order else near)]
     return ordered(references, context, people.vectors, options, np.random.default_rng(options.seed))
-
-
-def choose_without_context(person: Person, people: People, options: RowOptions) -> list[Dialogue]:
-    """Return a person's references for a conversation that nobody has begun yet, in prompt order: those nearest to the
-    mean of all the person's dialogues, in place of a first message."""
-    dialogues = usable_dialogues(person)
-    if not dialogues or options.references == 0:
-        return []
-    whole = people.vectors([persona_text(dialogue.turns, people) for dialogue in dialogues])
-    near, _ = _nearest(whole, whole.mean(axis=0), options, np.random.default_rng(options.seed))
-    references = [dialogues[i] for i in near]
-    return ordered(references, (), people.vectors, options, np.random.default_rng(options.seed))
 
 
 def _targets(person_id: str, known: NDArray, options: RowOptions) -> Iterable[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from idl_hf import prompting, token_ids
-from idl_hf.arguments import option
+from idl_hf.arguments import option, refuse_less_than_one
 from idl_hf.models.identity import RECIPE_FILE
 from idl_hf.rows.arguments import DATA_DIR_HELP, DATASET_HELP, OPTIONS_HELP, DatasetArguments, parse_options
 from idl_hf.rows.made import is_folder_of_rows
@@ -70,13 +70,6 @@ class DataArguments(DatasetArguments):
             if not drawn or len(drawn) + len(dialogues[place]) <= self.max_rows:
                 drawn += dialogues[place]
         return rows.select(drawn[: self.max_rows])
-
-
-def refuse_less_than_one(**counts: int | None) -> None:
-    """Raise ValueError for the first of the counts that is less than one; None is no limit."""
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"--{name} must be at least 1, found {count}. Leave it out for the default.")
 
 
 def fit_rows(

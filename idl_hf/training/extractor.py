@@ -14,10 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from idl_hf import token_ids
-from idl_hf.arguments import option, required
+from idl_hf.arguments import option, refuse_less_than_one, required
 from idl_hf.chat_template import guarded
 from idl_hf.persona.triples import format_prompt, format_sample, parse_sample
-from idl_hf.training.data import refuse_less_than_one
 from idl_hf.training.stages import learn_completions_only, model_to_train, train_on
 
 COLUMNS = ("prompt", "completion", "sentences")

@@ -48,13 +48,14 @@ def run(
     folder = Path(str(trainer.args.output_dir))
     resume = trainer.args.resume_from_checkpoint
     record = _record(trainer, model_args)
+    rows = "dpoc" if isinstance(trainer, DPOTrainer) else "msl"
+    options = data.row_options(rows) if isinstance(data, DataArguments) else {}  # before hours, should it be refused
     for callback in (record, *current_deadline()):
         trainer.add_callback(callback)
     if resume == "last":  # continue an interrupted run, start where there is none
         resume = _last_checkpoint_of_this_run(folder, trainer, record)
-    train(trainer, None if resume == "never" else resume)
+    _train(trainer, None if resume == "never" else resume)
     if trainer.is_world_process_zero() and isinstance(data, DataArguments):
-        options = data.row_options("dpoc" if isinstance(trainer, DPOTrainer) else "msl")
         folder.mkdir(parents=True, exist_ok=True)
         save_recipe(folder, options, data.max_prompt_tokens, is_public_corpus(data.dataset_name))
     trainer.save_model(str(folder))
@@ -66,7 +67,7 @@ def run(
         trainer.push_to_hub(dataset_name=dataset)
 
 
-def train(trainer: SFTTrainer | DPOTrainer, checkpoint: str | bool | None) -> None:
+def _train(trainer: SFTTrainer | DPOTrainer, checkpoint: str | bool | None) -> None:
     """Train from the first step or a checkpoint. One that is at the end of the run is its result: transformers would
     take a step more there. Raises ValueError for one beyond the end."""
     state = Path(str(checkpoint), TRAINER_STATE_NAME)
@@ -84,7 +85,8 @@ def train(trainer: SFTTrainer | DPOTrainer, checkpoint: str | bool | None) -> No
         is_sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled  # loaded by `train` alone
         if reached.global_step == steps and not is_sharded:
             logger.info(f"'{checkpoint}' is the end of this run: nothing is left to train.")
-            trainer._load_from_checkpoint(checkpoint)
+            best = trainer.args.load_best_model_at_end and reached.best_model_checkpoint
+            trainer._load_from_checkpoint(best or checkpoint)
             trainer.state = reached
             return
     trainer.train(resume_from_checkpoint=checkpoint)

@@ -8,7 +8,7 @@ from idl_hf.chat.opening import opening_of
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.rows.options import RowOptions
 from idl_hf.rows.people import People
-from idl_hf.rows.references import choose_without_context, persona_text
+from idl_hf.rows.references import choose_for_context, persona_text
 from idl_hf.schema import Dialogue, Person, Turn
 
 WORDS = [Turn("partner", "any plans ?"), Turn("self", "band practice .")]
@@ -33,9 +33,9 @@ def test_references_are_those_nearest_to_the_mean_of_all(person, encoder):
     people = People([person], encoder, options.extractor)
     vectors = people.vectors([persona_text(dialogue.turns, people) for dialogue in person.dialogues])
     nearest = np.argsort(np.linalg.norm(vectors - vectors.mean(axis=0), axis=1), kind="stable")[:2]
-    chosen = choose_without_context(person, people, options)
+    chosen = choose_for_context(person, (), people, options)
     assert {d.dialogue_id for d in chosen} == {person.dialogues[i].dialogue_id for i in nearest}
-    assert choose_without_context(Person("ruth", ()), people, options) == []
+    assert choose_for_context(Person("ruth", ()), (), people, options) == []
 
 
 def test_it_is_what_a_chat_with_these_references_sends_before_the_first_message(

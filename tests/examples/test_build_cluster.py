@@ -34,6 +34,7 @@ def test_three_tasks_make_the_same_rows_and_a_second_run_skips_them(config, samp
     assert DataArguments(str(tmp_path)).row_options(config) == {"encoder": "offline"}
     if config == "msl":
         (tmp_path / config / "train-00001-of-00003.parquet").unlink()
+        (tmp_path / config / "idl_config.json").unlink()
         second = build(tmp_path, sample_data, *options)
         assert "all 3 tasks have already been completed" in second.stderr
         other = build(tmp_path, sample_data, *options, "--dataset_options", '{"encoder": "offline", "seed": 1}')

@@ -234,7 +234,7 @@ def test_a_plan_keeps_to_the_time_unless_it_is_the_least_there_can_be(
 
 
 def test_a_prompt_has_at_least_one_token():
-    with pytest.raises(ValueError, match=r"--max_prompt_tokens must be at least 1, found 0\."):
+    with pytest.raises(ValueError, match=r"--max_prompt_tokens must be 1 or more, found 0\."):
         FitSettings("logs", max_prompt_tokens=0)
 
 

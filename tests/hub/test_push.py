@@ -95,6 +95,8 @@ print(json.dumps({
     "public": attempt(dataset, "ruth/rows", configs=["sessions"], **own),
     "both": attempt(dataset, "ruth/rows", private=True, **rows),
     "from a folder": attempt(dataset, "ruth/again", bare + "/built", configs=["msl"], public=True),
+    "by default": attempt(dataset, "ruth/former", configs=["msl"], **own),
+    "silent": attempt(dataset, "ruth/former", "ruth/foreign", configs=["msl"]),
     "own encoder": attempt(dataset, "ruth/own-encoder", configs=["msl"], **{**own, **encoder}),
     "second config": attempt(dataset, "ruth/half", configs=["sessions", "nothing"], **own),
     "metric": [attempt(metric, "ruth/p_co"), attempt(metric, "ruth/p_co"), attempt(metric, "ruth/p_f1", "p_f1")],
@@ -358,6 +360,11 @@ def test_who_trains_on_pushed_rows_is_told_what_they_were_made_with(used, hub):
     }
 
 
+def test_what_earlier_rows_told_goes_where_these_do_not_tell(hub, pushed):
+    assert pushed["silent"].endswith("/datasets/ruth/former")
+    assert "msl/idl_config.json" not in files(hub, "datasets/ruth/former")
+
+
 def test_what_others_pushed_names_no_folder_of_this_machine(used):
     assert used["path"].startswith("idl_config.json of the rows 'ruth/foreign', dpoc, names encoder=")
     assert "may name models of the Hub, not paths of this machine" in used["path"]
@@ -577,7 +584,9 @@ def test_errors_of_an_upload_become_sentences_and_others_stay():
 
 
 def test_what_is_refused_leaves_no_repository(hub, pushed):
-    expected = {f"datasets/ruth/{name}" for name in ("rows", "secret", "half", "again", "own-encoder", "foreign")} | {
+    expected = {
+        f"datasets/ruth/{name}" for name in ("rows", "secret", "half", "again", "own-encoder", "foreign", "former")
+    } | {
         "spaces/ruth/p_co",
         "spaces/ruth/p_f1",
     }

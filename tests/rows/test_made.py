@@ -107,6 +107,15 @@ def test_a_cache_that_knows_of_no_such_file_needs_no_hub(tmp_path, monkeypatch):
     assert made_with("ruth/rows", "msl") is None
 
 
+def test_what_earlier_rows_tell_is_not_told_of_others(folder, tmp_path):
+    (tmp_path / "silent" / "msl").mkdir(parents=True)
+    for split in ("train", "validation"):
+        (tmp_path / f"silent/msl/{split}.parquet").write_bytes((folder / f"msl/{split}.parquet").read_bytes())
+    for source in (folder, tmp_path / "silent"):
+        build_files(BuildArguments(str(source), output_dir=str(tmp_path / "rows")))
+    assert made_with(str(tmp_path / "rows"), "msl") is None
+
+
 def test_a_folder_that_does_not_tell_is_not_trained_on(folder, tmp_path):
     (tmp_path / "msl").mkdir()
     for split in ("train", "validation"):

@@ -163,6 +163,9 @@ def test_where_the_person_opens_references_are_those_nearest_to_the_middle_of_th
         others = [i for i in range(len(opened)) if i != choice.target]
         apart = {i: np.linalg.norm(whole[i] - whole[others].mean(axis=0)) for i in others}
         assert choice.references == tuple(sorted(sorted(others, key=apart.get)[:2]))
+        past = Person("bo", tuple(opened[i] for i in others))  # as a stranger's are, and those of a chat
+        shown = references.choose_for_context(past, (), people, settings.for_config("msl"))
+        assert [dialogue.dialogue_id for dialogue in shown] == [str(i) for i in choice.references]
 
 
 def test_there_are_no_other_clusters_than_one():

@@ -13,7 +13,7 @@ from idl_hf.contrast import ContrastConfig
 from idl_hf.token_ids import end_ids
 from idl_hf.training import stages
 from idl_hf.training.data import DataArguments, fit_rows
-from idl_hf.training.stages import train_contrast, train_dpoc, train_msl
+from idl_hf.training.stages import MSLConfig, train_contrast, train_dpoc, train_msl
 from idl_hf.training.strangers import gather_strangers, load_beside_strangers
 
 
@@ -117,6 +117,16 @@ def test_a_run_that_is_at_its_end_is_left_as_it_is(base, data, tmp_path):
     assert not (tmp_path / "checkpoint-4").exists()
 
 
+def test_the_end_of_a_run_is_its_best_checkpoint_where_that_is_asked_for(base, data, tmp_path):
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "eval_strategy": "steps", "eval_steps": 1}
+    data.eval_split, worse = "validation", {"learning_rate": 3.0, "save_steps": 1, "max_steps": 3}
+    whole = train_msl(data, MSLConfig(**stage(tmp_path, **best, **worse)), model(base))
+    assert whole.state.best_model_checkpoint != str(tmp_path / "checkpoint-3")
+    weights = (tmp_path / "adapter_model.safetensors").read_bytes()
+    train_msl(data, MSLConfig(**stage(tmp_path, **best, **worse)), model(base))
+    assert (tmp_path / "adapter_model.safetensors").read_bytes() == weights
+
+
 @pytest.mark.parametrize("shorter", [{"max_steps": 2}, {"max_steps": -1, "num_train_epochs": 1}])
 def test_a_checkpoint_of_a_longer_run_is_not_the_result_of_a_shorter_one(shorter, base, data, tmp_path):
     epochs = {"max_steps": -1, "num_train_epochs": 2, "gradient_accumulation_steps": 4}
@@ -172,7 +182,7 @@ def test_what_a_folder_of_a_model_holds_besides_is_not_the_model(tiny_llama, tok
 @pytest.mark.parametrize("name", ["max_prompt_tokens", "max_rows"])
 def test_counts_of_less_than_one_are_refused(name):
     for count in (0, -1):
-        with pytest.raises(ValueError, match=f"--{name} must be at least 1, found {count}"):
+        with pytest.raises(ValueError, match=f"--{name} must be 1 or more, found {count}"):
             DataArguments(**{name: count})
 
 

@@ -33,9 +33,9 @@ _NAMES = {
     "conversation": ("conversation", "chat session", "chat", "chat name", "thread", "group", "conversation id"),
     "direction": ("direction", "type", "kind"),
     "attachment": ("attachment", "attachments", "media"),
+    "number": ("address", "handle", "phone"),
 }  # fmt: skip
-_NUMBERS = ("address", "handle", "phone")
-_OTHERS = ("contact name", *_NUMBERS)  # of the speaker's names: those of the other person
+_OTHERS = ("contact name", *_NAMES["number"])  # of the speaker's names: those of the other person
 _NAMELESS = ("", "(unknown)", "unknown")  # what a contact's name is where there is none, the same for all of them
 _SENT = ("outgoing", "sent", "out", "from me", "2")  # Android writes numbers, 1 of what was received
 _UNSENT = ("draft", "outbox", "failed", "queued", "3", "4", "5", "6")
@@ -110,9 +110,7 @@ def _columns(path: Path, names: list[str], named: dict[str, str]) -> _Columns:
             f"the other person of it too; found {_shown(names)}. Pass --speaker_column '{speaker}' if it has who says "
             "each message."
         )
-    plain = list(map(_plain, names))
-    number = next((plain.index(name) for name in _NUMBERS if name in plain), -1)
-    return _Columns(**indices, number=number, is_other=is_other and indices["direction"] >= 0)
+    return _Columns(**indices, is_other=is_other and indices["direction"] >= 0)
 
 
 def _known(names: list[str], kind: str) -> int:
