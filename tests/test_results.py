@@ -166,7 +166,7 @@ def test_rows_of_other_corpora_are_not_compared(checkout):
 @pytest.mark.parametrize("name", ["README.md", "docs/results.md", "examples/recipes/README.md"])
 def test_a_figure_with_an_interval_stands_in_a_report(checkout, name):
     report = next((checkout / "docs" / "results").glob("*/report.md"))
-    report.write_text("| ours | **0.289**† [0.241, 0.337] | -0.096 [-0.119, -0.073] |\n", encoding="utf-8")
+    report.write_text("| ours | **0.289**† [0.241, 0.337] | <u>-0.096</u>† [-0.119, -0.073] |\n", encoding="utf-8")
     page = checkout / name
     page.parent.mkdir(parents=True, exist_ok=True)
     before = page.read_text(encoding="utf-8") if page.is_file() else ""

@@ -149,5 +149,4 @@ class ScoreArguments:
                 f"{', '.join(given)} cannot be combined with --report, which says in which places of which dialogues "
                 "its lines reply. Leave one or the other out."
             )
-        if self.generated_replies is not None and self.generated_replies < 1:
-            raise ValueError(f"--generated_replies must be 1 or more, found {self.generated_replies}.")
+        refuse_less_than_one(generated_replies=self.generated_replies)

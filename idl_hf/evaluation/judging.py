@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from idl_hf.arguments import option
+from idl_hf.arguments import option, refuse_less_than_one
 from idl_hf.encoding import default_encoder
 from idl_hf.evaluation.ratings import Study
 from idl_hf.evaluation.ratings_file import RatingsFile, create, held
@@ -43,8 +43,7 @@ class JudgeArguments:
             )
         if self.judge_a and self.judge_a == self.judge_b:
             raise ValueError(f"--judge_a and --judge_b are both '{self.judge_a}'. Pass two systems.")
-        if self.items < 1:
-            raise ValueError(f"--items must be 1 or more, found {self.items}.")
+        refuse_less_than_one(items=self.items)
 
 
 def open_ratings(

@@ -397,6 +397,7 @@ def test_a_second_experiment_waits_for_the_first(tiny, tmp_path, capsys):
         ),
         (["--models", "a", "--generated_replies", "-1"], "--generated_replies must be 0 or more, found -1"),
         (["--models", "a", "--dialogues_per_person", "0"], "--dialogues_per_person must be 1 or more, found 0"),
+        (["--models", "a", "--max_prompt_tokens", "0"], "--max_prompt_tokens must be 1 or more, found 0"),
         (["--models", "a", "--dialogues_per_person", "-1"], "--dialogues_per_person must be 1 or more, found -1"),
     ],
 )

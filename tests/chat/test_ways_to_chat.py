@@ -1,4 +1,4 @@
-"""A model without a chat template talks wherever one is given, and is refused by a sentence where none is."""
+"""What chat, app and serve are given: a template for a model that has none, and how long a prompt may be."""
 
 import copy
 
@@ -73,3 +73,9 @@ def test_a_template_that_is_given_is_taken(way, bare, sample_data, monkeypatch):
 def test_without_one_the_sentence_says_how_to_give_it(way, bare, sample_data, monkeypatch):
     with pytest.raises(ValueError, match=r"has no chat template.*--chat_template"):
         way(bare, str(sample_data), monkeypatch)
+
+
+@pytest.mark.parametrize("way", [chat, app, serve, serve_another])
+def test_a_prompt_has_at_least_one_token(way, bare, sample_data, monkeypatch):
+    with pytest.raises(ValueError, match=r"--max_prompt_tokens must be 1 or more, found 0\."):
+        way(bare, str(sample_data), monkeypatch, chat_template="plain", max_prompt_tokens=0)
