@@ -53,7 +53,8 @@ def main(args: ClusterArguments) -> None:
     # A file of another build among these would be taken for one of this
     made_of = sha256(f"{builder.cache_dir} {args.tasks}".encode()).hexdigest()[:16]
     logs = output / "logs" / made_of
-    if any(path != logs for path in output.glob("logs/*")):
+    unlogged = not logs.exists() and any(output.glob("*.parquet"))  # of `idl-hf build`
+    if unlogged or any(path != logs for path in output.glob("logs/*")):
         raise SystemExit(f"'{output}' holds the rows of another build. Delete it or name another --output_dir.")
     pipeline, options = [partial(make_share, args, str(output))], {}
     if args.executor == "slurm":

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from idl_hf.arguments import refuse_less_than_one
 from idl_hf.models.generation import GenerationSettings, settings_of
 from idl_hf.models.identity import RECIPE_FILE, load_generation, load_recipe
-from idl_hf.rows.options import RowOptions, option_names
+from idl_hf.rows.options import RowOptions, check_options
 
 DEFAULT_BUDGET = 2048  # tokens of a prompt
 
@@ -47,14 +47,6 @@ def recipe_of(
 
 def trained_options(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the options that shape prompts. Raises ValueError, with `where`, unless all are valid ones."""
-    unknown = sorted(set(options) - set(option_names()))
-    if unknown:
-        raise ValueError(
-            f"{where} has unknown options: {', '.join(unknown)}. Expected some of: {', '.join(option_names())}."
-        )
-    try:
-        RowOptions(**options).check("dpoc" if options.get("reply") == "each" else "msl")
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+    check_options(where, options)
     of_replies = {"reply", "rejected", "criterion_type"}
     return {option: value for option, value in options.items() if option not in of_replies}

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from idl_hf.chat.recipe import DEFAULT_BUDGET, trained_options
-from idl_hf.rows.options import option_names, with_preset
 
 _OF_PROMPTS = {  # the options of rows that say what a prompt shows
     "clusters", "min_dialogues_to_cluster", "references", "reference_turns", "scale", "order", "spi", "dpi",
@@ -18,7 +17,8 @@ def prompt_options(recipes: Mapping[str, Mapping[str, Any]], given: Mapping[str,
 
     recipes: what `load_recipe` returns, by model. Raises ValueError where one holds anything but options of rows.
     """
-    given = with_preset(given, option_names())
+    if "preset" in given:  # what it does not set it leaves as the paper has it
+        given = {**dict.fromkeys(_OF_PROMPTS - {"conditioning", "encoder", "extractor"}), **given}
     trained = {
         name: {
             option: value

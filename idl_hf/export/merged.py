@@ -7,6 +7,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from peft import PeftConfig
 from transformers import GenerationConfig
 
+from idl_hf.models.generation import with_ends
 from idl_hf.models.identity import is_adapter, is_hub_id, load_generation, load_recipe, save_recipe
 from idl_hf.models.loading import load_merged
 from idl_hf.models.offline import OFFLINE
@@ -33,8 +34,7 @@ def write_merged(adapter: str, folder: Path, dtype: str) -> None:
     model, tokenizer = load_merged(adapter, dtype, device="cpu")
     config = GenerationConfig.from_dict(generation) if generation else model.generation_config
     ends = end_ids(tokenizer, model.generation_config, config)
-    config.update(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
-    model.generation_config = config
+    model.generation_config = with_ends(config, ends, tokenizer.pad_token_id)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_recipe(folder, recipe.get("options", {}), recipe.get("max_prompt_tokens"), recipe.get("public_corpus", False))

@@ -1,9 +1,15 @@
 """How a chat writes its replies: settings that can be shown, changed and saved. Imports nothing heavy."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+logger = logging.getLogger(__name__)
 
 
 class _Range(NamedTuple):
@@ -75,6 +81,18 @@ SAMPLED = GenerationSettings(temperature=0.7, top_p=0.9, min_p=0.05, repetition_
 def as_in_chat(saved: GenerationSettings) -> GenerationSettings:
     """Return what a chat begins with: settings that were saved with a model, sampling ones where they are greedy."""
     return saved if saved.temperature > 0 else SAMPLED
+
+
+def with_ends(config: "GenerationConfig", ends: int | list[int], padding: int | None) -> "GenerationConfig":
+    """Return a model's generation config that stops at these ends; without all else, and a warning, where it could not
+    be saved, such as one with a temperature that greedy decoding has no use for."""
+    config.update(eos_token_id=ends, pad_token_id=padding)
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        logger.warning(f"The base model's generation settings are left out of what is saved, as invalid: {error}")
+        return type(config)(eos_token_id=ends, pad_token_id=padding)
+    return config
 
 
 def setting_names() -> list[str]:

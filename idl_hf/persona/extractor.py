@@ -171,8 +171,9 @@ def _key(text: str) -> bytes:
 
 
 def _shortened(utterance: str) -> str:
-    """Return it on one line, cut where it is too long: between words if there are any."""
+    """Return it on one line, cut where it is too long: between words, where one ends close to there."""
     text = " ".join(utterance.split())
-    return (
-        text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS].rpartition(" ")[0] or text[:_MAX_CHARACTERS]
-    )
+    if len(text) <= _MAX_CHARACTERS:
+        return text
+    space = text.rfind(" ", _MAX_CHARACTERS * 9 // 10, _MAX_CHARACTERS)
+    return text[: space if space > 0 else _MAX_CHARACTERS]

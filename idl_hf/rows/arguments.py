@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from idl_hf.arguments import option
-from idl_hf.rows.made import is_builder, is_folder_of_rows, made_with, shaping_options
+from idl_hf.rows.made import files_of, is_builder, is_folder_of_rows, made_with, shaping_options
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -73,7 +73,8 @@ def load(name: str, config: str, **options: Any) -> Any:
                 f"'{name}' holds rows that are made already, and {', '.join(of_builder)} needs a builder. Pass what "
                 "they were made of, --dataset_name and --data_dir: `datasets` has the same rows in its cache."
             )
-        given, config = {**given, "data_dir": config}, "default"
+        # By its files: a README that was downloaded with them may name others
+        name, config, given = "parquet", "default", {**given, "data_files": files_of(name, config)}
     try:
         return load_dataset(name, config, **given)
     except ValueError as error:

@@ -1,6 +1,8 @@
 """Rows that are made already, in a folder of `idl-hf build` or on the Hub: what they were made with, beside them."""
 
+import glob
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from idl_hf.cache import write_whole
 from idl_hf.encoding import default_encoder
 from idl_hf.models.identity import RECIPE_FILE, check_recipe
 from idl_hf.registration import ORGANIZATION, dataset_names
-from idl_hf.rows.options import option_names, with_preset
+from idl_hf.rows.options import check_options, option_names, with_preset
 
 
 def shaping_options(given: Mapping[str, Any], config: str) -> dict[str, Any]:
@@ -34,8 +36,24 @@ def is_builder(name: str) -> bool:
 
 
 def is_folder_of_rows(name: str, config: str) -> bool:
-    """Tell whether a name is that of a folder which `idl-hf build` wrote with this config."""
-    return Path(name, config).is_dir()
+    """Tell whether a name is that of a folder with rows of this config: of `idl-hf build`, or copied from the Hub."""
+    return any(Path(name, config).glob("*.parquet"))
+
+
+def files_of(name: str, config: str) -> dict[str, list[str]]:
+    """Return the files of each split in a folder of rows, as `load_dataset("parquet", data_files=...)` takes them.
+    Raises ValueError where parts of one are missing."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for file in sorted(Path(name, config).glob("*.parquet")):
+        found[file.stem.partition("-")[0]].append(file)
+    for split, files in found.items():
+        of = {file.stem.rpartition("-of-")[2] for file in files if "-of-" in file.stem}
+        if (of or len(files) > 1) and of != {f"{len(files):05d}"}:
+            raise ValueError(
+                f"The {split} rows in '{Path(name, config)}' are not whole, or of two builds: found "
+                f"{', '.join(file.name for file in files[:5])}. Build them again, into another folder."
+            )
+    return {split: [glob.escape(str(file)) for file in files] for split, files in found.items()}
 
 
 def save_made_with(folder: str | Path, options: Mapping[str, Any]) -> None:
@@ -57,12 +75,14 @@ def made_with(name: str, config: str) -> dict[str, Any] | None:
     path = Path(name, config, RECIPE_FILE) if Path(name).exists() else _from_hub(name, f"{config}/{RECIPE_FILE}")
     if path is None or not path.is_file():
         return None
-    where = f"{RECIPE_FILE} of the rows '{name}', {config},"
+    where = f"{RECIPE_FILE} of the {config} rows of '{name}'"
     try:
         recipe = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is no JSON ({error}). Build the rows again, or delete the file.") from error
-    return check_recipe(recipe, where, foreign=not Path(name).exists()).get("options", {})
+    options = check_recipe(recipe, where, foreign=not Path(name).exists()).get("options", {})
+    check_options(where, options)
+    return options
 
 
 def _from_hub(name: str, file: str) -> Path | None:

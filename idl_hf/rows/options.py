@@ -38,7 +38,7 @@ class RowOptions:
     clusters: int = option(
         3, "Most clusters of a person's dialogues (the paper's c), with two or more each on average."
     )
-    min_dialogues_to_cluster: int = option(4, "A person with fewer other dialogues has one cluster.")
+    min_dialogues_to_cluster: int = option(4, "Fewer dialogues than this to choose from are one cluster.")
     references: int | Literal["all"] = option(
         5,
         f'Most reference dialogues of a prompt (the paper\'s k), 0 to {dpi.MAX_REFERENCES}; more, or `"all"` of the '
@@ -213,6 +213,19 @@ def corpus_of(negatives: object) -> tuple[str, str]:
 def option_names() -> list[str]:
     """Return the names of all options that shape rows whatever the corpus."""
     return [setting.name for setting in fields(RowOptions)]
+
+
+def check_options(where: str, options: Mapping[str, Any]) -> None:
+    """Raise ValueError, with `where`, unless all options are of rows and valid."""
+    unknown = sorted(set(options) - set(option_names()))
+    if unknown:
+        raise ValueError(
+            f"{where} has unknown options: {', '.join(unknown)}. Expected some of: {', '.join(option_names())}."
+        )
+    try:
+        RowOptions(**options).check("dpoc" if options.get("reply") == "each" else "msl")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def option_table(config: type) -> str:

@@ -87,15 +87,19 @@ def choose(
     past: how many of the dialogues, the first ones, were trained on: the others are held out, and refer to them alone.
     """
     whole, known = (vectors(texts) for texts in zip(*represented, strict=True))
+    shown = range(past or len(dialogues))  # what may be a reference
+    total = whole[: len(shown)].sum(axis=0, dtype=np.float64)
+    for index in range(past, len(dialogues)):
+        if (others := len(shown) - (index in shown)) and not context_of(dialogues[index], options):
+            # Nothing was said before: the mean of the others, as in `choose_for_context`
+            known[index] = (total - whole[index] * (index in shown)) / others
     for place in _targets(dialogues[0].person_id, known[past:], options):
         index = past + place
         target = dialogues[index]
         rng = np.random.default_rng(options.seed_of(target.person_id, target.dialogue_id, "references"))
-        others = [i for i in range(past or len(dialogues)) if i != index]
+        others = [i for i in shown if i != index]
         context = context_of(target, options)
-        # Where nothing was said before the reply, as in `choose_for_context`
-        query = known[index] if context or not others else whole[others].mean(axis=0)
-        near, cluster = _nearest(whole[others], query, options, rng)
+        near, cluster = _nearest(whole[others], known[index], options, rng)
         references = ordered([dialogues[others[i]] for i in near], context, vectors, options, rng)
         yield Choice(index, tuple(dialogues.index(reference) for reference in references), cluster)
 

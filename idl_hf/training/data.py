@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["DATASET_HELP", "DATA_DIR_HELP", "OPTIONS_HELP", "DataArguments", "fit_rows", "parse_options"]
 logger = logging.getLogger(__name__)
 COMPLETIONS = ("completion", "chosen", "criterion", "rejected")
+_AROUND = 64  # tokens that a template may put around a message
 _REPLY_ROOM = 1024  # tokens that the replies of a dialogue keep within: no need to count them where there is this room
 
 
@@ -137,7 +138,7 @@ def _fit_row(
 ) -> dict[str, object]:
     count = prompting.token_counter(tokenizer)
     replies = 0
-    if positions is not None and max_prompt_tokens + _REPLY_ROOM > positions:
+    if positions is not None and (max_prompt_tokens + _REPLY_ROOM > positions or not _has_short_replies(row)):
         replies = _longest_reply(row, tokenizer)
         max_prompt_tokens = min(max_prompt_tokens, positions - replies)
     prompt, dropped = prompting.fit_to_budget(row["prompt"], row["dialogue_starts"], max_prompt_tokens, count)
@@ -149,6 +150,13 @@ def _fit_row(
             f"and the model has {positions} positions. Take a model with more, or leave the dialogue out."
         )
     return {"prompt": prompt, "dropped_references": dropped}
+
+
+def _has_short_replies(row: dict[str, Any]) -> bool:
+    """Tell whether each completion surely keeps within _REPLY_ROOM: a token is a byte at least."""
+    completions = [row[name] for name in COMPLETIONS if name in row]
+    lengths = (sum(len(said["content"].encode()) + _AROUND for said in completion) for completion in completions)
+    return max(lengths, default=0) <= _REPLY_ROOM
 
 
 def _longest_reply(row: dict[str, Any], tokenizer: "PreTrainedTokenizerBase") -> int:

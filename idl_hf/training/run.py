@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 from copy import deepcopy
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOTrainer, ModelConfig, SFTTrainer
 
 from idl_hf.dpoc.card import append_section
+from idl_hf.models.generation import with_ends
 from idl_hf.models.identity import model_identity, save_recipe
 from idl_hf.models.offline import OFFLINE, offline_folder
 from idl_hf.registration import is_public_corpus
@@ -72,24 +74,30 @@ def _train(trainer: SFTTrainer | DPOTrainer, checkpoint: str | bool | None) -> N
     take a step more there. Raises ValueError for one beyond the end."""
     state = Path(str(checkpoint), TRAINER_STATE_NAME)
     if isinstance(checkpoint, str) and state.is_file():
-        reached = TrainerState.load_from_json(str(state))
-        steps, epochs = trainer.args.max_steps, trainer.args.num_train_epochs
-        before = (reached.epoch or 0) * (1 - 1 / max(1, reached.global_step))  # the last step: the end is within one
-        if reached.global_step > steps if steps > 0 else before >= epochs:
-            asked = f"{steps} steps" if steps > 0 else f"{epochs:g} epochs"
+        reached, end = TrainerState.load_from_json(str(state)), _steps_of(trainer)
+        if reached.global_step > end:
             raise ValueError(
-                f"'{checkpoint}' is of a longer run: step {reached.global_step}, {reached.epoch or 0:g} epochs, while "
-                f"{asked} are asked for. Pass as many as before, another --output_dir, or --resume_from_checkpoint "
-                "never to start over in it."
+                f"'{checkpoint}' is of a longer run: it has taken {reached.global_step} steps, and {end} are asked "
+                "for. Pass as many as before, another --output_dir, or --resume_from_checkpoint never to start over "
+                "in it."
             )
         is_sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled  # loaded by `train` alone
-        if reached.global_step == steps and not is_sharded:
+        if reached.global_step == end and not is_sharded:
             logger.info(f"'{checkpoint}' is the end of this run: nothing is left to train.")
             best = trainer.args.load_best_model_at_end and reached.best_model_checkpoint
             trainer._load_from_checkpoint(best or checkpoint)
             trainer.state = reached
             return
     trainer.train(resume_from_checkpoint=checkpoint)
+
+
+def _steps_of(trainer: SFTTrainer | DPOTrainer) -> int:
+    """Return how many steps a run takes, as transformers counts them."""
+    args = trainer.args
+    if args.max_steps > 0:
+        return args.max_steps
+    batches = len(trainer.get_train_dataloader())
+    return math.ceil(args.num_train_epochs * max(1, math.ceil(batches / args.gradient_accumulation_steps)))
 
 
 def _write_card_as_we_do(
@@ -136,14 +144,7 @@ def _save_ends(trainer: SFTTrainer | DPOTrainer, folder: Path) -> None:
     tokenizer: Any = trainer.processing_class
     config = deepcopy(getattr(trainer.model, "generation_config", None)) or GenerationConfig()
     if trainer.is_world_process_zero():
-        ends = {"eos_token_id": end_ids(tokenizer, config), "pad_token_id": tokenizer.pad_token_id}
-        config.update(**ends)
-        try:
-            config.validate(strict=True)
-        except ValueError as error:  # such as a temperature that greedy decoding has no use for; it could not be saved
-            logger.warning(f"The base model's generation settings are left out of what is saved, as invalid: {error}")
-            config = GenerationConfig(**ends)
-        config.save_pretrained(folder)
+        with_ends(config, end_ids(tokenizer, config), tokenizer.pad_token_id).save_pretrained(folder)
 
 
 def _refuse_processes_that_train_alone(accelerator: Accelerator) -> None:

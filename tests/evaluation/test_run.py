@@ -25,6 +25,7 @@ from idl_hf.evaluation.prompts import prompt_options
 from idl_hf.evaluation.provenance import NO_RESULT
 from idl_hf.evaluation.run import evaluate
 from idl_hf.models.identity import save_recipe
+from idl_hf.rows.options import PRESETS
 from idl_hf.training.data import DataArguments
 
 
@@ -156,8 +157,9 @@ def test_prompts_are_made_as_each_model_was_trained_unless_said_otherwise():
     assert prompt_options(recipes, {}) == made
     given = {name: {k: v for k, v in options.items() if k != "encoder"} for name, options in made.items()}
     assert prompt_options(recipes, {"encoder": "x", "targets": "all"}) == given
-    by_preset = prompt_options(recipes, {"preset": "release"})["lists"]
-    assert by_preset == {name: listed[name] for name in ("reference_turns", "encoder")}  # it sets `references`
+    for preset in PRESETS:  # what one does not set is as the paper has it
+        assert prompt_options(recipes, {"preset": preset})["lists"] == {"encoder": "offline"}
+        assert prompt_options(recipes, {"preset": preset})["none"] == made["none"]
     last = {"none": recipes["none"], "base": {}}
     assert prompt_options(last, {})["base"] == {"encoder": "offline"}  # which knows of the person what it can
     with pytest.raises(ValueError, match="'odd' has unknown options: goats"):

@@ -40,3 +40,11 @@ def test_three_tasks_make_the_same_rows_and_a_second_run_skips_them(config, samp
         other = build(tmp_path, sample_data, *options, "--dataset_options", '{"encoder": "offline", "seed": 1}')
         assert other.returncode == 1
         assert "holds the rows of another build" in other.stderr
+
+
+def test_rows_of_another_kind_of_build_are_not_joined(sample_data, tmp_path):
+    (tmp_path / "msl").mkdir()
+    (tmp_path / "msl" / "train.parquet").touch()
+    done = build(tmp_path, sample_data, "--config_name", "msl", "--tasks", "1")
+    assert done.returncode == 1
+    assert "holds the rows of another build" in done.stderr

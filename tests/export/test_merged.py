@@ -87,6 +87,16 @@ def test_it_chats_with_the_options_and_settings_of_the_adapter(make_adapter, sam
     assert load_recipe(str(merged)) == load_recipe(str(adapter))
 
 
+def test_settings_of_the_base_that_cannot_be_saved_are_left_out(make_adapter):
+    adapter = make_adapter(target_modules=["q_proj"])
+    (adapter / "generation_config.json").unlink(missing_ok=True)  # as PEFT alone saves an adapter
+    file = adapter.parent / "base" / "generation_config.json"
+    file.write_text(json.dumps({"temperature": 0.9, "top_p": 0.6}))  # as Vicuna has them, and do_sample not
+    saved = json.loads((export(adapter, "--merged") / "generation_config.json").read_text())
+    assert saved["eos_token_id"]
+    assert "temperature" not in saved
+
+
 def test_the_card_is_kept_and_names_no_path_of_this_machine(make_adapter, tmp_path):
     adapter = make_adapter(target_modules=["q_proj"])
     card = (

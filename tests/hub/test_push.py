@@ -366,7 +366,7 @@ def test_what_earlier_rows_told_goes_where_these_do_not_tell(hub, pushed):
 
 
 def test_what_others_pushed_names_no_folder_of_this_machine(used):
-    assert used["path"].startswith("idl_config.json of the rows 'ruth/foreign', dpoc, names encoder=")
+    assert used["path"].startswith("idl_config.json of the dpoc rows of 'ruth/foreign' names encoder=")
     assert "may name models of the Hub, not paths of this machine" in used["path"]
 
 

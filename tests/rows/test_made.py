@@ -33,6 +33,31 @@ def test_rows_of_a_folder_are_trained_on_like_those_of_their_builder(folder, sam
     assert read.row_options("msl") == made.row_options("msl") == LISTS
 
 
+def test_rows_that_were_downloaded_with_their_card_are_those_of_a_folder(folder, tmp_path):
+    (tmp_path / "msl").mkdir()
+    for name, split in (("train-00000-of-00001", "train"), ("idl_config.json", None)):
+        source = folder / "msl" / (f"{split}.parquet" if split else name)
+        (tmp_path / "msl" / (f"{name}.parquet" if split else name)).write_bytes(source.read_bytes())
+    configs = "configs:\n- config_name: msl\n  data_files:\n  - split: train\n    path: msl/train-*\n"
+    (tmp_path / "README.md").write_text(f"---\n{configs}---\n# Rows\n")
+    read = DataArguments(str(tmp_path))
+    assert read.load("msl", "train")[:] == DataArguments(str(folder)).load("msl", "train")[:]
+    assert read.row_options("msl") == LISTS
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["train-00000-of-00002"], ["train", "train-00000-of-00001"], ["train-00000-of-00002", "train-00000-of-00001"]],
+)
+def test_rows_that_are_not_whole_or_of_two_builds_are_refused(names, folder, tmp_path):
+    (tmp_path / "msl").mkdir()
+    save_made_with(tmp_path / "msl", LISTS)
+    for name in names:
+        (tmp_path / "msl" / f"{name}.parquet").write_bytes((folder / "msl" / "train.parquet").read_bytes())
+    with pytest.raises(ValueError, match="are not whole, or of two builds: found train"):
+        DataArguments(str(tmp_path)).load("msl", "train")
+
+
 def test_what_is_built_from_a_folder_of_rows_tells_the_same(folder, tmp_path):
     build_files(BuildArguments(str(folder), output_dir=str(tmp_path)))
     assert made_with(str(tmp_path), "msl") == LISTS
@@ -132,10 +157,16 @@ def test_a_folder_that_does_not_tell_is_not_trained_on(folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("{", "is no JSON"), ("[]", "must hold a JSON object"), (json.dumps({"goats": 2}), "must hold a JSON object")],
+    [
+        ("{", "is no JSON"),
+        ("[]", "must hold a JSON object"),
+        (json.dumps({"goats": 2}), "must hold a JSON object"),
+        (json.dumps({"options": {"goats": 2}}), "has unknown options: goats"),
+        (json.dumps({"options": {"references": "many"}}), "The option references must be a whole number"),
+    ],
 )
 def test_what_tells_nothing_is_an_error_that_names_it(tmp_path, content, told):
     save_made_with(tmp_path / "msl", LISTS)
     (tmp_path / "msl" / RECIPE_FILE).write_text(content)
-    with pytest.raises(ValueError, match=rf"{RECIPE_FILE} of the rows '.*', msl, {told}"):
+    with pytest.raises(ValueError, match=rf"{RECIPE_FILE} of the msl rows of '.*'.*{told}"):
         made_with(str(tmp_path), "msl")

@@ -168,6 +168,17 @@ def test_where_the_person_opens_references_are_those_nearest_to_the_middle_of_th
         assert [dialogue.dialogue_id for dialogue in shown] == [str(i) for i in choice.references]
 
 
+def test_dialogues_that_the_person_opens_are_targets_like_others(ruth, encoder):
+    """They have no words before the reply to be clustered by; as one cluster they would give one row."""
+    opened = [
+        replace(dialogue, turns=dialogue.turns[next(i for i, t in enumerate(dialogue.turns) if t.role == "self") :])
+        for dialogue in usable_dialogues(ruth)
+    ]
+    settings = RowOptions(encoder="offline", min_dialogues_to_cluster=2).for_config("dpoc")
+    found = choose_once(opened, People([Person("ruth", tuple(opened))], encoder), settings)
+    assert len(found) == min(3, len(opened) // 2) > 1
+
+
 def test_there_are_no_other_clusters_than_one():
     with pytest.raises(ValueError, match="clusters=1 has none"):
         RowOptions(encoder="offline", conditioning="out_of_cluster", clusters=1).check("msl")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from datasets import Dataset
 from transformers import GenerationConfig
 from trl import ModelConfig, SFTConfig
 
@@ -108,13 +109,24 @@ def test_checkpoints_of_another_run_are_not_continued_and_the_difference_is_told
     assert train_msl(data, SFTConfig(**named), model(base)).state.global_step == 4
 
 
-def test_a_run_that_is_at_its_end_is_left_as_it_is(base, data, tmp_path):
-    whole = train_msl(data, SFTConfig(**stage(tmp_path, max_steps=3)), model(base))
+@pytest.mark.parametrize(
+    ("length", "end"),
+    [
+        ({"max_steps": 3}, 3),
+        ({"max_steps": -1, "num_train_epochs": 0.5}, 4),
+        ({"max_steps": -1, "num_train_epochs": 1.5, "gradient_accumulation_steps": 3}, 5),
+        ({"max_steps": -1, "num_train_epochs": 1, "gradient_accumulation_steps": 3}, 3),
+    ],
+)
+def test_a_run_that_is_at_its_end_is_left_as_it_is(length, end, base, data, tmp_path):
+    given = stage(tmp_path, save_steps=1, **length)
+    whole = train_msl(data, SFTConfig(**given), model(base))
     weights = (tmp_path / "adapter_model.safetensors").read_bytes()
-    again = train_msl(data, SFTConfig(**stage(tmp_path, max_steps=3)), model(base))
-    assert again.state.global_step == whole.state.global_step == 3
-    assert (tmp_path / "adapter_model.safetensors").read_bytes() == weights
-    assert not (tmp_path / "checkpoint-4").exists()
+    for _ in range(2):
+        again = train_msl(data, SFTConfig(**given), model(base))
+        assert again.state.global_step == whole.state.global_step == end
+        assert (tmp_path / "adapter_model.safetensors").read_bytes() == weights
+    assert not (tmp_path / f"checkpoint-{end + 1}").exists()
 
 
 def test_the_end_of_a_run_is_its_best_checkpoint_where_that_is_asked_for(base, data, tmp_path):
@@ -133,7 +145,7 @@ def test_a_checkpoint_of_a_longer_run_is_not_the_result_of_a_shorter_one(shorter
     train_msl(data, SFTConfig(**stage(tmp_path, **epochs)), model(base))
     assert (tmp_path / "checkpoint-4").is_dir()
     train_msl(data, SFTConfig(**stage(tmp_path, **epochs)), model(base))  # at its end
-    with pytest.raises(ValueError, match=r"is of a longer run: step 4, 2 epochs, while . (steps|epochs) are asked"):
+    with pytest.raises(ValueError, match=r"is of a longer run: it has taken 4 steps, and 2 are asked"):
         train_msl(data, SFTConfig(**stage(tmp_path, **{**epochs, **shorter})), model(base))
 
 
@@ -237,23 +249,23 @@ def by_dialogue(rows):
     return list(dialogues.values())
 
 
-def test_a_dialogue_that_the_model_has_no_positions_for_is_refused_whatever_the_budget(tokenizer):
-    from datasets import Dataset
-
-    long = [{"role": "user", "content": "goats " * 3000}]
+@pytest.mark.parametrize("budget", [512, 1000, 2000])
+@pytest.mark.parametrize("references", [0, 1])
+@pytest.mark.parametrize("long", ["prompt", "completion"])
+def test_a_dialogue_that_the_model_has_no_positions_for_is_refused(long, references, budget, tokenizer):
+    past = [{"role": "user", "content": "any plans ?"}, {"role": "assistant", "content": "none"}] * references
     rows = Dataset.from_list([{
-        "person_id": "ruth", "dialogue_id": "1", "prompt": long, "dialogue_starts": [0],
-        "completion": [{"role": "assistant", "content": "aye"}],
+        "person_id": "ruth", "dialogue_id": "1",
+        "prompt": [*past, {"role": "user", "content": "goats " * (3000 if long == "prompt" else 1)}],
+        "dialogue_starts": [{"message": 2 * place, "char": 0} for place in range(references + 1)],
+        "completion": [{"role": "assistant", "content": "aye " * (3000 if long == "completion" else 1)}],
     }])  # fmt: skip
-    for budget in (512, 2000):
-        with pytest.raises(ValueError, match=r"takes \d+ tokens without any reference, and the model has 2048"):
-            fit_rows(rows, tokenizer, budget, 2048)
-    assert fit_rows(rows, tokenizer, 512, 100_000)["dropped_references"][:] == [0]
+    with pytest.raises(ValueError, match=r"takes \d+ tokens without any reference, and the model has 2048"):
+        fit_rows(rows, tokenizer, budget, 2048)
+    assert len(fit_rows(rows, tokenizer, budget, 100_000)) == 1
 
 
 def test_rows_that_do_not_tell_of_dialogues_stay_as_they_are_and_that_is_told(tokenizer, caplog):
-    from datasets import Dataset
-
     rows = Dataset.from_list([{"prompt": [{"role": "user", "content": "hi"}], "completion": []}])
     assert fit_rows(rows, tokenizer, 512) is rows
     assert "a column dialogue_starts" in caplog.text
