@@ -90,9 +90,10 @@ def choose(
     shown = range(past or len(dialogues))  # what may be a reference
     total = whole[: len(shown)].sum(axis=0, dtype=np.float64)
     for index in range(past, len(dialogues)):
-        if (others := len(shown) - (index in shown)) and not context_of(dialogues[index], options):
+        count = len(shown) - (index in shown)
+        if count and not context_of(dialogues[index], options):
             # Nothing was said before: the mean of the others, as in `choose_for_context`
-            known[index] = (total - whole[index] * (index in shown)) / others
+            known[index] = (total - whole[index] * (index in shown)) / count
     for place in _targets(dialogues[0].person_id, known[past:], options):
         index = past + place
         target = dialogues[index]
