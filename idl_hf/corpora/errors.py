@@ -6,6 +6,7 @@ from pathlib import Path
 
 MALFORMED = "dialogue that is malformed"
 SKIP_ADVICE = "Pass on_error='skip' to leave out such dialogues and have them counted."
+MEND_ADVICE = "Mend the line, or delete it."  # where there is no such option
 
 
 class CorpusError(ValueError):
@@ -27,6 +28,7 @@ class ErrorLog:
     messages: list[str] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    advice: str = SKIP_ADVICE
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
@@ -37,6 +39,6 @@ class ErrorLog:
         dialogues: how many are lost by this; 0 where the loss shows elsewhere or is reported already."""
         message = f"{path}:{line}: {problem}"
         if self.on_error == "raise":
-            raise CorpusError(f"{message} {SKIP_ADVICE}")
+            raise CorpusError(f"{message} {self.advice}")
         self.messages.append(message)
         self.drops[MALFORMED] += dialogues

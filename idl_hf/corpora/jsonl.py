@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
-from idl_hf.corpora.errors import CorpusError, ErrorLog
+from idl_hf.corpora.errors import MEND_ADVICE, CorpusError, ErrorLog
 from idl_hf.corpora.files import open_text
 from idl_hf.schema import Dialogue, Role, Turn, clean, comparable
 
@@ -35,7 +35,7 @@ def read_dialogues(
     """Yield the dialogues in file order; a malformed line is reported to `log` (default: raises CorpusError).
     seen: where the dialogues of the other files of the split stand, by person_id and dialogue_id; those of this file
     are added."""
-    log, seen = log or ErrorLog(), {} if seen is None else seen
+    log, seen = log or ErrorLog(advice=MEND_ADVICE), {} if seen is None else seen
     for number, dialogue in read_json(path, log, lambda record: parse_dialogue(record, log.notes)):
         key = (dialogue.person_id, dialogue.dialogue_id)
         if key in seen:

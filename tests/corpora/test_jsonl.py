@@ -163,7 +163,9 @@ TYPE_ERRORS = [
 def test_raise_stops_with_file_and_line(file, malformed, message):
     path = file(SOUND, malformed, record(dialogue_id="2"))
     with pytest.raises(CorpusError, match=rf"{path}:2: .*{message}.*on_error='skip'"):
-        list(read_dialogues(path))
+        list(read_dialogues(path, ErrorLog()))
+    with pytest.raises(CorpusError, match=rf"{path}:2: .*{message}.*Mend the line, or delete it\.$"):
+        list(read_dialogues(path))  # as a chat does, which has no such option
 
 
 @pytest.mark.parametrize(("malformed", "message"), MALFORMED)
