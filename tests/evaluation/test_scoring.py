@@ -40,8 +40,9 @@ def ours(tiny_llama, tokenizer, sample_data, tmp_path_factory) -> Path:
     (folder / "small.yaml").write_text(yaml.safe_dump(scale))
     (folder / "trial.yaml").write_text(yaml.safe_dump({**about, "conditions": conditions}))
     what = ["--experiment", str(folder / "trial.yaml"), "--scale", str(folder / "small.yaml")]
-    where = ["--data_dirs", json.dumps({TEST: str(sample_data)}), "--output_dir", str(folder / "runs")]
-    assert main(["evaluate", *what, *where]) == 0
+    where = ["--data_dirs", json.dumps({TEST: str(sample_data)})]
+    kept = ["--output_dir", str(folder / "runs"), "--runs_dir", str(folder / "kept")]
+    assert main(["evaluate", *what, *where, *kept]) == 0
     (file,) = folder.glob("runs/*/report.json")
     return file.parent
 
