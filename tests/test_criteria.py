@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from idl_hf.criteria import TOP_M, RefusedError, fabrication, inconsistency, inversion
+from idl_hf.criteria import TOP_M, Known, RefusedError, fabrication, inconsistency, inversion
 from idl_hf.persona import patterns
 from idl_hf.schema import Triple
 
@@ -34,7 +34,7 @@ def turned(degrees: list[float]) -> np.ndarray:
 
 
 def inconsistent(chosen: str, own: list[str], partner: list[str]) -> set[str]:
-    return made(inconsistency, chosen, said(chosen)[0][1], said(chosen, *own), said(*partner))
+    return made(inconsistency, chosen, said(chosen)[0][1], Known(said(chosen, *own)), said(*partner))
 
 
 def test_the_papers_farmer_becomes_the_spaceman_of_another_speaker():
@@ -52,7 +52,7 @@ def test_the_same_relation_comes_first():
 def test_a_triple_about_somebody_else_is_another_one():
     stated = [Triple("i", "has_profession", "farmer")]
     known = [("i am a farmer .", stated), ("my dad is a pilot .", [Triple("my dad", "has_profession", "pilot")])]
-    assert made(inconsistency, "i am a farmer .", stated, known, []) == {"i am a pilot ."}
+    assert made(inconsistency, "i am a farmer .", stated, Known(known), []) == {"i am a pilot ."}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_only_whole_words_are_swapped_and_only_the_first():
 def test_a_word_that_begins_the_reply_keeps_its_capital():
     chosen, stated = "Dogs are my favorite.", [Triple("i", "favorite_animal", "Dogs")]
     partner = [("cats are my favorite .", [Triple("i", "favorite_animal", "cats")])]
-    assert made(inconsistency, chosen, stated, [(chosen, stated)], partner) == {"Cats are my favorite."}
+    assert made(inconsistency, chosen, stated, Known([(chosen, stated)]), partner) == {"Cats are my favorite."}
 
 
 def test_one_of_several_facts_is_swapped_at_random():
@@ -152,7 +152,7 @@ def test_one_of_several_facts_is_swapped_at_random():
 def test_a_refused_inconsistency_says_why(chosen, partner, reason):
     stated = [Triple("i", "has_profession", "farmers")] if chosen.startswith("we") else said(chosen)[0][1]
     with pytest.raises(RefusedError, match=f"^{reason}$"):
-        inconsistency(chosen, stated, [(chosen, stated)], said(partner), min)
+        inconsistency(chosen, stated, Known([(chosen, stated)]), said(partner), min)
 
 
 # Fabrication
@@ -163,7 +163,7 @@ def test_a_fabrication_is_one_of_the_most_similar_statements():
     assert len(animals) == TOP_M
     near = said(*(f"i have a {animal} ." for animal in animals))
     replies = {
-        fabrication([*near, *said("i am a nurse .")], [], (), np.random.default_rng(seed).choice)
+        fabrication([*near, *said("i am a nurse .")], Known([]), (), np.random.default_rng(seed).choice)
         for seed in range(200)
     }
     assert replies == {text for text, _ in near}
@@ -171,7 +171,7 @@ def test_a_fabrication_is_one_of_the_most_similar_statements():
 
 def test_no_statement_beyond_the_most_similar_makes_up_for_those_that_are_shared():
     statements = said(*(f"i have a dog named {'x' * i} ." for i in range(1, TOP_M + 1)), "i am a nurse .")
-    assert made(fabrication, statements, said("my dog is here ."), ()) == {"refused"}
+    assert made(fabrication, statements, Known(said("my dog is here .")), ()) == {"refused"}
 
 
 @pytest.mark.parametrize(
@@ -185,28 +185,30 @@ def test_no_statement_beyond_the_most_similar_makes_up_for_those_that_are_shared
     ],
 )
 def test_a_fabrication_shares_nothing_with_the_person(statement, own):
-    assert made(fabrication, said(statement, "i am a pilot ."), said(own), ()) == {"i am a pilot ."}
+    assert made(fabrication, said(statement, "i am a pilot ."), Known(said(own)), ()) == {"i am a pilot ."}
 
 
 def test_what_the_person_asks_is_nothing_shared():
-    assert made(fabrication, said("i have a dog ."), said("do you think i want a dog ?"), ()) == {"i have a dog ."}
+    assert made(fabrication, said("i have a dog ."), Known(said("do you think i want a dog ?")), ()) == {
+        "i have a dog ."
+    }
 
 
 def test_a_fabrication_repeats_no_reply():
     statements = said("i am a pilot .", "i am a nurse .", "i am a chef .")
-    assert made(fabrication, statements, [("I am a chef!", [])], ("i am a nurse",)) == {"i am a pilot ."}
+    assert made(fabrication, statements, Known([("I am a chef!", [])]), ("i am a nurse",)) == {"i am a pilot ."}
 
 
 @pytest.mark.parametrize("statements", [[], said("hello !"), said("i have a dog .")])
 def test_no_fabrication_where_every_statement_is_shared(statements):
-    assert made(fabrication, statements, said("my dog is here ."), ()) == {"refused"}
+    assert made(fabrication, statements, Known(said("my dog is here .")), ()) == {"refused"}
 
 
 # Inversion
 
 
 def inverted(partner: list[str], angles: list[float], own: list[str], taken: list[str]) -> str:
-    return inversion(np.array([1.0, 0.0]), said(*partner), turned(angles), said(*own), taken)
+    return inversion(np.array([1.0, 0.0]), said(*partner), turned(angles), Known(said(*own)), taken)
 
 
 def test_an_inversion_is_the_most_similar_of_what_the_partners_state():
@@ -226,4 +228,4 @@ def test_an_inversion_repeats_no_reply():
 @pytest.mark.parametrize("partner", [[], ["hi", "do you like dogs ?"], ["i have a dog ."]])
 def test_no_inversion_where_the_partners_state_nothing_else(partner):
     with pytest.raises(RefusedError, match="state nothing that the person does not share"):
-        inversion(np.array([1.0, 0.0]), said(*partner), np.ones((len(partner), 2)), said("i love my dog ."), [])
+        inversion(np.array([1.0, 0.0]), said(*partner), np.ones((len(partner), 2)), Known(said("i love my dog .")), [])

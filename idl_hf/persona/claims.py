@@ -72,11 +72,12 @@ def contradicting(slot: Fact, facts: Sequence[Fact], chosen: str) -> Iterator[Fa
     """Yield the facts whose object makes the slot's statement deny what the person states, not being stated itself."""
     own = {word for fact in facts if (fact.claim, fact.subject) == (slot.claim, slot.subject) for word in fact.words}
     in_reply = grammar.content(chosen) | slot.words
+    not_either = in_reply | own
     for fact in facts:
-        if not grammar.share(fact.words, in_reply):
-            exclusive = slot.relation == fact.relation in _EXCLUSIVE
-            if exclusive or (not grammar.share(fact.words, own) and _denies(slot, fact)):
-                yield fact
+        exclusive = slot.relation == fact.relation in _EXCLUSIVE
+        denies = exclusive or _denies(slot, fact)
+        if denies and not grammar.share(fact.words, in_reply if exclusive else not_either):
+            yield fact
     yield from _recounted(slot, facts)
 
 

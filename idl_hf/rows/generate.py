@@ -42,6 +42,7 @@ class _Target:
     dialogue: Dialogue
     references: list[Dialogue]
     cluster: int
+    known: criteria.Known  # of the person; nothing where no criterion reply is built
 
 
 @dataclass(frozen=True)
@@ -128,28 +129,32 @@ class RowBuilder:
         choices = choose_once(dialogues, self.people, self.options, len(usable.past))
         if self.config == "dpoc" or self.options.conditioning in OF_OTHERS:
             self.people.load_vectors(self._texts_of(person))
+        known = criteria.Known(self._said(person.dialogues, "self") if self.config == "dpoc" else [])
         for choice in choices:
             dialogue, references = dialogues[choice.target], [dialogues[i] for i in choice.references]
             if self.options.conditioning == "out_of_cluster" and not references and self.options.references != 0:
                 self.drops["dialogue of a person whose other dialogues are one cluster"] += 1
                 continue
+            target = _Target(person, dialogue, references, choice.cluster, known)
             if self.options.conditioning == "strangers":
-                yield from self._before_strangers(person, dialogue, len(references), choice.cluster)
+                yield from self._before_strangers(target)
                 continue
             if self.options.conditioning == "other_person":
                 rng = np.random.default_rng(self.options.seed_of(person.person_id, dialogue.dialogue_id))
                 others = self.people.other_dialogues(dialogue, len(references), self.options.seed)
                 context = context_of(dialogue, self.options)
-                references = ordered(others, context, self.people.vectors, self.options, rng)
-            yield _Target(person, dialogue, references, choice.cluster)
+                shown = ordered(others, context, self.people.vectors, self.options, rng)
+                target = replace(target, references=shown)
+            yield target
 
-    def _before_strangers(self, person: Person, dialogue: Dialogue, count: int, cluster: int) -> Iterator[_Target]:
+    def _before_strangers(self, target: _Target) -> Iterator[_Target]:
         """Yield a target once with the references of each stranger, so many as its person's."""
+        dialogue, count = target.dialogue, len(target.references)
         options = replace(self.options, references=count, clusters=1)  # a cluster may be too small
         context = context_of(dialogue, self.options)
-        for stranger in strangers_of(person, dialogue, count, self.people, self.options.seed):
+        for stranger in strangers_of(target.person, dialogue, count, self.people, self.options.seed):
             references = choose_for_context(stranger, context, self.people, options)
-            yield _Target(person, dialogue, references, cluster)
+            yield replace(target, references=references)
 
     def _msl_rows(self, target: _Target) -> Iterator[Row]:
         start, end = len(context_of(target.dialogue, self.options)), target.dialogue.replies()[-1][1]
@@ -229,11 +234,11 @@ class RowBuilder:
         target, chosen = reply.target, reply.text
         draw = partial(self._drawn, kind, reply.name)
         visible = [*target.references, Dialogue("", "", target.dialogue.turns[: reply.start])]
-        known, partner = self._said(target.person.dialogues, "self"), self._said(visible, "partner")
+        known, partner = target.known, self._said(visible, "partner")
         if kind == "inconsistency":
             return criteria.inconsistency(chosen, self.people.triples([chosen])[0], known, partner, draw)
         if kind == "fabrication":
-            asked_with = [text for dialogue in target.person.dialogues for text in _replies(dialogue)]
+            asked_with = (text for dialogue in target.person.dialogues for text in _replies(dialogue))
             near = self.people.statements_near(chosen, asked_with)
             return criteria.fabrication(near, known, (chosen, rejected), draw)
         vectors = self.people.vectors([chosen, *(text for text, _ in partner)])

@@ -98,10 +98,10 @@ class People:
         texts = [text for text, stated in zip(unique, self.triples(unique), strict=True) if stated]
         return Statements(texts, self._encode(texts), self.triples(texts))
 
-    def statements_near(self, text: str, asked_with: Sequence[str]) -> Iterator[Statement]:
+    def statements_near(self, text: str, asked_with: Iterable[str]) -> Iterator[Statement]:
         """Yield the statements with their triples, most similar to `text` first.
-        asked_with: the texts that are likely to be asked for next; all are ranked at once, which reads the vectors of
-        the statements once instead of once a text."""
+        asked_with: the texts that are likely to be asked for next, read where `text` was not among the last ones; all
+        are ranked at once, which reads the vectors of the statements once instead of once a text."""
         statements, vectors, stated = self.statements
         if not statements:
             return

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idl_hf.corpora import jsonl
-from idl_hf.criteria import inversion
+from idl_hf.criteria import Known, inversion
 from idl_hf.dpi import order_references
 from idl_hf.persona import patterns
 from idl_hf.rows import references
@@ -68,9 +68,9 @@ def test_the_last_bits_decide_no_order(vectors, seed):
 def test_the_last_bits_decide_no_criterion(vectors, seed):
     exact = np.array(vectors, dtype=np.float32)
     texts = [f"i have {number} dogs ." for number in range(len(vectors))]
-    partner = list(zip(texts, patterns.extract(texts), strict=True))
+    partner, known = list(zip(texts, patterns.extract(texts), strict=True)), Known([])
     for other in (shaken(exact, seed), shaken(exact, seed + 1)):
-        assert inversion(other[0], partner, other, [], []) == inversion(exact[0], partner, exact, [], [])
+        assert inversion(other[0], partner, other, known, []) == inversion(exact[0], partner, exact, known, [])
 
 
 @pytest.mark.parametrize(("config", "options"), [("msl", {"targets": "all"}), ("msl", {}), ("dpoc", {})])
