@@ -1,6 +1,7 @@
 """ConvAI2 (PersonaChat) as rows: load_dataset("idl_hf/convai2_idl", "sessions" | "msl" | "dpoc")."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from idl_hf.arguments import option
@@ -50,6 +51,10 @@ class Convai2Idl(IDLBuilder):
     def split_files(self, folder: str, config: Convai2Config) -> dict[str, list[str]]:
         """Return the files of each split in a folder of raw data."""
         return convai2.split_files(folder, config.variant)
+
+    def files_beside(self, files: Sequence[str]) -> list[str]:
+        """Return the files that say who speaks, of variants that do not."""
+        return [str(sibling) for file in files if (sibling := convai2.sibling_of(file))]
 
     def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
         """Return all dialogues of a split, with their person_id."""

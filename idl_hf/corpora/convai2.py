@@ -139,15 +139,14 @@ def read_with_profiles(path: str | Path, log: ErrorLog | None = None) -> list[Di
     from the file of the same dialogues that has them, which must lie beside it."""
     log = log or ErrorLog()
     dialogues = list(read_dialogues(path, log))
-    split, _, variant = Path(path).name.partition("_")
-    if not variant.startswith(("other_", "none_")):
+    if not _siblings(path):
         return dialogues
-    names = [f"{split}_{side}_original{end}.txt" for side in ("self", "both") for end in ("", "_no_cands")]
-    sibling = next((file for name in names if (file := Path(path).with_name(name)).is_file()), None)
+    sibling = sibling_of(path)
     if sibling is None:
+        names = ", ".join(file.name for file in _siblings(path))
         raise CorpusError(
-            f"{path}: This variant does not say who speaks. Expected one of {', '.join(names)} beside it, which holds "
-            "the same dialogues with the persons' profiles."
+            f"{path}: This variant does not say who speaks. Expected one of {names} beside it, which holds the same "
+            "dialogues with the persons' profiles."
         )
     beside = ErrorLog(log.on_error)  # what is lost there is counted below, where its profile is missing
     twins = {twin.dialogue_id: twin for twin in read_dialogues(sibling, beside)}
@@ -161,3 +160,17 @@ def read_with_profiles(path: str | Path, log: ErrorLog | None = None) -> list[Di
         else:
             profiled.append(replace(dialogue, profile=twin.profile))
     return profiled
+
+
+def sibling_of(path: str | Path) -> Path | None:
+    """Return the file beside one that does not say who speaks, which `read_with_profiles` takes the profiles from;
+    None where there is none, or the file says it itself."""
+    return next(filter(Path.is_file, _siblings(path)), None)
+
+
+def _siblings(path: str | Path) -> list[Path]:
+    split, _, variant = Path(path).name.partition("_")
+    if not variant.startswith(("other_", "none_")):
+        return []
+    names = [f"{split}_{side}_original{end}.txt" for side in ("self", "both") for end in ("", "_no_cands")]
+    return [Path(path).with_name(name) for name in names]

@@ -120,9 +120,17 @@ def contents_identity(data_files: str | Path | Sequence | Mapping) -> str:
         return repr([(str(split), contents_identity(files)) for split, files in data_files.items()])
     if not isinstance(data_files, str | Path):
         return repr([contents_identity(file) for file in data_files])
+    return repr([_sha256(file) for file in local_files(data_files)])
+
+
+def local_files(data_files: str | Path | Sequence | Mapping) -> list[str]:
+    """Return the files that names or patterns, also in lists and by split, are of on this machine."""
+    if isinstance(data_files, Mapping):
+        return [file for files in data_files.values() for file in local_files(files)]
+    if not isinstance(data_files, str | Path):
+        return [file for files in data_files for file in local_files(files)]
     name = str(data_files)
-    files = [name] if os.path.isfile(name) else sorted(filter(os.path.isfile, glob.glob(name)))
-    return repr([_sha256(file) for file in files])
+    return [name] if os.path.isfile(name) else sorted(filter(os.path.isfile, glob.glob(name)))
 
 
 def unpack(archive: str | Path, folder: str | Path, limit: int = MAX_UNPACKED) -> str:

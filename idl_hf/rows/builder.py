@@ -16,7 +16,7 @@ from datasets.fingerprint import Hasher
 
 from idl_hf.arguments import option
 from idl_hf.corpora.errors import SKIP_ADVICE, CorpusError, ErrorLog
-from idl_hf.corpora.files import check_sha256, contents_identity, each_once, unpack
+from idl_hf.corpora.files import check_sha256, contents_identity, each_once, local_files, unpack
 from idl_hf.encoding import SentenceEncoder, default_encoder, encoder_identity
 from idl_hf.models.offline import OFFLINE
 from idl_hf.persona.extractor import PATTERNS, extractor_identity
@@ -106,7 +106,8 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         if kwargs.get("extractor", PATTERNS) != PATTERNS:
             kwargs["hash"] = Hasher.hash((kwargs.get("hash"), extractor_identity(kwargs["extractor"])))
         if (negatives := kwargs.get("negatives", AUTO)) != AUTO:
-            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), negatives_identity(negatives)))
+            on_error = kwargs.get("on_error", "raise")
+            kwargs["hash"] = Hasher.hash((kwargs.get("hash"), negatives_identity(negatives, on_error)))
         if data_dir is not None and data_files is not None:
             raise ValueError("Pass either data_dir or data_files, not both.")
         config = self.BUILDER_CONFIG_CLASS(**{k: v for k, v in kwargs.items() if k in self._option_names()})
@@ -119,7 +120,9 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
             data_files = DataFilesDict({split: DataFilesList(list(files), []) for split, files in found.items()})
         if data_files is not None:
             # `datasets` would look at the time of a file, which a copy or a backup may have kept
-            read = contents_identity(data_files), negatives_identity(AUTO)
+            read: tuple[str, ...] = contents_identity(data_files), negatives_identity(AUTO)
+            if beside := self.files_beside(local_files(data_files)):
+                read = *read, contents_identity(beside)
             kwargs["hash"] = Hasher.hash((kwargs.get("hash"), read))
         self._default_files = data_files is None
         super().__init__(*args, data_files=data_files, **kwargs)
@@ -133,6 +136,10 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
     @abstractmethod
     def split_files(self, folder: str, config: IDLConfig) -> dict[str, list[str]]:
         """Return the files of each split in a folder of raw data."""
+
+    def files_beside(self, files: Sequence[str]) -> list[str]:
+        """Return the files that are read besides those of the splits, and change the rows if they change."""
+        return []
 
     @abstractmethod
     def read_split(self, split: str, files: list[str], log: ErrorLog) -> list[Dialogue]:
@@ -258,7 +265,7 @@ class IDLBuilder(datasets.GeneratorBasedBuilder):
         options = self.config.row_options()
         negatives = NOBODY
         if self.config.name == "dpoc" or (self.config.name == "msl" and options.conditioning in OF_OTHERS):
-            negatives = draw_negatives(options.negatives, split, persons, options.seed)
+            negatives = draw_negatives(options.negatives, split, persons, options.seed, self.config.on_error)
         past = persons.get("train", ()) if self.REFERS_TO_TRAINING and split != "train" else ()
         own = {person.person_id for person in persons[split]}
         return Company(tuple(persons[split]), negatives, {p.person_id: p for p in past if p.person_id in own})

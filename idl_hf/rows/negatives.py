@@ -29,11 +29,13 @@ class Negatives(NamedTuple):
 NOBODY = Negatives((), "")
 
 
-def draw_negatives(option: str, split: str, persons: Mapping[str, Sequence[Person]], seed: int) -> Negatives:
+def draw_negatives(
+    option: str, split: str, persons: Mapping[str, Sequence[Person]], seed: int, on_error: str = "raise"
+) -> Negatives:
     """Return whom the rows of a split take other people's words from, and log it once where it is nobody of the split.
 
     option: of the rows. persons: those of each split of the folder. "auto" takes nobody from a held-out split, whose
-    people no training may have seen.
+    people no training may have seen. on_error: what to do at a malformed dialogue of the corpus that the option names.
     """
     if option == AUTO:
         if len(_speaking(persons[split])) > 1:
@@ -44,18 +46,19 @@ def draw_negatives(option: str, split: str, persons: Mapping[str, Sequence[Perso
             return _said(split, Negatives(tuple(others), f"the {len(others)} other people of the train split"))
     if option in (AUTO, SAMPLE):
         return _said(split, Negatives(tuple(sample_people()), SAMPLE_NAME), ": an easy test")
-    people = sorted(_corpus(option), key=lambda person: digest(seed, "negatives", person.person_id))[:MOST]
+    people = sorted(_corpus(option, on_error), key=lambda person: digest(seed, "negatives", person.person_id))[:MOST]
     return _said(split, Negatives(tuple(people), f"{len(people)} people of {name_of(option)}"))
 
 
-def negatives_identity(option: str) -> str:
-    """Return what tells the people behind an option from others, for the key of a dataset."""
+def negatives_identity(option: str, on_error: str = "raise") -> str:
+    """Return what tells the people behind an option from others, for the key of a dataset. on_error: as of
+    `draw_negatives`."""
     if option in (AUTO, SAMPLE):
         return contents_identity(SAMPLE_DATA / "train.jsonl")
     from datasets import load_dataset_builder
 
     name, folder = corpus_of(option)
-    return str(load_dataset_builder(name, "sessions", data_dir=folder).cache_dir)
+    return str(load_dataset_builder(name, "sessions", data_dir=folder, on_error=on_error).cache_dir)
 
 
 def name_of(option: str) -> str:
@@ -72,11 +75,11 @@ def _speaking(persons: Sequence[Person]) -> list[Person]:
     return [person for person in persons if any(dialogue.replies() for dialogue in person.dialogues)]
 
 
-def _corpus(option: str) -> list[Person]:
+def _corpus(option: str, on_error: str) -> list[Person]:
     name, folder = corpus_of(option)
     dialogues = (
         Dialogue(row["person_id"], row["dialogue_id"], tuple(Turn(t["role"], t["text"]) for t in row["turns"]))
-        for row in load(name, "sessions", split="train", data_dir=folder)
+        for row in load(name, "sessions", split="train", data_dir=folder, on_error=on_error)
     )
     return _speaking(group_by_person(dialogues))
 

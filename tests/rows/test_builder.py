@@ -461,6 +461,18 @@ def test_convai2_without_profiles_gives_the_same_people_and_dialogues(few_convai
     assert own.select_columns(columns).to_list() == none.select_columns(columns).to_list()
 
 
+def test_what_says_who_speaks_is_read_anew_where_it_changes(few_convai2, tmp_path):
+    folder = shutil.copytree(few_convai2, tmp_path / "convai2")
+    options = {"data_dir": str(folder), "variant": "none_original", "split": "train"}
+    profiles = load_dataset("idl_hf/convai2_idl", "sessions", **options)["profile"]
+    sibling = folder / "train_self_original_no_cands.txt"
+    sentence = profiles[0][0]
+    sibling.write_text(sibling.read_text(encoding="utf-8").replace(sentence, "i am a lamp ."), encoding="utf-8")
+    changed = load_dataset("idl_hf/convai2_idl", "sessions", **options)["profile"]
+    assert changed[0][0] == "i am a lamp ."
+    assert changed[0][1:] == profiles[0][1:]
+
+
 def test_convai2_people_by_profile_are_more(few_convai2):
     by_persona, by_profile = (
         load_dataset("idl_hf/convai2_idl", "sessions", data_dir=str(few_convai2), person=person, split="train")

@@ -8,6 +8,7 @@ import pytest
 from datasets import load_dataset
 
 from idl_hf.corpora import jsonl
+from idl_hf.corpora.errors import CorpusError
 from idl_hf.rows import negatives
 from idl_hf.rows.generate import RowBuilder
 from idl_hf.rows.negatives import NOBODY, SAMPLE_NAME, draw_negatives, sample_people
@@ -111,6 +112,17 @@ def test_a_corpus_is_named_with_its_folder_which_no_description_tells(write, sam
     assert "those of 12 people of dialogues_idl." in rows.info.description
     assert str(sample_data) not in rows.info.description
     assert "negatives='dialogues_idl'" in rows.info.description
+
+
+def test_on_error_is_for_a_corpus_of_others_too(write, sample_data, tmp_path):
+    folder, others = write(train=[("ruth", 0, 4)]), tmp_path / "others"
+    others.mkdir()
+    sound = (sample_data / "train.jsonl").read_text(encoding="utf-8")
+    (others / "train.jsonl").write_text(sound + "{\n", encoding="utf-8")
+    options = {"data_dir": str(folder), "encoder": "offline", "negatives": f"dialogues_idl:{others}"}
+    with pytest.raises(CorpusError, match=r"train\.jsonl:\d+: .*on_error='skip'"):
+        load_dataset(DATASET, "dpoc", **options)
+    assert len(load_dataset(DATASET, "dpoc", on_error="skip", **options)["train"])
 
 
 @pytest.mark.parametrize("option", ["none", "convai2_idl", "convai2_idl:", ":folder", 3, None])
