@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from idl_hf.arguments import option, required
 from idl_hf.cache import write_whole
 from idl_hf.chat.terminal import find_person
+from idl_hf.models.known_templates import CHAT_TEMPLATE_HELP
 from idl_hf.shown import visible
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ExportArguments:
     encoder: str | None = option(
         None, "Of --data_dir: sentence encoder, or 'offline'; default that of the adapter's training."
     )
+    chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
     dtype: str = option("float32", "Precision in which weights are added up and written.", _PRECISIONS)
 
     def __post_init__(self) -> None:
@@ -51,8 +53,9 @@ class ExportArguments:
 def export(args: ExportArguments) -> Path:
     """Write the folder, whole or not at all, and return it.
 
-    Raises ValueError for an adapter that cannot be merged, and for a folder that is there already, OSError for a
-    model that cannot be had and where the converter is missing or fails, CorpusError for an unknown person.
+    Raises ValueError for an adapter that cannot be merged or whose chat template is unknown, and for a folder that is
+    there already, OSError for a model that cannot be had and where the converter is missing or fails, CorpusError for
+    an unknown person.
     """
     target = Path(args.output_dir)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -65,7 +68,7 @@ def export(args: ExportArguments) -> Path:
     with write_whole(target) as partial:
         model = partial / "merged" if args.gguf else partial
         model.mkdir(parents=True)
-        write_merged(args.adapter, model, args.dtype)
+        write_merged(args.adapter, model, args.dtype, args.chat_template)
         card = merged_card(args.adapter, target.name, args.gguf)
         (partial / "README.md").write_text(str(card), encoding="utf-8")
         if person is not None:

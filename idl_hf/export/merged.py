@@ -21,17 +21,18 @@ _AS_GGUF = (
 )
 
 
-def write_merged(adapter: str, folder: Path, dtype: str) -> None:
+def write_merged(adapter: str, folder: Path, dtype: str, chat_template: str | None = None) -> None:
     """Write the model, its tokenizer, what ends its replies, and how its prompts are made into a folder.
 
-    Raises OSError where the adapter cannot be had, ValueError where it is none or cannot be merged.
+    chat_template: as `load_model` takes it. Raises OSError where the adapter cannot be had, ValueError where it is
+    none, cannot be merged, or has no chat template and none is given.
     """
     if not is_adapter(adapter):
         raise ValueError(
             f"'{adapter}' is a model and no adapter, so there is nothing to merge: it is a plain model as it is."
         )
     recipe, generation = load_recipe(adapter), load_generation(adapter)
-    model, tokenizer = load_merged(adapter, dtype, device="cpu")
+    model, tokenizer = load_merged(adapter, dtype, device="cpu", chat_template=chat_template)
     config = GenerationConfig.from_dict(generation) if generation else model.generation_config
     ends = end_ids(tokenizer, model.generation_config, config)
     model.generation_config = with_ends(config, ends, tokenizer.pad_token_id)

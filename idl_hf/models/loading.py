@@ -69,12 +69,20 @@ def load_config(name: str) -> PretrainedConfig:
         return AutoConfig.from_pretrained(base, trust_remote_code=False)
 
 
-def load_merged(name: str, dtype: str = "float32", device: str | None = None, plain: bool = False) -> LoadedModel:
+def load_merged(
+    name: str,
+    dtype: str = "float32",
+    device: str | None = None,
+    chat_template: str | None = None,
+    plain: bool = False,
+) -> LoadedModel:
     """Return a model whose adapter, if it has one, is added into the weights of its base, so that it costs nothing at
     each token. Raises ValueError for an adapter that cannot be, and otherwise as `load_model`."""
     from peft import PeftModel
 
-    model, tokenizer = load_model(name, dtype=getattr(torch, dtype), device=device, plain=plain)
+    model, tokenizer = load_model(
+        name, dtype=getattr(torch, dtype), device=device, chat_template=chat_template, plain=plain
+    )
     return LoadedModel(merge_adapter(model) if isinstance(model, PeftModel) else model, tokenizer)
 
 

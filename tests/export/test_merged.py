@@ -1,6 +1,8 @@
 """A merged folder answers as its adapter does, whatever the adapter changes, and chats with the same options."""
 
+import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from idl_hf import PersonaChat
+from idl_hf.chat_template import PLAIN_TEMPLATE
 from idl_hf.cli import main
 from idl_hf.corpora.jsonl import read_dialogues
 from idl_hf.export.merged import merged_card
@@ -85,6 +88,19 @@ def test_it_chats_with_the_options_and_settings_of_the_adapter(make_adapter, sam
     ends = json.loads((merged / "generation_config.json").read_text())["eos_token_id"]
     assert {chats[1]._model.tokenizer.convert_tokens_to_ids("<|im_end|>"), 5} <= set(ends)
     assert load_recipe(str(merged)) == load_recipe(str(adapter))
+
+
+def test_a_chat_template_that_is_lacking_is_given_and_goes_along(make_adapter, tokenizer, capsys):
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    adapter = make_adapter(tokenizer=bare, target_modules=["q_proj"])
+    arguments = ["export", "--adapter", str(adapter), "--output_dir", str(adapter.parent / "merged"), "--merged"]
+    assert main(arguments) == 1
+    assert re.search(r"has no chat template.*--chat_template", capsys.readouterr().err)
+    assert not (adapter.parent / "merged").exists()
+    assert load_model(str(export(adapter, "--merged", "--chat_template", "plain"))).tokenizer.chat_template == (
+        PLAIN_TEMPLATE
+    )
 
 
 def test_settings_of_the_base_that_cannot_be_saved_are_left_out(make_adapter):
