@@ -7,6 +7,7 @@ is read back is what would be computed now.
 import ast
 import errno
 import functools
+import glob
 import hashlib
 import logging
 import os
@@ -162,16 +163,20 @@ def digest(*parts: object) -> bytes:
 
 
 @contextmanager
-def write_whole(target: str | Path) -> Iterator[Path]:
+def write_whole(target: str | Path, private: bool = False) -> Iterator[Path]:
     """Yield another path beside `target` to write a file or folder to, which takes its place once the block is done.
 
     Where the block fails, `target` stays as it was. A folder does not replace one that is there: another process was
-    first. Raises OSError, which says where, on a disk that is full or cannot be written.
+    first. private: it is a file for its owner alone to read, and what a process that was killed left of it is
+    removed. Raises OSError, which says where, on a disk that is full or cannot be written.
     """
-    target = Path(target)
+    target = Path(target) if Path(target).name else Path(target).resolve()  # "." has no name
     partial = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if private:
+            forget_remains(target)
+            partial.touch(mode=0o600)
         yield partial
         try:
             partial.replace(target)
@@ -185,6 +190,27 @@ def write_whole(target: str | Path) -> Iterator[Path]:
         raise OSError(error.errno, f"'{target}' cannot be written: {error}. {advice}") from error
     finally:
         shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
+
+
+def forget_remains(target: Path) -> None:
+    """Remove what processes that were killed while they wrote `target` left beside it."""
+    for partial in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        process = partial.name.removeprefix(f".{target.name}.").partition("-")[0]
+        if not _runs(process):
+            partial.unlink(missing_ok=True)
+
+
+def _runs(process: str) -> bool:
+    """Return whether a process of this machine may still run."""
+    if os.name != "posix":  # elsewhere the signal that asks would end it
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except OSError:  # it is somebody else's, or the system does not tell
+        return True
+    return True
 
 
 @functools.cache

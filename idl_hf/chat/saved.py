@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from idl_hf.cache import write_whole
+from idl_hf.cache import forget_remains, write_whole
 from idl_hf.chat.forgetting import says_the_same
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.corpora.jsonl import is_text, parse_dialogue
@@ -71,8 +71,7 @@ def write_persona(folder: str | Path, persona: SavedPersona) -> None:
         "dialogues": [_dialogue_record(dialogue) for dialogue in persona.dialogues],
         "conversation": [_exchange_record(exchange) for exchange in persona.conversation],
     }
-    with write_whole(Path(folder, PERSONA_FILE)) as partial:
-        partial.touch(mode=0o600)
+    with write_whole(Path(folder, PERSONA_FILE), private=True) as partial:
         partial.write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
@@ -201,8 +200,7 @@ def forget_saved(folder: Path, turns: Sequence[Turn]) -> bool:
     them; return whether it was there with such a dialogue."""
     if not Path(folder, PERSONA_FILE).is_file():
         return False
-    for partial in folder.glob(f".{PERSONA_FILE}.*.partial"):  # of a process that was killed while it saved
-        partial.unlink()
+    forget_remains(folder / PERSONA_FILE)
     persona = read_persona(folder)
     kept = tuple(dialogue for dialogue in persona.dialogues if not says_the_same(dialogue.turns, turns))
     if len(kept) == len(persona.dialogues):

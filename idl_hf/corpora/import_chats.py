@@ -28,6 +28,7 @@ REPORT = "import_report.json"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NO_PERSON = "message of a chat without the person"
 _ONE_SIDE = "message of a session in which one side is silent"
+_NOBODY = ("system line", "tool", "bot")  # reasons to drop what no partner of a conversation said
 _FEWEST_TRAINED = 2  # dialogues of a person, one of which the other can refer to
 _EXAMPLES, _EXAMPLE_TURNS, _EXAMPLE_WIDTH = 3, 6, 100
 
@@ -109,7 +110,7 @@ def import_chats(args: ImportArguments) -> None:
     """Write the dialogues of an export, and print what became of its messages."""
     if not 0 <= args.validation < 1:
         raise ValueError(f"--validation must be a share from 0 to below 1, found {args.validation}.")
-    mask, folder = _mask(args), Path(args.output_dir)
+    mask, folder = _mask(args), Path(args.output_dir).expanduser()
     replaces = _may_write(folder)
     with Chats() as chats:
         log, made = ErrorLog("skip"), _import_of(args)
@@ -187,7 +188,7 @@ def _read(path: Path, args: ImportArguments, chats: Chats, made: Import, mask: M
         if reason:
             made.dropped[reason] += 1
             text = ""
-        if speaker and reason != "system line":
+        if speaker and reason not in _NOBODY:
             chats.add(clean(_sound(message.conversation)), speaker, mask(text) if mask else text, message.time)
     if malformed := log.drops.total():
         made.messages += malformed
@@ -298,10 +299,10 @@ def _write(
         files: dict[str, TextIO] = {}
         if not dry_run:
             for split in ("train", "validation") if held_out else ("train",):
-                partial = stack.enter_context(write_whole(folder / f"{split}.jsonl"))
+                partial = stack.enter_context(write_whole(folder / f"{split}.jsonl", private=True))
                 files[split] = stack.enter_context(open(partial, "w", encoding="utf-8"))
             # The last one takes its place first: with the report there, another import may replace what was cut short
-            partial = stack.enter_context(write_whole(folder / REPORT))
+            partial = stack.enter_context(write_whole(folder / REPORT, private=True))
             partial.write_text(json.dumps(made.report(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         for number, dialogue in enumerate(cut.dialogues()):
             split = "validation" if number in held_out else "train"

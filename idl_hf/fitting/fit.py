@@ -161,7 +161,7 @@ def _open_state(folder: Path, settings: FitSettings, cast: Cast) -> State:
 
 
 def _write(file: Path, text: str) -> None:
-    with write_whole(file) as partial:
+    with write_whole(file, private=True) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -94,7 +94,7 @@ def test_copies_under_another_id_go_too(chat):
 def test_a_conversation_that_quotes_it_is_emptied_and_a_broken_save_goes_with_it(chat, tmp_path):
     chat.reply(f"you said {SECRET} ?", max_new_tokens=4)
     chat.save(tmp_path / "saved")
-    (tmp_path / "saved" / ".persona.json.1-a.partial").write_text(SECRET)
+    (tmp_path / "saved" / ".persona.json.999999999-a.partial").write_text(SECRET)
     chat.forget("pets")
     assert holding(tmp_path / "saved", SECRET) == []
 

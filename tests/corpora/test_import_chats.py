@@ -306,6 +306,44 @@ def test_each_format_is_found_in_its_samples_and_in_no_other(tmp_path):
         assert made["format"] == name
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("half.zip", b"PK\x03\x04 and no more", "found: File is not a zip file"),
+        ("chat.txt", "13/01/24, 21:05 - Ann: hi\n".encode("utf-16"), "found UTF-16"),
+        ("table.csv", b"from,text\nJos\xe9,hi\n", "Expected UTF-8 text, found the byte 0xe9"),
+        ("table.csv", b"who,what\nAnn,hi\n", "--text_column and --speaker_column"),
+    ],
+)
+def test_why_a_file_is_of_none_is_told(tmp_path, capsys, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    words = ["import", "auto", str(tmp_path / name), "--person", "all", "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("role", ["tool", "function"])
+def test_a_tool_makes_no_group_of_two(tmp_path, role):
+    said = [{"role": "user", "content": "hi"}, {"role": role, "content": "{}"}, {"role": "assistant", "content": "yo"}]
+    path = tmp_path / "chats.jsonl"
+    path.write_text(json.dumps({"messages": said}) + "\n")
+    (dialogue,) = import_in_memory(ImportArguments("openai", str(path), "user", "")).dialogues
+    assert dialogue.partner_id == "assistant"
+
+
+def test_what_is_written_is_for_its_owner_and_remains_are_removed(chat, tmp_path):
+    folder = tmp_path / "out"
+    assert main(["import", "whatsapp", str(chat), "--person", "Ann", "--output_dir", str(folder)]) == 0
+    remains = folder / ".train.jsonl.999999999-12345678.partial"  # of a process that was killed
+    ours = folder / f".train.jsonl.{os.getpid()}-12345678.partial"
+    for file in (remains, ours):
+        file.write_text("secret")
+    assert main(["import", "whatsapp", str(chat), "--person", "Ann", "--output_dir", str(folder)]) == 0
+    assert [file.exists() for file in (remains, ours)] == [False, True]
+    ours.unlink()
+    assert {oct(file.stat().st_mode & 0o777) for file in folder.iterdir()} == {"0o600"}
+
+
 def test_the_options_of_readers_are_options_of_the_verb():
     known = set(ImportArguments.__dataclass_fields__)
     assert all(set(options_of(name)) <= known for name in formats())

@@ -23,6 +23,7 @@ class Chats:
     def __init__(self) -> None:
         self._database = sqlite3.connect("")  # a file without a name, which goes with the connection
         self._database.execute("CREATE TABLE said (chat INTEGER, speaker TEXT, text TEXT, time TEXT, seconds REAL)")
+        self._database.execute("CREATE INDEX said_in ON said (chat)")  # else each conversation reads all of them
         self._pending: list[tuple[int, str, str, str, float | None]] = []
         self._numbers: dict[str, int] = {}
         self._speakers: list[dict[str, int]] = []  # of each conversation, with how much they said

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports.dates import order_of, parse_time, written
@@ -20,6 +20,7 @@ from idl_hf.corpora.exports.message import Message
 from idl_hf.corpora.files import open_text
 
 ME = "me"
+_HEAD = 1 << 17  # bytes that the names of columns fit into; JSON may be a line of gigabytes
 _NAMES = {
     "text": ("text", "message", "body", "content", "message text", "message body", "msg"),
     "speaker": (
@@ -63,8 +64,9 @@ class _Columns(NamedTuple):
 def found(path: Path) -> bool:
     """Return whether the first line names a speaker and a text."""
     try:
-        with _rows(path) as rows:
-            names = next(iter(rows), (0, []))[1]
+        with open_text(path) as file:
+            head = file.read(_HEAD).decode("utf-8-sig", "replace")
+        names = next((row for _, row in _parsed(io.StringIO(head, newline=""), path)), [])
         return len(names) > 1 and all(_known(names, kind) >= 0 for kind in ("text", "speaker"))
     except (OSError, ValueError):
         return False
@@ -145,7 +147,7 @@ def _rows(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
         yield _parsed(text, path)
 
 
-def _parsed(text: io.TextIOWrapper, path: Path) -> Iterator[tuple[int, list[str]]]:
+def _parsed(text: TextIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         first = text.readline()
         text.seek(0)

@@ -10,20 +10,31 @@ from idl_hf.corpora.errors import CorpusError
 
 ORDERS = ("dmy", "mdy", "ymd")
 SPACE = "[ \t\u00a0\u202f\u2009]"
-_AM = r"a\.? ?m\.?|上午|凌晨|早上|오전|午前|ص|π\.?μ\.?|öö"
-_PM = r"p\.? ?m\.?|下午|晚上|中午|오후|午後|م|μ\.?μ\.?|ös"
+_MARKS = "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]*"  # of direction, in the dates of Arabic and Persian
+_AM = r"a\.? ?m\.?|上午|凌晨|清晨|早上|半夜|오전|午前|ص|π\.?μ\.?|öö|pg|p\.d\."
+_PM = r"p\.? ?m\.?|下午|晚上|中午|오후|午後|م|μ\.?μ\.?|ös|ptg|m\.d\."
+_NOON = "中午"  # of eleven it is before, of all other hours after
 _HALF = rf"(?:{_AM}|{_PM})".replace(" ", SPACE)
-# 13/01/24, 9:05 PM · 01.02.2024 21:05:33 · 2024-02-01, 21.05 · 1/2/24 a las 9:05 p. m. · 2024. 1. 2. 오후 9:05
+# 13/01/24, 9:05 PM · 01.02.2024 21:05:33 · 2024-02-01, 21.05 · 1/2/24 a las 9:05 p. m. · 2024. 1. 2. 오후 9:05 ·
+# 13.1.2024 klo 21.05 · 13.01.24 г., 21:05 · 2024-01-13, 21 h 05
 TIME = (
-    rf"(?P<first>\d{{1,4}})(?P<sign>[./-]){SPACE}?(?P<second>\d{{1,2}})(?P=sign){SPACE}?(?P<third>\d{{1,4}})\.?"
-    rf"[,،]?{SPACE}+(?:(?:à|at|um|kl\.?|a{SPACE}las?|às|alle|om){SPACE}+)?(?P<before>{_HALF})?{SPACE}?"
-    rf"(?P<hour>\d{{1,2}})[:.](?P<minute>\d{{2}})(?:[:.](?P<second_of>\d{{2}})(?:[.,]\d+)?)?"
+    rf"(?P<first>\d{{1,4}}){_MARKS}(?P<sign>[./-]){SPACE}?(?P<second>\d{{1,2}}){_MARKS}(?P=sign){SPACE}?"
+    rf"(?P<third>\d{{1,4}})\.?(?:{SPACE}г\.?)?{_MARKS}[,،]?{_MARKS}{SPACE}+"
+    rf"(?:(?:à|at|um|klo?\.?|a{SPACE}las?|às|alle|om){SPACE}+)?(?P<before>{_HALF})?{SPACE}?"
+    rf"(?P<hour>\d{{1,2}})(?:[:.]|{SPACE}h{SPACE})(?P<minute>\d{{2}})(?:[:.](?P<second_of>\d{{2}})(?:[.,]\d+)?)?"
+    rf"(?:{SPACE}?ч\.)?"
     rf"(?:{SPACE}?(?P<after>{_HALF})(?!\w))?"
 )
 _WRITTEN = re.compile(TIME, re.IGNORECASE)
 _IS_PM = re.compile(_PM.replace(" ", SPACE), re.IGNORECASE)
 _DAY_ALONE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}")
 _UNITS = {10: 1, 13: 1_000, 16: 1_000_000}  # of a second, by the digits of the time since 1970
+_SECONDS = re.compile(r"\d{10}\.\d{1,9}", re.ASCII)
+_FORMS = tuple(  # Jan 13, 2024 9:05:33 PM · 13 January 2024 21:05
+    f"{day} %Y {clock}"
+    for day in ("%b %d", "%B %d", "%d %b", "%d %B")
+    for clock in ("%I:%M:%S %p", "%I:%M %p", "%H:%M:%S", "%H:%M")
+)
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _MANY = timedelta(days=1)
 
@@ -33,9 +44,10 @@ def from_match(match: re.Match[str], order: str) -> datetime | None:
     day = _day(match["first"], match["second"], match["third"], order)
     hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second_of"] or 0)
     if half := match["before"] or match["after"]:
-        if not 1 <= hour <= 12:
+        if hour > 12:
             return None
-        hour = hour % 12 + (12 if _IS_PM.fullmatch(half) else 0)
+        is_pm = _IS_PM.fullmatch(half) and (half, hour) != (_NOON, 11)
+        hour = hour % 12 + (12 if is_pm else 0)  # in Japan half past midnight is 0:30
     if day is None or hour > 23 or minute > 59 or second > 59:
         return None
     return day.replace(hour=hour, minute=minute, second=second)
@@ -58,10 +70,28 @@ def parse_time(text: str, order: str) -> datetime | None:
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) in _UNITS:
         return _FIRST + timedelta(seconds=int(text) / _UNITS[len(text)])
+    if _SECONDS.fullmatch(text):
+        return _FIRST + timedelta(seconds=float(text))
     if match := written(text):
         return from_match(match, order)
+    return _iso(text) or _year_first(text) or next(filter(None, (_by_name(text, form) for form in _FORMS)), None)
+
+
+def _iso(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text.removesuffix(" UTC")))
+    except ValueError:
+        return None
+
+
+def _year_first(text: str) -> datetime | None:
+    match = _WRITTEN.fullmatch(text)  # with AM or PM, which ISO 8601 has not
+    return from_match(match, "ymd") if match else None
+
+
+def _by_name(text: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(" ".join(text.replace(",", " ").split()), form)
     except ValueError:
         return None
 

@@ -11,8 +11,13 @@ from idl_hf.command_line import did_you_mean
 from idl_hf.corpora import exports
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports.message import Message
+from idl_hf.corpora.exports.parts import parts
 
 AUTO = "auto"
+_NAME_IT = (
+    " Name the format to hear what is wrong with the file; csv reads a table whose columns are named by --text_column "
+    "and --speaker_column."
+)
 
 
 class Read(Protocol):
@@ -59,8 +64,22 @@ def format_of(name: str, path: Path) -> str:
     if len(matching) > 1:
         raise CorpusError(f"'{path}' can be read as {' and as '.join(matching)}. Name one of them instead of {AUTO}.")
     if not matching:
-        raise CorpusError(f"'{path}' is in none of the formats that are known: {listed}.")
+        raise CorpusError(
+            f"'{path}' is in none of the formats that are known: {listed}.{_why_unread(path) or _NAME_IT}"
+        )
     return matching[0]
+
+
+def _why_unread(path: Path) -> str:
+    """Return what no format could read, as a sentence; "" of what can be read."""
+    try:
+        with parts(path, ".*", "a file") as files:
+            for file in files:
+                file.head()
+                break
+    except CorpusError as error:
+        return f" {error}"
+    return ""
 
 
 def reader_of(name: str) -> Read:

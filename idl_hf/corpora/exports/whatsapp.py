@@ -25,6 +25,7 @@ _HEADS = {
     "Android": re.compile(rf"{_MARKS}{TIME}{_MARKS}{SPACE}[-–]{SPACE}", re.IGNORECASE),
     "iOS": re.compile(rf"{_MARKS}\[{_MARKS}{TIME}{_MARKS}\]{SPACE}", re.IGNORECASE),
 }
+_FILE = r"(?i:[^/]*\.txt)"
 _LOOKED_AT = 50  # lines, in which a chat must have begun
 _LONGEST_NAME = 100
 _NAMED = re.compile(r"WhatsApp\b.{0,30}?(?:\bwith|\bmit|\bcon|\bavec|\bcom|\bmet| -)\s+(?P<name>.+)", re.IGNORECASE)
@@ -45,8 +46,9 @@ class _Entry(NamedTuple):
 def found(path: Path) -> bool:
     """Return whether one of the first lines begins as those of WhatsApp do."""
     try:
-        with _lines(path, ErrorLog()) as lines:
-            return any(_style(line) for line, _ in zip(lines, range(_LOOKED_AT), strict=False))
+        with parts(path, _FILE, "a chat as .txt") as texts:
+            head = _chat_of(texts, path).head().decode("utf-8", "replace")
+        return any(map(_style, head.splitlines()[:_LOOKED_AT]))
     except (OSError, ValueError):
         return False
 
@@ -73,7 +75,7 @@ def _style(line: str) -> str | None:
 @contextmanager
 def _lines(path: Path, log: ErrorLog) -> Iterator[Iterator[str]]:
     """Yield the lines of the chat, also of one in an archive or a folder."""
-    with parts(path, r"(?i:[^/]*\.txt)", "a chat as .txt") as texts:
+    with parts(path, _FILE, "a chat as .txt") as texts:
         yield _decoded(_chat_of(texts, path).lines(), log)
 
 
@@ -111,6 +113,8 @@ def _entries(lines: Iterator[str], style: str, order: str, path: Path, log: Erro
                 _report_start(path, pieces, log)
             begun, begin, pieces = time, number, [line[match.end() :]]
         else:
+            if match:  # the day is none, as of a quote, or where the order that was asked for is not that of the file
+                log.notes["line that begins as a message does, with a date that is none, taken for text"] += 1
             pieces.append(line)
     if begun is not None:
         yield _Entry(begin, begun, "\n".join(pieces))

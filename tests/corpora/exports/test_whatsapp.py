@@ -233,11 +233,45 @@ def test_the_order_of_dates_is_asked_for_where_the_file_does_not_tell(chat):
         "Video call?", "i missed your voice call yesterday", "this message was deleted by whom", "<3", "media: none",
         "is that end-to-end encrypted. no idea", "location: the lake", "image omitted from the book?", "sticker",
         "12/01/24 was a friday", "a: b: c", "null and void", "I changed the subject: sorry",
+        "Video call at 8 tonight?", "Voice call, 8pm works for me", "Video call, 8pm", "Missed voice call at noon",
     ],
 )  # fmt: skip
 def test_what_people_write_stays(chat, text):
     path = chat(f"13/01/24, 21:05 - Ann: {text}\n14/01/24, 21:05 - Ben: hi\n")
     assert [(m.speaker, m.text) for m in messages(path)] == [("Ann", text), ("Ben", "hi")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Voice call, 5 min", "Video call, 1 hr 5 min", "Voice call, 40 sec", "Missed voice call at 9:05\u202fPM",
+     "Llamada de voz, 12 segundos", "Videoanruf, 1 Std. 2 Min.", "Video call, 1:05"],
+)  # fmt: skip
+def test_what_is_said_of_a_call_is_left_out(chat, text):
+    path = chat(f"13/01/24, 21:05 - Ann: {text}\n14/01/24, 21:05 - Ben: hi\n")
+    assert [m.dropped for m in messages(path)] == ["call", ""]
+
+
+@pytest.mark.parametrize(
+    ("written", "minute"),
+    [
+        ("13\u200f/1\u200f/2024, 9:05 م -", 1265), ("١٣\u200f/١\u200f/٢٠٢٤، ٩:٠٥ م -", 1265),
+        ("13.1.2024 klo 21.05 -", 1265), ("13.01.24 г., 21:05 ч. -", 1265), ("13/01/2024, 9:05 PTG -", 1265),
+        ("2024-01-13 21 h 05 -", 1265), ("13.1.2024, 9:05 m.d. -", 1265), ("2024/01/13 午後0:05 -", 725),
+        ("2024/01/13 午前0:05 -", 5), ("2024/1/13 中午11:30 -", 690), ("2024/1/13 中午12:30 -", 750),
+        ("2024/1/13 清晨5:30 -", 330),
+    ],
+)  # fmt: skip
+def test_clocks_of_many_languages_are_read(chat, written, minute):
+    (message,) = messages(chat(f"{written} Ann: hi\n"), date_order="ymd" if written.startswith("2024") else "dmy")
+    assert (message.speaker, message.text) == ("Ann", "hi")
+    assert message.time == datetime(2024, 1, 13) + timedelta(minutes=minute)
+
+
+def test_a_line_whose_date_is_none_is_counted(chat):
+    path, log = chat("1/04/24, 21:00 - Ann: yo\n13/04/24, 21:02 - Ben: secret\n2/04/24, 21:00 - Ben: hi\n"), ErrorLog()
+    assert [m.text for m in read(path, log, date_order="mdy")] == ["yo\n13/04/24, 21:02 - Ben: secret", "hi"]
+    (count,) = log.notes.values()
+    assert count == 1
 
 
 def test_a_quoted_line_of_another_phone_is_part_of_the_text(chat):
