@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 Role = Literal["self", "partner"]
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}, the chat format of transformers
 CONFIGS = ("sessions", "msl", "dpoc")
-_APOSTROPHES = str.maketrans(dict.fromkeys("`\u00b4\u02b9\u02bc\u02c8\u2018\u2019\u201b\u2032\uff07", "'"))
+APOSTROPHES = "'`\u00b4\u02b9\u02bc\u02c8\u2018\u2019\u201b\u2032\uff07"  # the plain one first
+_ONE_APOSTROPHE = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))
 # Nothing to see, though neither white space nor a format character: fillers, and selectors of how a sign is drawn
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | set(map(chr, range(0xFE00, 0xFE10)))
 
@@ -25,7 +26,7 @@ def plain(text: str) -> str:
     """Return a text as rules read it: NFC, one kind of apostrophe and of space, no invisible characters."""
     if not (text.isascii() and text.isprintable()):
         text = "".join(sign for sign in unicodedata.normalize("NFC", text) if _is_seen(sign))
-    return "\n".join(" ".join(line.split()) for line in text.translate(_APOSTROPHES).split("\n"))
+    return "\n".join(" ".join(line.split()) for line in text.translate(_ONE_APOSTROPHE).split("\n"))
 
 
 def comparable(text: str) -> str:

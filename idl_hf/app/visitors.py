@@ -94,9 +94,9 @@ class Visitor:
         kept = tuple(own for own in person.dialogues if own.dialogue_id not in forgotten.dialogue_ids)
         self.people[person_id] = Person(person_id, kept)
         if person_id == self.person_id:
-            return forgotten_lines(forgotten, self._files(person))
+            return forgotten_lines(forgotten, person_id, self._files(person))
         # What else is left was said of the person's own
-        lines = forgotten_lines(replace(forgotten, left=()), self._files(person))
+        lines = forgotten_lines(replace(forgotten, left=()), person_id, self._files(person))
         return [f"The same conversation, as {person_id} had it:", *lines]
 
     def _files(self, person: Person) -> dict[str, Path]:

@@ -163,7 +163,10 @@ def _text(message: object, where: str) -> str:
             text = f"{where} has a part of the type {repr(kind)[:80]}; people answer to text alone."
             raise RefusalError(400, text, where, "unsupported_parameter")
         texts.append(part.get("text"))
-    if not all(isinstance(text, str) for text in texts) or not "".join(map(str, texts)).strip():
+    if message.get("role") == "assistant":
+        texts = ["" if text is None else text for text in texts]  # a reply may have been nothing
+    is_said = message.get("role") == "assistant" or "".join(map(str, texts)).strip()
+    if not all(isinstance(text, str) for text in texts) or not is_said:
         _refuse(where, "must have a content that is a text and not empty", content)
     text = "\n".join(map(str, texts))
     if not is_text(text):

@@ -138,16 +138,20 @@ def _forget(talk: Talk, words: str) -> None:
         return
     person, forgotten = talk.people.get(talk.chat.person_id), talk.chat.forget(words)
     files = {dialogue.dialogue_id: talk.file for dialogue in person.dialogues} if person and talk.file else {}
-    print("\n".join(visible(line) for line in forgotten_lines(forgotten, files)))
+    print("\n".join(visible(line) for line in forgotten_lines(forgotten, talk.chat.person_id, files)))
 
 
-def forgotten_lines(forgotten: "Forgotten", files: Mapping[str, Path]) -> list[str]:
+def forgotten_lines(forgotten: "Forgotten", person_id: str, files: Mapping[str, Path]) -> list[str]:
     """Return what was removed with a dialogue, and what is left, each with the command that deletes it in a line that
-    is indented. files: those whose lines dialogues stand in, by dialogue_id."""
+    is indented. files: those whose lines the person's dialogues stand in, by dialogue_id."""
     gone = set(forgotten.dialogue_ids)
     names = ", ".join(f"'{name}'" for name in forgotten.dialogue_ids)
     folders = "".join(f", and from '{folder}', whose conversation is emptied" for folder in forgotten.folders)
-    left = [(f"the line of '{name}'", _line_deletion(name, file)) for name, file in files.items() if name in gone]
+    left = [
+        (f"the line of '{name}'", _line_deletion(person_id, name, file))
+        for name, file in files.items()
+        if name in gone
+    ]
     left += [(kept.what, kept.command) for kept in forgotten.left]
     lines = [
         f"Forgotten: {names}. Gone from prompts and kept keys and values, from "
@@ -159,13 +163,18 @@ def forgotten_lines(forgotten: "Forgotten", files: Mapping[str, Path]) -> list[s
     return lines + [line for what, command in left for line in (f"  {what}:", f"    {command}")]
 
 
-def _line_deletion(dialogue_id: str, file: Path) -> str:
-    """Return the command that deletes the lines of a dialogue from JSON Lines, found by the id, not by a number that
-    other deletions move."""
-    spelled = re.sub(r"([][\\/.*^$])", r"\\\1", json.dumps(dialogue_id, ensure_ascii=False)[1:-1])
-    pattern = rf'"dialogue_id": *"\{{0,1\}}{spelled}"\{{0,1\}} *[,}}]'  # ids may be numbers
+def _line_deletion(person_id: str, dialogue_id: str, file: Path) -> str:
+    """Return the command that deletes the lines of a person's dialogue from JSON Lines, found by its ids, since other
+    people may have dialogues of that id, and other deletions move the number of a line."""
+    person, dialogue = _as_in_json("person_id", person_id), _as_in_json("dialogue_id", dialogue_id)
     in_place = "-i ''" if sys.platform == "darwin" else "-i"
-    return f"sed {in_place} {shlex.quote(f'/{pattern}/d')} {shlex.quote(str(file.resolve()))}"
+    return f"sed {in_place} {shlex.quote(f'/{person}/{{/{dialogue}/d;}}')} {shlex.quote(str(file.resolve()))}"
+
+
+def _as_in_json(key: str, value: str) -> str:
+    """Return the pattern that sed finds a key with its value by."""
+    spelled = re.sub(r"([][\\/.*^$])", r"\\\1", json.dumps(value, ensure_ascii=False)[1:-1])
+    return rf'"{key}": *"\{{0,1\}}{spelled}"\{{0,1\}} *[,}}]'  # ids may be numbers
 
 
 def _persona(talk: Talk, words: str) -> None:

@@ -99,6 +99,9 @@ def _converse(talk: Talk) -> None:
         except EOFError:
             print()
             return
+        except UnicodeDecodeError as error:
+            print(f"That line is no UTF-8 text ({error.reason}) and is left out.", flush=True)
+            continue
         except KeyboardInterrupt:
             print()
             if stopped:

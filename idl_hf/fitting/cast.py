@@ -65,13 +65,14 @@ def _read(file: Path) -> dict[str, list[Line]]:
     from idl_hf.rows.people import usable_dialogues
     from idl_hf.schema import group_by_person
 
+    people = group_by_person(read_dialogues(file))  # first, since it says which line is malformed
     with open_text(file) as content:
         lines = [line.decode("utf-8-sig").strip() for line in content]
     return {
         person.person_id: [
             Line(dialogue, lines[int(dialogue.source.rpartition(":")[2]) - 1]) for dialogue in usable_dialogues(person)
         ]
-        for person in group_by_person(read_dialogues(file))
+        for person in people
     }
 
 

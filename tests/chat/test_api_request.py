@@ -44,6 +44,13 @@ def test_a_conversation_of_all_roles_and_parts():
     assert (asked.system, asked.context) == ("be kind", (Turn("self", "hey"), Turn("partner", "a\nb")))
 
 
+@pytest.mark.parametrize("content", ["", None, []])
+def test_a_reply_that_was_nothing_may_be_sent_back(content):
+    asked = parse(messages=[*HELLO, {"role": "assistant", "content": content}, *HELLO])
+    assert [turn.role for turn in asked.context] == ["partner", "self", "partner"]
+    assert asked.context[1].text == ""
+
+
 def test_what_asks_for_nothing_is_taken():
     parse(
         n=1, tools=[], tool_choice="none", logprobs=False, presence_penalty=0.0, logit_bias={}, user="u", store=False,

@@ -273,9 +273,14 @@ def test_the_command_that_deletes_a_line_deletes_that_line_alone(name, is_number
 
     file = tmp_path / "it's mine.jsonl"
     ids = [int(name) if is_number and name.isdigit() else name, f"{name}1", f"1{name}", "other"]
-    file.write_text("".join(json.dumps({"dialogue_id": each, "x": 1}, ensure_ascii=False) + "\n" for each in ids))
-    subprocess.run(_line_deletion(name, file), shell=True, check=True)
-    assert [json.loads(line)["dialogue_id"] for line in file.read_text().splitlines()] == ids[1:]
+    people = ["ann", name, f"{name}1"]  # of others the same id may be another conversation
+    written = [{"person_id": person, "dialogue_id": each} for each in ids for person in people]
+    written += [dict(reversed(one.items())) for one in written]  # in either order
+    file.write_text("".join(json.dumps({**one, "x": 1}, ensure_ascii=False) + "\n" for one in written))
+    subprocess.run(_line_deletion(name, name, file), shell=True, check=True)
+    kept = [json.loads(line) | {"x": 1} for line in file.read_text().splitlines()]
+    expected = [one | {"x": 1} for one in written if (one["person_id"], one["dialogue_id"]) != (name, ids[0])]
+    assert kept == expected
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory.\nTried to allocate"), MemoryError()])
@@ -294,6 +299,16 @@ def test_where_memory_runs_out_the_conversation_goes_on(monkeypatch, capsys, err
     assert said == ["a long message", "a short one"]
     what = "CUDA out of memory" if str(error) else "MemoryError"
     assert f"That failed: {what}. The conversation is as it was before." in capsys.readouterr().out
+
+
+def test_a_line_that_is_no_text_ends_nothing(monkeypatch, capsys):
+    lines = iter([b"caf\xe9", b"hi"])
+    said = []
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines).decode())
+    monkeypatch.setattr(terminal_module, "answer", lambda talk, line: said.append(line))
+    _converse(Talk(None, {}, None, {}))  # type: ignore[arg-type]
+    assert said == ["hi"]
+    assert "no UTF-8 text" in capsys.readouterr().out
 
 
 def test_a_line_that_is_empty_is_no_message():

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from idl_hf.corpora.errors import CorpusError
 from idl_hf.fitting import cast as casting
-from idl_hf.fitting.cast import Cast, trained_on
+from idl_hf.fitting.cast import Cast, read_cast, trained_on
 from idl_hf.fitting.fit import FitSettings, State, _open_state, _shares_prefixes, fit_person, in_a_sentence
 from idl_hf.fitting.plan import SECONDS_AROUND, Plan, in_words, plan_for
 
@@ -324,3 +325,15 @@ def test_a_killed_fit_goes_on_from_its_checkpoint_to_the_same_adapter(write, mia
     assert ("First stage" in said) == (stage == "msl")
     weights = [load_file(run / "adapter_model.safetensors") for run in (whole, killed)]
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_byte_that_is_no_text_is_told_with_its_line(split, sample_data, tmp_path):
+    folder = tmp_path / "bytes"
+    folder.mkdir()
+    lines = (sample_data / "train.jsonl").read_bytes().splitlines(keepends=True)
+    for name in ("train", "validation"):
+        bad = [b'{"person_id": "caf\xe9"}\n'] if name == split else []
+        (folder / f"{name}.jsonl").write_bytes(b"".join(lines[:3] + bad))
+    with pytest.raises(CorpusError, match=rf"{split}\.jsonl:4: "):
+        read_cast(str(folder), None)

@@ -8,9 +8,10 @@ from pathlib import Path
 from idl_hf.corpora.errors import ErrorLog
 from idl_hf.corpora.exports import entry as entries
 from idl_hf.corpora.exports.entry import Entry, fields, parsed
+from idl_hf.corpora.exports.json_reader import JsonReader
 from idl_hf.corpora.exports.message import Message
-from idl_hf.corpora.exports.names import Names
-from idl_hf.corpora.exports.parts import beginning, parts
+from idl_hf.corpora.exports.names import Names, distinct
+from idl_hf.corpora.exports.parts import Part, beginning, parts
 from idl_hf.corpora.exports.times import from_iso
 
 _FILE = r"[^/]*\.json"
@@ -21,27 +22,43 @@ _GIF = re.compile(r"https?://(?:[\w-]+\.)*(?:tenor|giphy)\.com/\S+")  # what cho
 
 def found(path: Path) -> bool:
     """Return whether this is an export of DiscordChatExporter."""
-    export = beginning(path, _FILE)
-    return isinstance(export, dict) and isinstance(export.get("channel"), dict) and "guild" in export
+    return _is_channel(beginning(path, _FILE))
 
 
 def read(path: Path, log: ErrorLog) -> Iterator[Message]:
     """Yield the messages, channel by channel."""
     people = Names()
     with parts(path, _FILE, "JSON files of DiscordChatExporter") as files:
+        chats: dict[str, str] = {}
         for file in files:
-            chat = file.name.removesuffix(".json") if len(files) > 1 else ""
-            parse = partial(_message, conversation=chat, people=people)
+            if len(files) > 1 and not _is_channel(file.beginning()):
+                log.notes["JSON file that is no channel, as an attachment, left out"] += 1
+                continue
             with file.reader() as reader:
-                keys = set()
-                for key in reader.members():
-                    keys.add(key)
-                    if key == "messages":
-                        yield from parsed(reader.entries(), log, parse)
-                    else:
-                        reader.value()
-                if "messages" not in keys:
-                    raise reader.error("Expected a channel with 'messages', found none. Export it again as JSON.")
+                yield from _read_channel(reader, file, log, chats, people)
+
+
+def _is_channel(export: object) -> bool:
+    return isinstance(export, dict) and isinstance(export.get("channel"), dict) and "guild" in export
+
+
+def _read_channel(
+    reader: JsonReader, file: Part, log: ErrorLog, taken: dict[str, str], people: Names
+) -> Iterator[Message]:
+    """Yield the messages of a file. The files of a channel that was exported in parts are one conversation."""
+    chat, has_messages = file.name.removesuffix(".json"), False
+    for key in reader.members():
+        if key == "messages":
+            has_messages = True
+            yield from parsed(reader.entries(), log, partial(_message, conversation=chat, people=people))
+        elif key == "channel":
+            channel = fields(reader.value())
+            identity = entries.text(channel, "id") or file.name
+            chat = distinct(entries.text(channel, "name") or chat, identity, taken)
+        else:
+            reader.value()
+    if not has_messages:
+        raise reader.error("Expected a channel with 'messages', found none. Export it again as JSON.")
 
 
 def _message(entry: Entry, conversation: str, people: Names) -> Message:

@@ -8,6 +8,7 @@ encrypts are exported by it with other names for the same (`senderName`).
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,21 +34,25 @@ _REACTION = re.compile(
     rf"|ha messo [\"“«]?mi piace[\"”»]? a un messaggio|ha reagito con {_MARK} al tuo messaggio)\.?",
     re.IGNORECASE | re.DOTALL,
 )
-_CALL = re.compile(
-    r"(?:started|missed|joined|ended) (?:an?|the|your) (?:\w+ ){0,2}(?:call|chat)(?: (?:from|with) .+)?"
-    r"\.|(?:audio|video) (?:call|chat) ended\.?|the (?:audio |video )?call (?:has )?ended\.?",
+_CALL = re.compile(  # after a name
+    r"(?:started|missed|joined|ended) (?:an?|the|your) (?:\w+ ){0,2}(?:call|chat)(?: (?:from|with) .+)?\.",
     re.IGNORECASE | re.DOTALL,
+)
+_CALL_ENDED = re.compile(
+    r"(?:audio|video) (?:call|chat) ended\.?|the (?:audio |video )?(?:call|chat) (?:has )?ended\.?", re.IGNORECASE
 )
 _SHARED = re.compile(
     r"(?:sent an attachment|shared a (?:post|story|reel|link|photo|video)|hat einen anhang gesendet"
     r"|(?:envió|ha enviado) un archivo adjunto|a envoyé une pièce jointe|enviou um anexo|ha inviato un allegato)\.",
     re.IGNORECASE,
 )
-_SYSTEM = re.compile(
-    r"changed the (?:chat |group )?(?:theme|photo|colou?rs)\b|set (?:the|your|his|her|their)(?: own)? nickname\b"
-    r"|set the (?:quick reaction|emoji) to\b|named the group\b|(?:added|removed) .+ (?:to|from) the group\."
-    r"|(?:left|created|joined) the group\.|pinned a message\.|turned (?:on|off) (?:vanish|disappearing) m\w+"
-    r"|created a poll\b|voted .*in the poll\b|unsent a message\.?\Z",
+_SYSTEM = re.compile(  # after a name
+    r"changed the (?:chat |group )?(?:theme|photo|colou?rs)(?: to .{1,60})?\."
+    r"|set (?:the|your|his|her|their)(?: own)? nickname\b.{0,200}\."
+    r"|set the (?:quick reaction|emoji) to \S{1,12}|named the group .{1,200}\."
+    r"|(?:added|removed) .+ (?:to|from) the group\.|(?:left|created|joined) the group\.|pinned a message\."
+    r"|turned (?:on|off) (?:vanish|disappearing) m\w+.{0,100}|created a poll\b.*|voted .*in the poll\b.*"
+    r"|unsent a message\.?",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -78,14 +83,20 @@ def _number(name: str) -> int:
 
 def _read_file(file: Part, log: ErrorLog, conversation: str) -> list[Message]:
     messages: list[Message] | None = None
+    title = ""
     with file.reader() as reader:
         for key in reader.members():
             if key == "messages":
                 messages = [*(messages or []), *parsed(reader.entries(), log, partial(_message, chat=conversation))]
+            elif key == "title":
+                value = reader.value()
+                title = mended(value) if isinstance(value, str) else ""
             else:
                 reader.value()
         if messages is None:
             raise reader.error("Expected a chat with 'messages', found none. Export it again as JSON.")
+    if not conversation:  # the only chat: so that a group has its name
+        messages = [replace(message, conversation=title) for message in messages]
     times = [message.time for message in messages if message.time]
     return messages if times and times[0] < times[-1] else messages[::-1]
 
@@ -111,9 +122,11 @@ def _why_dropped(record: dict[str, object], speaker: str, text: str) -> str:
     said = line[len(names[0]) + 1 :] if names else ""
     if record.get("is_unsent") is True or record.get("isUnsent") is True:
         return "deleted"
-    if "call_duration" in record or record.get("type") == "Call" or _CALL.fullmatch(said or line):
+    if "call_duration" in record or record.get("type") == "Call" or _CALL.fullmatch(said):
         return "call"
-    if record.get("type") in ("Subscribe", "Unsubscribe") or record.get("users") or _SYSTEM.match(said):
+    if _CALL_ENDED.fullmatch(line):
+        return "call"
+    if record.get("type") in ("Subscribe", "Unsubscribe") or record.get("users") or _SYSTEM.fullmatch(said):
         return "system line"
     if _REACTION.fullmatch(said or line):
         return "reaction"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from idl_hf.schema import clean, comparable
+from idl_hf.schema import APOSTROPHES, clean, comparable
 
 if TYPE_CHECKING:
     from re import Match
@@ -52,7 +52,7 @@ class Mask:
         self._placeholders: dict[tuple[str, str], str] = {}
         self._counts: dict[str, int] = {}
         kept = sorted({comparable(name): clean(name) for name in names if comparable(name)}.values(), key=len)
-        written = (r"\s+".join(map(re.escape, name.split())) for name in reversed(kept))  # the longest first
+        written = (r"\s+".join(map(_spelled, name.split())) for name in reversed(kept))  # the longest first
         self._names = re.compile(rf"(?<!\w)(?:{'|'.join(written)})(?!\w)", re.IGNORECASE) if kept else None
 
     @property
@@ -108,6 +108,12 @@ class Mask:
             parts += [text[end : match.start], self._placeholder("phone", number)]
             end = match.end
         return "".join([*parts, text[end:]])
+
+
+def _spelled(word: str) -> str:
+    """Return the pattern of a word, whichever apostrophe a phone writes."""
+    pieces = re.split(f"[{APOSTROPHES}]", word)
+    return f"[{APOSTROPHES}]".join(map(re.escape, pieces))
 
 
 def _is_iban(number: str) -> bool:

@@ -43,6 +43,14 @@ class Part(NamedTuple):
             except DAMAGED as error:
                 raise _unreadable(self.path, error) from error
 
+    def beginning(self) -> object:
+        """Return the JSON that the file begins with, cut where it becomes long; None of any other file. Lists and
+        objects hold what came before the cut."""
+        try:
+            return json.loads(_closed(self.head().decode("utf-8-sig", errors="replace")), parse_int=whole_number)
+        except DAMAGED:  # CorpusError and broken JSON are of them
+            return None
+
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the file. Raises CorpusError where it cannot be read on."""
         with self.stream() as stream:
@@ -111,13 +119,11 @@ def _bytes(path: Path, count: int) -> bytes:
 
 
 def beginning(path: Path, names: str) -> object:
-    """Return the JSON that the first file of an export begins with, cut where it becomes long; None of any other file.
-    Lists and objects hold what came before the cut."""
+    """Return what the first file of an export begins with, as `Part.beginning` does; None of what cannot be read."""
     try:
         with parts(path, names, "JSON") as found:
-            head = found[0].head()
-        return json.loads(_closed(head.decode("utf-8-sig", errors="replace")), parse_int=whole_number)
-    except DAMAGED:  # CorpusError and broken JSON are of them
+            return found[0].beginning()
+    except DAMAGED:
         return None
 
 

@@ -51,11 +51,13 @@ def read(path: Path, log: ErrorLog) -> Iterator[Message]:
 def _read_export(reader: JsonReader, log: ErrorLog) -> Iterator[Message]:
     chats: dict[str, str] = {}
     people = Names()
-    has_chats = False
+    has_chats, name = False, ""
     for key in reader.members():
         has_chats = has_chats or key in ("messages", "chats", "left_chats")
         if key == "messages":
-            yield from _read_messages(reader, log, "", people)
+            yield from _read_messages(reader, log, name, people)
+        elif key == "name":
+            name = identifier(reader.value())
         elif key in ("chats", "left_chats"):
             for inner in reader.members():
                 if inner == "list":

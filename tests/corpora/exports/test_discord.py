@@ -40,7 +40,7 @@ def test_a_channel_with_everything_in_it(read):
         ("Finn (33)", "other Finn here", ""),  # of the same nickname
     ]
     assert messages[1] == Message(
-        "ハル", "今日の対局、見た？", "chat.json:41", datetime(2023, 11, 4, 12, 1, 30, 250_000, TOKYO)
+        "ハル", "今日の対局、見た？", "chat.json:41", datetime(2023, 11, 4, 12, 1, 30, 250_000, TOKYO), "general"
     )
 
 
@@ -87,13 +87,24 @@ def test_a_malformed_entry_is_reported_and_the_others_are_read(read, entry, prob
 
 
 def test_a_folder_of_channels(export):
-    general, chess = (DISCORD | {"messages": [discord_message(1, content=text)]} for text in ("one", "two"))
-    path = export({"general.json": pretty(general), "games/chess.json": pretty(chess)})
+    general, chess, other = (
+        DISCORD | {"channel": channel, "messages": [discord_message(1, content=text)]}
+        for channel, text in (
+            (DISCORD["channel"], "one"), ({"id": "8", "name": "chess"}, "two"), ({"id": "9", "name": "general"}, "3")
+        )
+    )  # fmt: skip
+    files = {"general.json": general, "games/chess.json": chess, "general 2.json": general, "z.json": other}
+    attachment = {"games/chess.json_Files/board.json": "[1]"}
+    path = export({name: pretty(content) for name, content in files.items()} | attachment)
     assert discord.found(path)
-    assert [(message.conversation, message.text, message.place) for message in discord.read(path, ErrorLog())] == [
-        ("games/chess", "two", "games/chess.json:20"),
+    log = ErrorLog()
+    assert [(message.conversation, message.text, message.place) for message in discord.read(path, log)] == [
+        ("chess", "two", "games/chess.json:17"),
+        ("general", "one", "general 2.json:20"),  # a channel in two parts is one conversation
         ("general", "one", "general.json:20"),
+        ("general (9)", "3", "z.json:17"),
     ]
+    assert log.notes == {"JSON file that is no channel, as an attachment, left out": 1}
 
 
 def test_names_are_told_apart_in_the_whole_export(export):
@@ -101,7 +112,11 @@ def test_names_are_told_apart_in_the_whole_export(export):
     renamed = discord_author(nickname="Captain")  # a nickname is one server's
     channels = {"a.json": [first], "b.json": [second, renamed], "c.json": [renamed, second]}
     files = {
-        name: pretty(DISCORD | {"messages": [discord_message(1, content="hi", author=author) for author in authors]})
+        name: pretty(
+            DISCORD
+            | {"channel": {"id": name, "name": name[0]}}
+            | {"messages": [discord_message(1, content="hi", author=author) for author in authors]}
+        )
         for name, authors in channels.items()
     }
     assert [(message.conversation, message.speaker) for message in discord.read(export(files), ErrorLog())] == [

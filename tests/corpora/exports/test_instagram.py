@@ -59,12 +59,13 @@ def test_a_folder_of_two_files_is_read_from_the_oldest_message_on(export):
     assert instagram.found(path)
     messages = list(instagram.read(path, ErrorLog()))
     assert shown(messages) == ALL
-    assert {message.conversation for message in messages} == {""}
+    assert {message.conversation for message in messages} == {"José Núñez"}
     assert messages[2] == Message(
         "José Núñez",
         "¡Qué guay! नमस्ते 🎉",
         "message_1.json:59",
         datetime(2023, 11, 14, 22, 16, 40, tzinfo=UTC),
+        "José Núñez",
     )
 
 
@@ -168,6 +169,9 @@ def test_what_messenger_writes_of_encrypted_chats(export):
         ("Lotte is my name", ""),
         ("we missed a call, sorry", ""),
         ("you sent an attachment. which one?", ""),
+        ("You changed the photo on your profile, nice!", ""),
+        ("You set the emoji to a cat haha", ""),
+        ("Joined the call.", ""),
     ],
 )
 def test_what_the_app_says_for_a_person_is_left_out(read, content, dropped):

@@ -47,6 +47,11 @@ def test_names_are_found_as_whole_words_in_any_case():
     assert mask("Ann  Lee") == "[name 1]"
 
 
+@pytest.mark.parametrize("name", ["O'Brien", "O\u2019Brien"])
+def test_any_apostrophe_is_that_of_the_name(name):
+    assert Mask([name])("O'Brien, o\u2019brien and O\u02bcBrien") == "[name 1], [name 1] and [name 1]"
+
+
 def test_a_region_that_is_none_is_told():
     with pytest.raises(ValueError, match="--region 'XX' is unknown"):
         Mask(region="XX")

@@ -42,13 +42,13 @@ def test_one_chat_with_everything_in_it(read):
         ("Оксана", "", "call"),
         ("Оксана", "", "bot"),
     ]
-    assert {message.conversation for message in messages} == {""}
+    assert {message.conversation for message in messages} == {"Дача"}
 
 
 def test_the_zone_is_what_the_local_clock_and_the_seconds_make(read):
     messages, _ = read(TELEGRAM)
     assert messages[1] == Message(
-        "Оксана", "Хто привезе мангал? 🔥", "result.json:17", datetime(2024, 3, 9, 21, 4, 11, tzinfo=EAST)
+        "Оксана", "Хто привезе мангал? 🔥", "result.json:17", datetime(2024, 3, 9, 21, 4, 11, tzinfo=EAST), "Дача"
     )
     assert messages[4].time == datetime(2024, 3, 9, 21, 6, 30)  # exports until 2021 have the local clock alone
 
