@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from idl_hf.corpora.errors import CorpusError
 from idl_hf.fitting import cast as casting
-from idl_hf.fitting.cast import Cast, read_cast, trained_on
+from idl_hf.fitting.cast import Cast, trained_on
 from idl_hf.fitting.fit import FitSettings, State, _open_state, _shares_prefixes, fit_person, in_a_sentence
 from idl_hf.fitting.plan import SECONDS_AROUND, Plan, in_words, plan_for
 
@@ -336,4 +336,4 @@ def test_a_byte_that_is_no_text_is_told_with_its_line(split, sample_data, tmp_pa
         bad = [b'{"person_id": "caf\xe9"}\n'] if name == split else []
         (folder / f"{name}.jsonl").write_bytes(b"".join(lines[:3] + bad))
     with pytest.raises(CorpusError, match=rf"{split}\.jsonl:4: "):
-        read_cast(str(folder), None)
+        casting.read_cast(str(folder), None)
