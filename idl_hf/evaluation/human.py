@@ -11,6 +11,7 @@ import numpy as np
 
 from idl_hf.evaluation.ratings import ALL, CRITERIA, OUTCOMES, Pair, Ratings, Study, Verdicts, is_done, standing
 from idl_hf.report.results import Column, Line, Report, Table
+from idl_hf.shown import without_paths
 
 _EXAMPLES = 6
 _SHARES = (
@@ -101,12 +102,12 @@ def human_report(ratings: Ratings, seconds: float = 0.0) -> Report:
         raise ValueError("The file of ratings holds no rating yet. Judge some pairs with `idl-hf app --ratings FILE`.")
     found = {criterion: agreements(said) for criterion, said in given.items()}
     tables = [_shares_table(study, given)] + ([_agreement_table(found)] if any(found.values()) else [])
-    first, second = study.systems
+    first, second = without_paths(study.systems)
     about = (
         f"People read a reply of '{first}' and one of '{second}' to the same conversation, in random order and "
         f"without names, and said which is better. A win is one of '{first}', lose one of '{second}'."
     )
-    settings = {"first": first, "second": second, "seed": study.seed, **study.made_from}
+    settings = {"first": first, "second": second, "seed": study.seed, **without_paths(study.made_from)}
     notes = [*study.notes, *_notes(ratings, given, found)]
     title = f"Human evaluation: {first} against {second}"
     return Report(title, about, tables, _examples(study, given), settings=settings, notes=notes, seconds=seconds)

@@ -7,6 +7,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import evaluate
@@ -18,7 +19,7 @@ from idl_hf.evaluation.author import Case, verify_authors
 from idl_hf.evaluation.data import DialogueKey
 from idl_hf.evaluation.measured_model import Judge, MeasuredLine, Reply
 from idl_hf.models.identity import model_identity
-from idl_hf.models.likelihood import per_token
+from idl_hf.models.likelihood import SummedNLL, per_token
 from idl_hf.models.responder import NoLogProbsError
 from idl_hf.registration import folder
 from idl_hf.report.results import Column, Line, Role
@@ -106,8 +107,8 @@ def _among_strangers(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Score
     scored = {}
     if line.comparable_tokens:
         own = per_token([key.person_id for key in lineup], [scores[0] for scores in lineup.values()])
-        drawn = [(key.person_id, score) for key, scores in lineup.items() for score in scores[1 : 1 + AT_RANDOM]]
-        others = per_token(*zip(*drawn, strict=True))
+        drawn = [_mean_of(scores[1 : 1 + AT_RANDOM]) for scores in lineup.values()]
+        others = per_token([key.person_id for key in lineup], drawn)
         scored = {"nll_other": others, "gain": {person: nll - own[person] for person, nll in others.items()}}
     elif not {"nll_other", "gain"}.isdisjoint(keys):
         line.notes.add(_OTHER_TOKENIZER.format(line.label))
@@ -122,6 +123,12 @@ def _among_strangers(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Score
         for column, name in _IDENTIFICATION.items():
             scored[column] = {person: of_person[name] for person, of_person in told.items()}
     return {key: Scored(values, len(lineup)) for key, values in scored.items()}
+
+
+def _mean_of(scores: Sequence[SummedNLL]) -> SummedNLL:
+    """Return the mean of what the same replies are worth before several people, so that a dialogue weighs the same
+    however many there are."""
+    return SummedNLL(fmean(score.nll for score in scores), scores[0].tokens)
 
 
 def _words(line: MeasuredLine, keys: Sequence[str]) -> dict[str, Scored]:

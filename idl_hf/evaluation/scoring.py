@@ -20,6 +20,7 @@ from idl_hf.evaluation.written import finish
 from idl_hf.report.reading import read_report
 from idl_hf.report.results import Line, Report, Table
 from idl_hf.rows.arguments import DEFAULT_DATASET, parse_options
+from idl_hf.shown import without_paths
 
 _SHOWN = 3  # of each kind of what is wrong with a file
 _ABOUT = "Replies of a file, scored as `idl-hf evaluate` scores those of a model."
@@ -82,7 +83,8 @@ def _settings(args: ScoreArguments, asked: Asked, files: Mapping[str, str]) -> d
     test |= {"places": places_of(asked.test), "replies": dict(files)}
     before = {key: value for key, value in asked.report.settings.items() if key != "tests"}
     given = {key: value for key, value in asdict(args).items() if value is not None}
-    return {"arguments": given, "tests": {asked.test: test}, **({"report": before} if before else {})}
+    settings = {"arguments": without_paths(given), "tests": {asked.test: test}}  # of these the next one reads
+    return {**settings, **({"report": without_paths(before)} if before else {})}
 
 
 def _beside(table: Table, line: Line) -> list[Line]:

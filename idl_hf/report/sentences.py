@@ -1,5 +1,6 @@
 """Sentences of a table: what its tests say of each line, and what its marks and columns mean."""
 
+import math
 from collections.abc import Iterable
 
 from idl_hf.report.layout import Cell, Cells, number
@@ -29,18 +30,23 @@ def _best(table: Table) -> str:
 
 def _verdicts(cells: Iterable[Cell]) -> list[str]:
     """Return what the tests of a line's cells say, nothing without any."""
-    better, worse, alike = [], [], []
+    better, worse, alike, untested = [], [], [], []
     for cell in cells:
         if (test := cell.comparison) is not None:
             other = number(cell.column, cell.estimate.mean - test.difference)
             name = f"{cell.column.label} ({cell.value} against {other})"
-            if cell.dagger:
+            if math.isnan(test.corrected_p) and test.difference != 0:  # a missing value is not 0 either
+                untested.append(cell.column.label)
+            elif cell.dagger:
                 better.append(name)
             elif test.corrected_p < LEVEL:
                 worse.append(name)
             else:
                 alike.append(cell.column.label)
-    kinds = (("better in", better), ("worse in", worse), ("no difference beyond chance in", alike))
+    kinds = (
+        ("better in", better), ("worse in", worse), ("no difference beyond chance in", alike),
+        ("not tested (fewer than three people, a missing value, or differences that are all alike) in", untested),
+    )  # fmt: skip
     return [f"{kind} {_listed(names)}" for kind, names in kinds if names]
 
 

@@ -12,7 +12,8 @@ from sacrebleu.metrics import BLEU
 import idl_hf  # noqa: F401
 from idl_hf.evaluation.data import DialogueKey
 from idl_hf.evaluation.measured_model import Notes, Reply
-from idl_hf.evaluation.scores import SCORES, Scored, score_line, score_replies
+from idl_hf.evaluation.scores import SCORES, Scored, _among_strangers, score_line, score_replies
+from idl_hf.models.likelihood import SummedNLL
 
 NAMES = [
     "bleu_1", "bleu_2", "rouge_l", "distinct_1", "corpus_distinct_1", "distinct_2", "corpus_distinct_2", "p_f1",
@@ -195,3 +196,15 @@ def test_what_is_neither_better_higher_nor_lower_has_no_direction():
         "author_floor",
         "author_ceiling",
     }
+
+
+def test_a_dialogue_weighs_the_same_however_many_strangers_it_has():
+    """A model that ignores the person has no persona gain."""
+    counts = {"d1": (1, 2.0), "d2": (4, 3.0), "d3": (2, 1.0)}
+    lineup = {
+        DialogueKey("ann", dialogue): [SummedNLL(nll * 10, 10)] * (1 + others)
+        for dialogue, (others, nll) in counts.items()
+    }
+    line = SimpleNamespace(shows_dialogues=True, comparable_tokens=True, lineup=lambda number: lineup)
+    (told,) = _among_strangers(line, ["gain"])["gain"].values.values()  # type: ignore[arg-type]
+    assert told == pytest.approx(0, abs=1e-12)

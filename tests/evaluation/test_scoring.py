@@ -107,6 +107,7 @@ def test_the_persons_own_replies_are_better_than_ours_and_have_the_dagger(ours, 
     theirs = [{"dialogue_id": name, "turn": turn, "text": texts[name, turn]} for name, turn in reversed(places)]
     theirs[0]["text"] += " indeed"
     assert score(write(tmp_path / "gold.jsonl", theirs), tmp_path / "out", "--report", str(ours)) == 0
+    assert not any(str(tmp_path) in (tmp_path / "out" / name).read_text() for name in ("report.json", "report.md"))
     (table,) = told(tmp_path / "out")["tables"]
     before = lines_of(ours)
     assert [line["name"] for line in table["lines"]] == [*before, "gold"]

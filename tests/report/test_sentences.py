@@ -34,6 +34,17 @@ def test_a_difference_that_chance_makes_is_told_as_none():
     assert sentence == "IDL, against the best baseline: no difference beyond chance in BLEU-1."
 
 
+def test_where_nothing_can_be_tested_no_chance_is_spoken_of():
+    lines = [line("FT", "baseline", 0.3, 1), line("IDL", "ours", 0.3, 2)]
+    lines[1].values["bleu_1"] = {person: value + 0.5 for person, value in lines[0].values["bleu_1"].items()}
+    table = Table("t", [COLUMNS[0]], lines)
+    (sentence,) = headlines(table, measure(table))
+    assert sentence.startswith("IDL, against the best baseline: not tested (")
+    few = [replace(each, values={"bleu_1": dict(list(each.values["bleu_1"].items())[:1])}) for each in lines]
+    (sentence,) = headlines(replace(table, lines=few), measure(replace(table, lines=few)))
+    assert "not tested (fewer than three people" in sentence
+
+
 def test_of_curves_and_corpora_the_sentence_says_which():
     table = curve_table()
     (sentence,) = headlines(table, measure(table))
