@@ -52,7 +52,7 @@ def create(path: Path, study: Study) -> None:
     """Write a file of ratings without any rating, readable by its owner alone, and wait until it is on the disk."""
     head = {"version": _VERSION, "systems": study.systems, "pairs": len(study.pairs), "seed": study.seed}
     head |= {"made_from": study.made_from, "notes": study.notes}
-    with write_whole(path) as partial, open(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+    with write_whole(path, private=True) as partial, open(partial, "wb") as file:
         for line in (head, *map(_pair_line, study.pairs)):
             file.write(_encoded(line))
         file.flush()

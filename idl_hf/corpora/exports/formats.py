@@ -74,9 +74,7 @@ def _why_unread(path: Path) -> str:
     """Return what no format could read, as a sentence; "" of what can be read."""
     try:
         with parts(path, ".*", "a file") as files:
-            for file in files:
-                file.head()
-                break
+            files[0].head()
     except CorpusError as error:
         return f" {error}"
     return ""
