@@ -166,15 +166,20 @@ def forgotten_lines(forgotten: "Forgotten", person_id: str, files: Mapping[str, 
 def _line_deletion(person_id: str, dialogue_id: str, file: Path) -> str:
     """Return the command that deletes the lines of a person's dialogue from JSON Lines, found by its ids, since other
     people may have dialogues of that id, and other deletions move the number of a line."""
-    person, dialogue = _as_in_json("person_id", person_id), _as_in_json("dialogue_id", dialogue_id)
+    scripts = [
+        f"-e {shlex.quote(f'/{person}/{{/{dialogue}/d;}}')}"
+        for person in _as_in_json("person_id", person_id)
+        for dialogue in _as_in_json("dialogue_id", dialogue_id)
+    ]
     in_place = "-i ''" if sys.platform == "darwin" else "-i"
-    return f"sed {in_place} {shlex.quote(f'/{person}/{{/{dialogue}/d;}}')} {shlex.quote(str(file.resolve()))}"
+    return f"sed {in_place} {' '.join(scripts)} {shlex.quote(str(file.resolve()))}"
 
 
-def _as_in_json(key: str, value: str) -> str:
-    """Return the pattern that sed finds a key with its value by."""
-    spelled = re.sub(r"([][\\/.*^$])", r"\\\1", json.dumps(value, ensure_ascii=False)[1:-1])
-    return rf'"{key}": *"\{{0,1\}}{spelled}"\{{0,1\}} *[,}}]'  # ids may be numbers
+def _as_in_json(key: str, value: str) -> list[str]:
+    """Return the patterns that sed finds a key with its value by, as the value may be written."""
+    written = dict.fromkeys(json.dumps(value, ensure_ascii=as_ascii)[1:-1] for as_ascii in (False, True))
+    spelled = (re.sub(r"([][\\/.*^$])", r"\\\1", text) for text in written)
+    return [rf'"{key}": *"\{{0,1\}}{text}"\{{0,1\}} *[,}}]' for text in spelled]  # ids may be numbers
 
 
 def _persona(talk: Talk, words: str) -> None:

@@ -1,5 +1,6 @@
 """A chat in the terminal."""
 
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -92,6 +93,8 @@ def chat_in_terminal(args: ChatArguments) -> None:
 def _converse(talk: Talk) -> None:
     """Answer lines until there are no more."""
     prompt = "you: " if sys.stdin.isatty() else ""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # else a byte that is no text would cost all lines read with it
     stopped = False  # the last thing typed was Ctrl-C
     while True:
         try:
@@ -99,9 +102,6 @@ def _converse(talk: Talk) -> None:
         except EOFError:
             print()
             return
-        except UnicodeDecodeError as error:
-            print(f"That line is no UTF-8 text ({error.reason}) and is left out.", flush=True)
-            continue
         except KeyboardInterrupt:
             print()
             if stopped:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from idl_hf.arguments import option, required
-from idl_hf.cache import write_whole
+from idl_hf.cache import forget_remains, write_whole
 from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports.chats import Chats
 from idl_hf.corpora.exports.dates import ORDERS
@@ -313,6 +313,7 @@ def _write(
                 examples.append(dialogue)
     if not dry_run and not held_out:
         (folder / "validation.jsonl").unlink(missing_ok=True)  # of an import of before
+        forget_remains(folder / "validation.jsonl")
     return examples
 
 
@@ -349,8 +350,9 @@ def _print(
     if args.dry_run:
         lines += ["", "Nothing was written (--dry_run)."]
     else:
-        person, folder = shlex.quote(examples[0].person_id), shlex.quote(args.output_dir)
-        lines += ["", f"{'Replaced the import in' if replaces else 'Written to'} {args.output_dir}. To go on:"]
+        written = str(Path(args.output_dir).expanduser())
+        person, folder = shlex.quote(examples[0].person_id), shlex.quote(written)
+        lines += ["", f"{'Replaced the import in' if replaces else 'Written to'} {written}. To go on:"]
         lines += [f"  idl-hf fit {folder} --person={person} --output_dir {folder}/fit"]
     print(visible("\n".join(lines)))
 

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -96,21 +96,31 @@ def _kappa(both: list[tuple[str, str]]) -> float:
 
 def human_report(ratings: Ratings, seconds: float = 0.0) -> Report:
     """Return the report of a human evaluation. Raises ValueError where nothing was rated yet."""
-    study = ratings.study
+    study = _without_folders(ratings.study)
     given = {criterion: votes(ratings, criterion) for criterion in CRITERIA}
     if not any(given.values()):
         raise ValueError("The file of ratings holds no rating yet. Judge some pairs with `idl-hf app --ratings FILE`.")
     found = {criterion: agreements(said) for criterion, said in given.items()}
     tables = [_shares_table(study, given)] + ([_agreement_table(found)] if any(found.values()) else [])
-    first, second = without_paths(study.systems)
+    first, second = study.systems
     about = (
         f"People read a reply of '{first}' and one of '{second}' to the same conversation, in random order and "
         f"without names, and said which is better. A win is one of '{first}', lose one of '{second}'."
     )
-    settings = {"first": first, "second": second, "seed": study.seed, **without_paths(study.made_from)}
+    settings = {"first": first, "second": second, "seed": study.seed, **study.made_from}
     notes = [*study.notes, *_notes(ratings, given, found)]
     title = f"Human evaluation: {first} against {second}"
     return Report(title, about, tables, _examples(study, given), settings=settings, notes=notes, seconds=seconds)
+
+
+def _without_folders(study: Study) -> Study:
+    """Return a study that names no folder of this machine: systems by their last parts, told apart where these are
+    alike."""
+    first, second = without_paths(study.systems)
+    if first == second:
+        first, second = f"{first} (first)", f"{second} (second)"
+    notes = tuple(without_paths(study.notes))
+    return replace(study, systems=(first, second), made_from=without_paths(study.made_from), notes=notes)
 
 
 def _shares_table(study: Study, given: Mapping[str, Votes]) -> Table:
@@ -216,7 +226,7 @@ def _said(given: Mapping[str, Votes], number: int) -> str:
 
 def exported(ratings: Ratings) -> dict[str, object]:
     """Return all of a study as one JSON object: each pair with what holds of every rater's ratings."""
-    study, holding = ratings.study, standing(ratings.ratings)
+    study, holding = _without_folders(ratings.study), standing(ratings.ratings)
     pairs: list[dict[str, object]] = []
     for number, pair in enumerate(study.pairs):
         said: dict[str, Verdicts] = {rater: own[number] for rater, own in holding.items() if number in own}

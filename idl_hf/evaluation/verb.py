@@ -33,6 +33,6 @@ def _report_ratings(file: Path, folder: Path) -> Path:
     started = time.perf_counter()
     ratings = read_ratings(file)
     report = human_report(ratings, time.perf_counter() - started)
-    with write_whole(folder / "ratings.json") as partial:
+    with write_whole(folder / "ratings.json", private=True) as partial:
         partial.write_text(json.dumps(exported(ratings), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return finish(folder, report)

@@ -1,5 +1,6 @@
 """The chat in a terminal: the real program in a real pseudo-terminal, and through a pipe."""
 
+import io
 import json
 import os
 import pty
@@ -267,8 +268,9 @@ def test_a_person_is_found_by_another_spelling_of_the_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a/b", "a.b*[c]^$", 'quo"te', "it's", "back\\slash", "ünï", "12"])
+@pytest.mark.parametrize("as_ascii", [False, True])
 @pytest.mark.parametrize("is_number", [False, True])
-def test_the_command_that_deletes_a_line_deletes_that_line_alone(name, is_number, tmp_path):
+def test_the_command_that_deletes_a_line_deletes_that_line_alone(name, is_number, as_ascii, tmp_path):
     from idl_hf.chat.commands import _line_deletion
 
     file = tmp_path / "it's mine.jsonl"
@@ -276,7 +278,7 @@ def test_the_command_that_deletes_a_line_deletes_that_line_alone(name, is_number
     people = ["ann", name, f"{name}1"]  # of others the same id may be another conversation
     written = [{"person_id": person, "dialogue_id": each} for each in ids for person in people]
     written += [dict(reversed(one.items())) for one in written]  # in either order
-    file.write_text("".join(json.dumps({**one, "x": 1}, ensure_ascii=False) + "\n" for one in written))
+    file.write_text("".join(json.dumps({**one, "x": 1}, ensure_ascii=as_ascii) + "\n" for one in written))
     subprocess.run(_line_deletion(name, name, file), shell=True, check=True)
     kept = [json.loads(line) | {"x": 1} for line in file.read_text().splitlines()]
     expected = [one | {"x": 1} for one in written if (one["person_id"], one["dialogue_id"]) != (name, ids[0])]
@@ -301,14 +303,12 @@ def test_where_memory_runs_out_the_conversation_goes_on(monkeypatch, capsys, err
     assert f"That failed: {what}. The conversation is as it was before." in capsys.readouterr().out
 
 
-def test_a_line_that_is_no_text_ends_nothing(monkeypatch, capsys):
-    lines = iter([b"caf\xe9", b"hi"])
-    said = []
-    monkeypatch.setattr("builtins.input", lambda prompt: next(lines).decode())
-    monkeypatch.setattr(terminal_module, "answer", lambda talk, line: said.append(line))
+def test_a_line_that_is_no_text_ends_nothing(monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\ncaf\xe9\nthree\ncaf\xc3"), "utf-8"))
+    monkeypatch.setattr(terminal_module, "answer", lambda talk, line: said.append(line) or True)
     _converse(Talk(None, {}, None, {}))  # type: ignore[arg-type]
-    assert said == ["hi"]
-    assert "no UTF-8 text" in capsys.readouterr().out
+    assert said == ["one", "caf\ufffd", "three", "caf\ufffd"]
 
 
 def test_a_line_that_is_empty_is_no_message():

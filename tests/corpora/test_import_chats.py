@@ -322,6 +322,26 @@ def test_why_a_file_is_of_none_is_told(tmp_path, capsys, name, content, reason):
     assert reason in capsys.readouterr().err
 
 
+def test_who_sent_something_by_a_bot_is_there(tmp_path):
+    said = [("Ann", {}), ("Ben", {}), ("Cem", {"via_bot": "@gif"}), ("Ann", {})]
+    messages = [
+        {
+            "id": i,
+            "type": "message",
+            "date": f"2024-03-09T21:0{i}:00",
+            "from": name,
+            "from_id": name,
+            "text": "hi",
+            **more,
+        }
+        for i, (name, more) in enumerate(said)
+    ]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"name": "Trio", "type": "private_group", "id": 1, "messages": messages}))
+    (dialogue,) = import_in_memory(ImportArguments("telegram", str(path), "Ben", "")).dialogues
+    assert dialogue.partner_id == "Trio"
+
+
 @pytest.mark.parametrize("role", ["tool", "function"])
 def test_a_tool_makes_no_group_of_two(tmp_path, role):
     said = [{"role": "user", "content": "hi"}, {"role": role, "content": "{}"}, {"role": "assistant", "content": "yo"}]
@@ -341,6 +361,11 @@ def test_what_is_written_is_for_its_owner_and_remains_are_removed(chat, tmp_path
     assert main(["import", "whatsapp", str(chat), "--person", "Ann", "--output_dir", str(folder)]) == 0
     assert [file.exists() for file in (remains, ours)] == [False, True]
     ours.unlink()
+    remains = folder / ".validation.jsonl.999999999-12345678.partial"
+    remains.write_text("secret")
+    words = ["import", "whatsapp", str(chat), "--person", "Ann", "--output_dir", str(folder), "--validation", "0"]
+    assert main(words) == 0
+    assert not remains.exists()
     assert {oct(file.stat().st_mode & 0o777) for file in folder.iterdir()} == {"0o600"}
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,6 +174,19 @@ def test_the_page_draws_the_shares_of_each_criterion_as_one_bar():
     assert "win ↑" not in page
     for word in ("win", "tie", "lose"):
         assert f"</span> {word}</li>" in page
+
+
+def test_no_folder_of_the_machine_is_named():
+    """Of two systems whose last parts are alike either is told from the other."""
+    ratings = rated()
+    systems = ("/home/me/runs/a/final", "/home/me/runs/b/final")
+    notes = ("replies in '/home/me/their.jsonl'",)
+    made_from = {"data_dir": "/home/me/logs"}
+    named = Ratings(replace(ratings.study, systems=systems, made_from=made_from, notes=notes), ratings.ratings)
+    report = human_report(named)
+    for text in (*render(report).values(), json.dumps(exported(named))):
+        assert "/home/me" not in text
+    assert "final (first) against final (second)" in report.title
 
 
 def test_evaluate_human_writes_the_report_and_the_export(tmp_path, capsys):

@@ -19,7 +19,7 @@ _HALF = rf"(?:{_AM}|{_PM})".replace(" ", SPACE)
 # 13.1.2024 klo 21.05 · 13.01.24 г., 21:05 · 2024-01-13, 21 h 05
 TIME = (
     rf"(?P<first>\d{{1,4}}){_MARKS}(?P<sign>[./-]){SPACE}?(?P<second>\d{{1,2}}){_MARKS}(?P=sign){SPACE}?"
-    rf"(?P<third>\d{{1,4}})\.?(?:{SPACE}г\.?)?{_MARKS}[,،]?{_MARKS}{SPACE}+"
+    rf"(?P<third>\d{{1,4}})\.?(?:{SPACE}г\.?)?{_MARKS}(?:[,،]{_MARKS})?{SPACE}+"
     rf"(?:(?:à|at|um|klo?\.?|a{SPACE}las?|às|alle|om){SPACE}+)?(?P<before>{_HALF})?{SPACE}?"
     rf"(?P<hour>\d{{1,2}})(?:[:.]|{SPACE}h{SPACE})(?P<minute>\d{{2}})(?:[:.](?P<second_of>\d{{2}})(?:[.,]\d+)?)?"
     rf"(?:{SPACE}?ч\.)?"
@@ -30,10 +30,13 @@ _IS_PM = re.compile(_PM.replace(" ", SPACE), re.IGNORECASE)
 _DAY_ALONE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}")
 _UNITS = {10: 1, 13: 1_000, 16: 1_000_000}  # of a second, by the digits of the time since 1970
 _SECONDS = re.compile(r"\d{10}\.\d{1,9}", re.ASCII)
-_FORMS = tuple(  # Jan 13, 2024 9:05:33 PM · 13 January 2024 21:05
-    f"{day} %Y {clock}"
-    for day in ("%b %d", "%B %d", "%d %b", "%d %B")
-    for clock in ("%I:%M:%S %p", "%I:%M %p", "%H:%M:%S", "%H:%M")
+_MONTHS = "january february march april may june july august september october november december".split()
+_MONTH = "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS)
+_BY_NAME = re.compile(  # Jan 13, 2024 9:05:33 PM · 13 January 2024 21:05
+    rf"(?:(?P<month>{_MONTH}) (?P<day>\d{{1,2}})|(?P<day_before>\d{{1,2}}) (?P<month_after>{_MONTH})),? "
+    rf"(?P<year>\d{{4}}),?{SPACE}(?P<hour>\d{{1,2}}):(?P<minute>\d\d)(?::(?P<second>\d\d))?"
+    rf"(?:{SPACE}(?P<half>[ap])m)?",
+    re.IGNORECASE | re.ASCII,
 )
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _MANY = timedelta(days=1)
@@ -74,7 +77,7 @@ def parse_time(text: str, order: str) -> datetime | None:
         return _FIRST + timedelta(seconds=float(text))
     if match := written(text):
         return from_match(match, order)
-    return _iso(text) or _year_first(text) or next(filter(None, (_by_name(text, form) for form in _FORMS)), None)
+    return _iso(text) or _year_first(text) or _by_name(text)
 
 
 def _iso(text: str) -> datetime | None:
@@ -89,9 +92,18 @@ def _year_first(text: str) -> datetime | None:
     return from_match(match, "ymd") if match else None
 
 
-def _by_name(text: str, form: str) -> datetime | None:
+def _by_name(text: str) -> datetime | None:
+    match = _BY_NAME.fullmatch(text)
+    if match is None or (match["half"] and int(match["hour"]) > 12):
+        return None
+    name = (match["month"] or match["month_after"]).lower()
+    month = 1 + next(i for i, known in enumerate(_MONTHS) if known.startswith(name))
+    hour = int(match["hour"])
+    if match["half"]:
+        hour = hour % 12 + (12 if match["half"] in "pP" else 0)
     try:
-        return datetime.strptime(" ".join(text.replace(",", " ").split()), form)
+        day = int(match["day"] or match["day_before"])
+        return datetime(int(match["year"]), month, day, hour, int(match["minute"]), int(match["second"] or 0))
     except ValueError:
         return None
 

@@ -5,16 +5,18 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from idl_hf.corpora.errors import ErrorLog
+from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports import entry as entries
 from idl_hf.corpora.exports.entry import Entry, fields, parsed
 from idl_hf.corpora.exports.json_reader import JsonReader
 from idl_hf.corpora.exports.message import Message
 from idl_hf.corpora.exports.names import Names, distinct
-from idl_hf.corpora.exports.parts import Part, beginning, parts
+from idl_hf.corpora.exports.parts import Part, parts
 from idl_hf.corpora.exports.times import from_iso
 
 _FILE = r"[^/]*\.json"
+_PART = re.compile(r" \[part (\d{1,9})\]\.json\Z")
+_LOOKED_AT = 50  # files, one of which must be a channel
 _SAID = ("Default", "Reply")
 _MEDIA = ("attachments", "stickers", "embeds", "poll")
 _GIF = re.compile(r"https?://(?:[\w-]+\.)*(?:tenor|giphy)\.com/\S+")  # what choosing a GIF writes
@@ -22,7 +24,11 @@ _GIF = re.compile(r"https?://(?:[\w-]+\.)*(?:tenor|giphy)\.com/\S+")  # what cho
 
 def found(path: Path) -> bool:
     """Return whether this is an export of DiscordChatExporter."""
-    return _is_channel(beginning(path, _FILE))
+    try:
+        with parts(path, _FILE, "JSON") as files:
+            return any(_is_channel(file.beginning()) for file in files[:_LOOKED_AT])
+    except CorpusError:
+        return False
 
 
 def read(path: Path, log: ErrorLog) -> Iterator[Message]:
@@ -30,12 +36,19 @@ def read(path: Path, log: ErrorLog) -> Iterator[Message]:
     people = Names()
     with parts(path, _FILE, "JSON files of DiscordChatExporter") as files:
         chats: dict[str, str] = {}
-        for file in files:
-            if len(files) > 1 and not _is_channel(file.beginning()):
+        for file in sorted(files, key=_place):
+            start = file.beginning()
+            if len(files) > 1 and start is not None and not _is_channel(start):
                 log.notes["JSON file that is no channel, as an attachment, left out"] += 1
                 continue
             with file.reader() as reader:
                 yield from _read_channel(reader, file, log, chats, people)
+
+
+def _place(file: Part) -> tuple[str, int]:
+    """Return where a file stands among others: "chess [part 10].json" after "chess [part 9].json" and "chess.json"."""
+    match = _PART.search(file.name)
+    return (file.name[: match.start()], int(match[1])) if match else (file.name.removesuffix(".json"), 1)
 
 
 def _is_channel(export: object) -> bool:

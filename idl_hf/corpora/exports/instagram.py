@@ -16,6 +16,7 @@ from idl_hf.corpora.errors import CorpusError, ErrorLog
 from idl_hf.corpora.exports import entry as entries
 from idl_hf.corpora.exports.entry import Entry, fields, parsed
 from idl_hf.corpora.exports.message import Message
+from idl_hf.corpora.exports.names import distinct
 from idl_hf.corpora.exports.parts import Part, beginning, parts
 from idl_hf.corpora.exports.times import from_unix
 
@@ -47,12 +48,12 @@ _SHARED = re.compile(
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(  # after a name
-    r"changed the (?:chat |group )?(?:theme|photo|colou?rs)(?: to .{1,60})?\."
-    r"|set (?:the|your|his|her|their)(?: own)? nickname\b.{0,200}\."
-    r"|set the (?:quick reaction|emoji) to \S{1,12}|named the group .{1,200}\."
-    r"|(?:added|removed) .+ (?:to|from) the group\.|(?:left|created|joined) the group\.|pinned a message\."
-    r"|turned (?:on|off) (?:vanish|disappearing) m\w+.{0,100}|created a poll\b.*|voted .*in the poll\b.*"
-    r"|unsent a message\.?",
+    r"(?:changed the (?:chat |group )?(?:theme|photo|colou?rs)(?: to [^.,?!]{1,60})?"
+    r"|(?:set|cleared) (?:the|your|his|her|their)(?: own)? nickname(?: for [^,?!]{1,100})?(?: to [^,?!]{1,100})?"
+    r"|set the (?:quick reaction|emoji) to \S{1,12}|named the group [^?!]{1,200}"
+    r"|(?:added|removed) .+ (?:to|from) the group|(?:left|created|joined) the group|pinned a message"
+    r"|turned (?:on|off) (?:vanish|disappearing) m\w+(?:\. .{0,100})?|created a poll(?:: .{1,200})?"
+    r"|voted .{1,200} in the poll|unsent a message)\.?",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -67,13 +68,14 @@ def read(path: Path, log: ErrorLog) -> Iterator[Message]:
     """Yield the messages, chat by chat, the oldest first. One file's messages are held in memory."""
     with parts(path, _FILE, "message_1.json") as files:
         chats: dict[str, list[Part]] = {}
+        taken: dict[str, str] = {}  # titles, each with its folder
         for file in files:
             chats.setdefault(file.name.rpartition("/")[0], []).append(file)
         if re.fullmatch(_FILE, path.name) and path.with_name(f"message_{_number(path.name) + 1}.json").is_file():
             log.notes["file beside this one with older messages of the chat: pass the folder to read them"] += 1
         for folder, chat in chats.items():
             for file in sorted(chat, key=lambda file: -_number(file.name)):
-                yield from _read_file(file, log, folder if len(chats) > 1 else "")
+                yield from _read_file(file, log, folder if len(chats) > 1 else "", taken)
 
 
 def _number(name: str) -> int:
@@ -81,13 +83,13 @@ def _number(name: str) -> int:
     return int(number[1]) if number else 0
 
 
-def _read_file(file: Part, log: ErrorLog, conversation: str) -> list[Message]:
+def _read_file(file: Part, log: ErrorLog, folder: str, taken: dict[str, str]) -> list[Message]:
     messages: list[Message] | None = None
     title = ""
     with file.reader() as reader:
         for key in reader.members():
             if key == "messages":
-                messages = [*(messages or []), *parsed(reader.entries(), log, partial(_message, chat=conversation))]
+                messages = [*(messages or []), *parsed(reader.entries(), log, partial(_message, chat=folder))]
             elif key == "title":
                 value = reader.value()
                 title = mended(value) if isinstance(value, str) else ""
@@ -95,8 +97,9 @@ def _read_file(file: Part, log: ErrorLog, conversation: str) -> list[Message]:
                 reader.value()
         if messages is None:
             raise reader.error("Expected a chat with 'messages', found none. Export it again as JSON.")
-    if not conversation:  # the only chat: so that a group has its name
-        messages = [replace(message, conversation=title) for message in messages]
+    if title:  # so that a group has its name
+        name = distinct(title, folder, taken)
+        messages = [replace(message, conversation=name) for message in messages]
     times = [message.time for message in messages if message.time]
     return messages if times and times[0] < times[-1] else messages[::-1]
 

@@ -108,7 +108,9 @@ def _message(entry: Entry, conversation: str, people: Names) -> Message:
 def _why_dropped(record: dict[str, object]) -> str:
     match record.get("type"):
         case "message":
-            return "forwarded" if any(key in record for key in _FORWARDED) else "bot" if "via_bot" in record else ""
+            return (
+                "forwarded" if any(key in record for key in _FORWARDED) else "via a bot" if "via_bot" in record else ""
+            )
         case "unsupported":
             return "media"
         case "service":

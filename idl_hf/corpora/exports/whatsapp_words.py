@@ -48,12 +48,16 @@ _CALLS = (
     "|(?:Gemiste )?(?:groeps)?(?:spraak|audio|video)-?oproep|Gemiste oproep"
 )
 _AFTER_A_CALL = (
-    r"\d[\d:.]*(?: ?(?![ap]m)[^\W\d_]{1,9}\.?(?: \d+ ?[^\W\d_]{1,9}\.?)?)?"
-    "|No answer|Tap to call back|Keine Antwort|Zum Zurückrufen tippen|Tippen, um zurückzurufen|Sin respuesta"
+    "No answer|Tap to call back|Keine Antwort|Zum Zurückrufen tippen|Tippen, um zurückzurufen|Sin respuesta"
     r"|Toca para devolver la llamada|Pas de réponse|Touchez pour rappeler|Não atendida|Sem resposta"
     r"|Toque para ligar de volta|Nessuna risposta|Tocca per richiamare|Geen antwoord|Tik om terug te bellen"
 )
-_CLOCK = r"\d{1,2}[:.]\d{2}(?: ?[ap]\.? ?m\.?)?"
+_CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?: ?[ap]\.? ?m\.?)?"
+_AMOUNT = (
+    r"\d+ ?(?:s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|Sek|Sekunden?|Min|Minuten?|Std|Stunden?|segs?|segundos?"
+    r"|minutos?|horas?|secondes?|heures?|second[io]|minut[io]|or[ae]|seconden?|minuut|minuten|uur|uren)\.?"
+)
+_LASTED = rf"(?:\d+(?::\d\d)+|{_AMOUNT}(?:(?:,| and| und| y| et| e| en)? {_AMOUNT})*)(?: • \d.{{1,40}})?"
 _WAITING = (
     "Waiting for this message|Warte auf diese Nachricht|Esperando este mensaje|Esperando el mensaje"
     "|En attente de ce message|Aguardando mensagem|A aguardar esta mensagem|In attesa del messaggio"
@@ -91,7 +95,9 @@ _MEDIA = _whole(
 )
 _POLL = re.compile(rf"(?:{_POLLS}) ?:(?:\n|$)")  # in capitals
 _DELETED_WHOLE = _whole(rf"(?:{_DELETED})\.?")
-_CALL_WHOLE = _whole(rf"(?:{_CALLS})(?: ?[.,·] ?(?:{_AFTER_A_CALL})| at {_CLOCK})?\.?")
+_CALL_WHOLE = _whole(
+    rf"(?:{_CALLS})(?: ?[.,·] ?(?:{_LASTED}|{_AFTER_A_CALL}))?\.?|(?:Missed|Silenced) .{{0,12}}call at {_CLOCK}\.?"
+)
 _WAITING_WHOLE = _whole(rf"(?:{_WAITING})[.,].{{0,80}}")
 _NOTICE = _whole(rf"[^:\n]{{0,80}}(?:{_SUBJECT})\b.{{0,20}}(?:{_Q}|:|$)")
 _ENCRYPTED = _whole(rf"(?:[^:\n]{{1,100}}: )?\W*(?:{_ABOUT})\b.{{0,120}}(?:{_NOTICES})")

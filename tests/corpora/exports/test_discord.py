@@ -93,15 +93,18 @@ def test_a_folder_of_channels(export):
             (DISCORD["channel"], "one"), ({"id": "8", "name": "chess"}, "two"), ({"id": "9", "name": "general"}, "3")
         )
     )  # fmt: skip
-    files = {"general.json": general, "games/chess.json": chess, "general 2.json": general, "z.json": other}
-    attachment = {"games/chess.json_Files/board.json": "[1]"}
+    later = general | {"messages": [discord_message(2, content="later")]}
+    files = {f"general [part {number}].json": later for number in (10, 9)} | {"general.json": general, "z.json": other}
+    files["games/chess.json"] = chess
+    attachment = {"a/board.json": "[1]"}
     path = export({name: pretty(content) for name, content in files.items()} | attachment)
     assert discord.found(path)
     log = ErrorLog()
     assert [(message.conversation, message.text, message.place) for message in discord.read(path, log)] == [
         ("chess", "two", "games/chess.json:17"),
-        ("general", "one", "general 2.json:20"),  # a channel in two parts is one conversation
-        ("general", "one", "general.json:20"),
+        ("general", "one", "general.json:20"),  # a channel in parts is one conversation, in their order
+        ("general", "later", "general [part 9].json:20"),
+        ("general", "later", "general [part 10].json:20"),
         ("general (9)", "3", "z.json:17"),
     ]
     assert log.notes == {"JSON file that is no channel, as an attachment, left out": 1}
@@ -122,6 +125,12 @@ def test_names_are_told_apart_in_the_whole_export(export):
     assert [(message.conversation, message.speaker) for message in discord.read(export(files), ErrorLog())] == [
         ("a", "Finn"), ("b", "Finn (33)"), ("b", "Finn"), ("c", "Finn"), ("c", "Finn (33)"),
     ]  # fmt: skip
+
+
+def test_a_broken_channel_is_no_attachment(export):
+    broken = pretty(DISCORD).replace('"messages"', "messages", 1)
+    with pytest.raises(CorpusError, match=r"b\.json"):
+        list(discord.read(export({"a.json": pretty(DISCORD), "b.json": broken}), ErrorLog()))
 
 
 def test_a_channel_without_messages_is_one_sentence(export):

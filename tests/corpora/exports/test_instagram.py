@@ -98,10 +98,10 @@ def test_a_zip_of_many_chats_is_read_chat_by_chat(export, tmp_path):
         for name, messages in chats.items():
             archive.writestr(name, as_meta_writes(instagram_chat(messages)))
     assert instagram.found(path)
-    assert [(message.conversation[-7:], message.text) for message in instagram.read(path, ErrorLog())] == [
-        ("/jose_1", "¡Qué guay! नमस्ते 🎉"),
-        ("lotte_2", "Grüß dich, wie war's?"),
-    ]
+    told = [(message.conversation, message.text) for message in instagram.read(path, ErrorLog())]
+    assert [text for _, text in told] == ["¡Qué guay! नमस्ते 🎉", "Grüß dich, wie war's?"]
+    assert told[0][0] == "José Núñez"  # the title, which both have here
+    assert told[1][0].startswith("José Núñez (")
 
 
 def test_a_file_that_has_the_oldest_first_is_not_turned_round(read):
@@ -172,6 +172,10 @@ def test_what_messenger_writes_of_encrypted_chats(export):
         ("You changed the photo on your profile, nice!", ""),
         ("You set the emoji to a cat haha", ""),
         ("Joined the call.", ""),
+        ("You created a poll yesterday? nice", ""),
+        ("You named the group Chess", "system line"),
+        ("You set the nickname for Mira to Mi", "system line"),
+        ("Lotte Ast changed the theme to Love", "system line"),
     ],
 )
 def test_what_the_app_says_for_a_person_is_left_out(read, content, dropped):

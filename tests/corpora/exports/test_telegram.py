@@ -40,7 +40,7 @@ def test_one_chat_with_everything_in_it(read):
         ("آرش", "", "forwarded"),  # of an account that is gone
         ("user5", "Я теж буду", ""),  # a deleted account
         ("Оксана", "", "call"),
-        ("Оксана", "", "bot"),
+        ("Оксана", "", "via a bot"),
     ]
     assert {message.conversation for message in messages} == {"Дача"}
 

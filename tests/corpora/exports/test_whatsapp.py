@@ -234,6 +234,7 @@ def test_the_order_of_dates_is_asked_for_where_the_file_does_not_tell(chat):
         "is that end-to-end encrypted. no idea", "location: the lake", "image omitted from the book?", "sticker",
         "12/01/24 was a friday", "a: b: c", "null and void", "I changed the subject: sorry",
         "Video call at 8 tonight?", "Voice call, 8pm works for me", "Video call, 8pm", "Missed voice call at noon",
+        "Video call, 8 tonight", "Video call at 8:30",
     ],
 )  # fmt: skip
 def test_what_people_write_stays(chat, text):
@@ -244,7 +245,9 @@ def test_what_people_write_stays(chat, text):
 @pytest.mark.parametrize(
     "text",
     ["Voice call, 5 min", "Video call, 1 hr 5 min", "Voice call, 40 sec", "Missed voice call at 9:05\u202fPM",
-     "Llamada de voz, 12 segundos", "Videoanruf, 1 Std. 2 Min.", "Video call, 1:05"],
+     "Llamada de voz, 12 segundos", "Videoanruf, 1 Std. 2 Min.", "Video call, 1:05",
+     "Sprachanruf, 1 Std., 2 Min.", "Llamada de voz, 1 h y 5 min", "Voice call, 5 min • 3 joined",
+     "Missed voice call at 9:05:33 PM", "Video call, 1 hr, 5 min"],
 )  # fmt: skip
 def test_what_is_said_of_a_call_is_left_out(chat, text):
     path = chat(f"13/01/24, 21:05 - Ann: {text}\n14/01/24, 21:05 - Ben: hi\n")
@@ -265,6 +268,13 @@ def test_clocks_of_many_languages_are_read(chat, written, minute):
     (message,) = messages(chat(f"{written} Ann: hi\n"), date_order="ymd" if written.startswith("2024") else "dmy")
     assert (message.speaker, message.text) == ("Ann", "hi")
     assert message.time == datetime(2024, 1, 13) + timedelta(minutes=minute)
+
+
+def test_a_long_run_of_marks_takes_no_time(chat):
+    begin = time.process_time()
+    with pytest.raises(CorpusError):
+        messages(chat("1/1/24" + "\u200e" * 100_000 + "\n"))
+    assert time.process_time() - begin < 2
 
 
 def test_a_line_whose_date_is_none_is_counted(chat):
